@@ -1,0 +1,58 @@
+"""The ways in which a request can fail.
+
+An error's text says which object, what was asked, and who must act; where a client matches on the text it is Docker's.
+The kind decides the HTTP status, and only `api/` knows which; errno becomes a kind only inside `kernel/`.
+"""
+
+from __future__ import annotations
+
+
+class LinkspanError(Exception):
+    """Base of every error that may reach a client. `str(error)` is what the client reads."""
+
+
+class InvalidArgument(LinkspanError):
+    """The request itself is wrong: malformed, contradictory, out of range."""
+
+
+class Unauthorized(LinkspanError):
+    """Credentials are missing or refused, for instance by a registry."""
+
+
+class Forbidden(LinkspanError):
+    """The request is well-formed, and never allowed: removing a predefined network, say."""
+
+
+class NotFound(LinkspanError):
+    """The object named does not exist."""
+
+
+class Conflict(LinkspanError):
+    """The object's present state, or another object, is in the way."""
+
+
+class NotModified(LinkspanError):
+    """The object is already as asked: starting a running container."""
+
+
+class Unsupported(LinkspanError):
+    """This engine or this kernel cannot do it; the text names what is missing."""
+
+
+class Unavailable(LinkspanError):
+    """A part that is needed does not answer now; trying again later may help."""
+
+
+class Internal(LinkspanError):
+    """Carrying out a valid request failed in the kernel, the runtime or the store."""
+
+
+class PortInUse(Internal):
+    """A host port is held by another container or by another process of the host.
+
+    `protocol`, `address`, `port` name it, so that a port of our own choice can be chosen again without it.
+    """
+
+    def __init__(self, message: str, *, protocol: str, address: str, port: int) -> None:
+        super().__init__(message)
+        self.protocol, self.address, self.port = protocol, address, port

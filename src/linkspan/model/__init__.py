@@ -1,0 +1,15 @@
+"""The nouns, as frozen values: what a user asks for, and what the store records.
+
+container   Container, its configuration and state; requests of the container verbs
+network     Network, its pools and options
+endpoint    Endpoint, Sandbox, Binding: the Container Network Model's other nouns
+port        container ports and port requests, parsed from Docker's forms
+mount       where a container's files come from
+volume      named and anonymous volumes
+image       image references and what an image says of itself
+event       what happened, as clients of /events read it
+snapshot    every record at one moment, with the indexes that decisions need
+
+Structs that a Docker client sends or reads carry Docker's field names on the wire (`rename="pascal"`), so that JSON is
+parsed once, at the edge, straight into these types.
+"""

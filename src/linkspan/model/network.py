@@ -1,0 +1,69 @@
+"""A network: who connects, by which driver, with addresses from which pools."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+import msgspec
+
+from linkspan.errors import InvalidArgument
+from linkspan.model.wire import Wire
+
+PREDEFINED = ("bridge", "host", "none")
+
+
+class Pool(Wire, frozen=True, kw_only=True):
+    """One subnet of a network. Addresses and prefixes are text, as Docker writes them; "" is not given."""
+
+    subnet: str
+    ip_range: str = msgspec.field(default="", name="IPRange")
+    gateway: str = ""
+    auxiliary: Mapping[str, str] = msgspec.field(default_factory=dict, name="AuxiliaryAddresses")
+
+    @property
+    def prefix_length(self) -> int:
+        return int(self.subnet.partition("/")[2])
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.subnet else 4
+
+
+class Network(Wire, frozen=True, kw_only=True):
+    """A network's record."""
+
+    id: str
+    name: str
+    driver: str
+    created: str  # RFC 3339
+    scope: str = "local"
+    pools: tuple[Pool, ...] = ()
+    ipam_driver: str = "default"
+    ipam_options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    internal: bool = False
+    attachable: bool = False
+    ipv4: bool = True
+    ipv6: bool = False
+    # What the bridge driver resolved once, at creation, from the options above.
+    bridge: str = ""  # the bridge's interface name
+    managed: bool = True  # we made the bridge: we give it its address, and remove it with the network
+    masquerade: bool = True
+    icc: bool = True
+    mtu: int = 1500
+    binding_address: str = "0.0.0.0"
+
+    @property
+    def predefined(self) -> bool:
+        return self.name in PREDEFINED
+
+
+def parse_subnet(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A subnet in CIDR form. Raises InvalidArgument with Docker's words."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise InvalidArgument(f"invalid CIDR address: {text}") from None

@@ -1,0 +1,90 @@
+"""Ports: a container's, and those asked for on the host.
+
+Docker's forms: a container port is `80/tcp`; a binding asked for is a host address and a host port, where the port is
+empty (any), one number, or a range of which the first free one is taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Iterable
+
+from linkspan.errors import InvalidArgument
+
+PROTOCOLS = ("tcp", "udp", "sctp")
+ANY_IPV4 = "0.0.0.0"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class ContainerPort:
+    """A port inside a sandbox. `str()` is Docker's form, `80/tcp`."""
+
+    number: int
+    protocol: str = "tcp"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.protocol}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PortRequest:
+    """A container port to publish. `first`..`last` is the range of host ports to choose from; 0 is any."""
+
+    container: ContainerPort
+    address: str = ""  # "" is the network's default binding address
+    first: int = 0
+    last: int = 0
+
+
+def parse_number(text: str, what: str) -> int:
+    """A port number 0..65535. Raises InvalidArgument naming `what`."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise InvalidArgument(f"invalid port specification: {what}")
+    return int(text)
+
+
+def parse_range(text: str, what: str) -> tuple[int, int]:
+    """`80` → (80, 80), `8000-8010` → (8000, 8010). Raises InvalidArgument naming `what`."""
+    first, dash, last = text.partition("-")
+    low = parse_number(first, what)
+    high = parse_number(last, what) if dash else low
+    if high < low:
+        raise InvalidArgument(f"invalid port specification: {what}: the range ends before it begins")
+    return low, high
+
+
+def parse_container_ports(text: str) -> tuple[ContainerPort, ...]:
+    """`80`, `80/tcp`, `8000-8010/udp` as an image's or a user's EXPOSE has them."""
+    numbers, slash, protocol = text.partition("/")
+    protocol = protocol.lower() if slash else "tcp"
+    if protocol not in PROTOCOLS:
+        raise InvalidArgument(f"invalid port specification: {text!r}: invalid proto {protocol!r}")
+    low, high = parse_range(numbers, repr(text))
+    if low == 0:
+        raise InvalidArgument(f"invalid port specification: {text!r}: a container port is 1 to 65535")
+    return tuple(ContainerPort(number, protocol) for number in range(low, high + 1))
+
+
+def parse_address(text: str) -> str:
+    """A host address to publish on; empty stays empty. Raises InvalidArgument."""
+    if not text:
+        return ""
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise InvalidArgument(f"invalid host IP address: {text}") from None
+
+
+def parse_port_request(container: str, host_ip: str, host_port: str) -> PortRequest:
+    """One entry of `HostConfig.PortBindings`. Raises InvalidArgument."""
+    ports = parse_container_ports(container)
+    if len(ports) != 1:
+        raise InvalidArgument(f"invalid port specification: {container!r}: one port a binding")
+    first, last = parse_range(host_port, f"invalid host port {host_port!r}") if host_port else (0, 0)
+    return PortRequest(ports[0], parse_address(host_ip), first, last)
+
+
+def sort_ports(ports: Iterable[ContainerPort]) -> list[ContainerPort]:
+    """In the order in which clients list them: by number, then protocol."""
+    return sorted(set(ports))

@@ -1,0 +1,146 @@
+"""Kernel objects as frozen values. Two objects with the same `key` are the same thing, perhaps with other settings.
+
+A `namespace` is the path of a namespace file; HOST is the namespace that the daemon itself lives in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+HOST = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace held open by a bind mount at `path`; its `lo` is up.
+
+    Ours are known by the folder they lie in.
+    """
+
+    path: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("namespace", self.path)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge on the host, up. Ours are known by their alias, `linkspan:<network id>`."""
+
+    name: str
+    alias: str
+    mtu: int = 1500
+    mac: str = ""  # "" lets the kernel choose
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Veth:
+    """A veth pair, up: `name` on the host, enslaved to `bridge`, and `peer` in `namespace`.
+
+    Ours are known by the alias of the host's end, `linkspan:<endpoint id>`.
+    """
+
+    name: str
+    alias: str
+    namespace: str
+    peer: str
+    mac: str  # of the peer
+    bridge: str
+    mtu: int = 1500
+    hairpin: bool = True  # a container reaches itself through its published port
+    isolated: bool = False  # bridge port isolation: icc=false
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """An address on an interface: `172.17.0.1/16`."""
+
+    namespace: str
+    interface: str
+    address: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("address", self.namespace, self.interface, self.address)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """A route of ours, known by its protocol number. `destination` is a prefix: `0.0.0.0/0` is the default."""
+
+    namespace: str
+    destination: str
+    interface: str
+    gateway: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("route", self.namespace, self.destination)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A kernel setting, `net/ipv4/ip_forward`. Nobody owns a setting: it is written, and never taken back."""
+
+    namespace: str
+    name: str
+    value: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("sysctl", self.namespace, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NftElement:
+    """An element of a set or map of the one static ruleset, in nft's own text: `tcp . 80` : `172.17.0.2 . 80`.
+
+    `comment` says whose it is: the endpoint's or network's id.
+    """
+
+    set: str
+    element: str
+    data: str = ""
+    comment: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("nft", self.set, self.element)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BoundPort:
+    """A host port reserved by a bound socket in the daemon, so that nobody else takes it. No traffic passes through."""
+
+    protocol: str
+    address: str
+    port: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("port", self.protocol, self.address, str(self.port))
+
+
+KernelObject: TypeAlias = Namespace | Bridge | Veth | Address | Route | Sysctl | NftElement | BoundPort
+Key: TypeAlias = tuple[str, ...]
+State: TypeAlias = Mapping[Key, KernelObject]
+
+
+def state_of(objects: Iterable[KernelObject]) -> dict[Key, KernelObject]:
+    """The objects by key. Two different objects under one key are a driver's mistake: ValueError."""
+    found: dict[Key, KernelObject] = {}
+    for item in objects:
+        if found.setdefault(item.key, item) != item:
+            raise ValueError(f"rendered twice, differently: {found[item.key]} and {item}")
+    return found
