@@ -1,1 +1,9 @@
-"""drivers"""
+"""What a network is made of, one file a driver. A driver renders: from records to the kernel objects there should be.
+
+It has no teardown. Removing something is rendering without it; the difference is applied.
+
+contract   what every driver promises, and the optional abilities
+bridge     a Linux bridge, veth pairs, NAT: Docker's default
+host       the host's own namespace: nothing to make
+null       a namespace with nothing but lo
+"""

@@ -1,1 +1,8 @@
-"""engine"""
+"""The Container Network Model's verbs as pure functions: (snapshot, request) → records to write.
+
+change     Change: what a decision says should become of the records
+networks   create and remove; the default networks
+join       give a container its sandbox, endpoints and bindings; take them away
+render     from records to kernel objects, all of them or those that a change touches
+nat        the published ports and masqueraded subnets as the rows of `iptables -t nat -nL`
+"""

@@ -1,0 +1,223 @@
+"""Joining: what a container that starts gets of the network, and what it gives back.
+
+A container has a sandbox of its own with an endpoint on each of its networks; on `host` the sandbox is the host's, on
+`none` it is empty, and with `container:` it is the other container's and nothing is recorded here. The sandbox belongs
+to whoever runs in it: while others still share it, it outlives the container that it was made for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from linkspan.drivers.contract import Driver
+from linkspan.engine.change import Change
+from linkspan.engine.networks import network_event
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse
+from linkspan.ipam.addresses import allocate_address
+from linkspan.ipam.names import mac_address, parse_mac, veth_name
+from linkspan.ipam.ports import WILDCARD, PortSpace, allocate_ports
+from linkspan.model.container import Container, EndpointSettings
+from linkspan.model.endpoint import Binding, Endpoint, Sandbox
+from linkspan.model.network import Network
+from linkspan.model.port import ContainerPort, PortRequest, parse_container_ports, parse_port_request, sort_ports
+from linkspan.model.snapshot import Snapshot, Write, drop, put
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What joining depends on besides the records. `ids` are fresh: one for the sandbox, one for each endpoint."""
+
+    drivers: Mapping[str, Driver]
+    namespaces: str  # folder of the namespace files
+    ports: PortSpace
+    ids: tuple[str, ...]
+
+
+def port_requests(container: Container) -> tuple[PortRequest, ...]:
+    """What the container asks to publish: its own bindings and, with -P, every other exposed port."""
+    bindings = container.host_config.port_bindings or {}
+    asked = [
+        parse_port_request(port, binding.host_ip, binding.host_port)
+        for port, wanted in bindings.items()
+        for binding in (wanted or ())
+    ]
+    if container.host_config.publish_all_ports:
+        bound = {request.container for request in asked}
+        asked += [PortRequest(port) for port in exposed_ports(container) if port not in bound]
+    return tuple(asked)
+
+
+def exposed_ports(container: Container) -> list[ContainerPort]:
+    """Every port that the image or the user exposes, or that is published; in order."""
+    named = [*(container.config.exposed_ports or ()), *(container.host_config.port_bindings or ())]
+    return sort_ports(port for text in named for port in parse_container_ports(text))
+
+
+def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Change:
+    """The sandbox, endpoints and bindings of a container that starts.
+
+    Raises Conflict (the sandbox to share is not there, or no address is left), PortInUse, Forbidden (an address is
+    taken).
+    """
+    if container.shares_sandbox:
+        peer = snapshot.containers.get(container.joins)
+        if peer is None:
+            raise Conflict(f"cannot join network of container {container.joins}: No such container")
+        if not peer.state.running:
+            raise Conflict(f"cannot join network of a non running container: {peer.id}")
+        return Change()
+    if snapshot.sandbox(container):  # others kept it alive
+        return Change()
+    sandbox_id, *endpoint_ids = around.ids
+    sandbox = _sandbox(snapshot, container, sandbox_id, around.namespaces)
+    writes: list[Write] = [put(sandbox)]
+    events = []
+    moment = snapshot
+    for number, (network_id, settings) in enumerate(container.networks.items()):
+        network = moment.networks.get(network_id)
+        if network is None:
+            raise Conflict(f"network {network_id} of container {container.name} no longer exists")
+        endpoint = _endpoint(moment, container, sandbox, network, settings, number, around, endpoint_ids[number])
+        moment = moment.after((put(endpoint),))
+        writes.append(put(endpoint))
+        events.append(network_event("connect", network, container.id))
+    return Change(tuple(writes), tuple(events))
+
+
+def leave(snapshot: Snapshot, container: Container, *, removed: bool = False) -> Change:
+    """What a container that has ended gives back. Others that run in its sandbox keep it, unless it is `removed`."""
+    sandbox = snapshot.sandbox(container)
+    if sandbox is None or (not removed and sharers(snapshot, container)):
+        return Change()
+    endpoints = snapshot.endpoints_in(container)
+    return Change(
+        (*map(drop, endpoints), drop(sandbox)),
+        tuple(network_event("disconnect", snapshot.networks[e.network_id], container.id) for e in endpoints),
+    )
+
+
+def sharers(snapshot: Snapshot, container: Container) -> list[Container]:
+    """The running containers that live in this one's sandbox."""
+    return [c for c in snapshot.containers.values() if c.joins == container.id and c.state.running]
+
+
+def connect(
+    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, around: Surroundings
+) -> Change:
+    """Another network for a container, at once where it runs."""
+    if container.shares_sandbox or container.host_config.network_mode == "host":
+        raise Forbidden("container cannot be disconnected from host network or connected to another network")
+    if network.id in container.networks:
+        raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
+    if not around.drivers[network.driver].allocates:
+        raise Forbidden(f"container cannot be connected to network {network.name}")
+    asked = put(msgspec.structs.replace(container, networks={**container.networks, network.id: settings}))
+    sandbox = snapshot.sandbox(container)
+    if sandbox is None:
+        return Change((asked,))
+    number = len(container.networks)
+    endpoint = _endpoint(snapshot, container, sandbox, network, settings, number, around, around.ids[0])
+    return Change((asked, put(endpoint)), (network_event("connect", network, container.id),))
+
+
+def disconnect(snapshot: Snapshot, container: Container, network: Network) -> Change:
+    """Takes a container off a network, at once where it runs."""
+    if network.driver == "host":
+        raise Forbidden("container cannot be disconnected from host network or connected to another network")
+    if network.id not in container.networks:
+        raise Forbidden(f"container {container.id} is not connected to network {network.name}")
+    left = {id_: settings for id_, settings in container.networks.items() if id_ != network.id}
+    gone = [e for e in snapshot.endpoints_in(container) if e.network_id == network.id]
+    return Change(
+        (put(msgspec.structs.replace(container, networks=left)), *map(drop, gone)),
+        tuple(network_event("disconnect", network, container.id) for _ in gone),
+    )
+
+
+def _sandbox(snapshot: Snapshot, container: Container, id_: str, namespaces: str) -> Sandbox:
+    drivers = {snapshot.networks[n].driver for n in container.networks if n in snapshot.networks}
+    if "host" in drivers:
+        return Sandbox(id=id_, container_id=container.id, kind="host", path=f"{namespaces}/default")
+    kind = "none" if drivers <= {"null"} else "own"
+    return Sandbox(id=id_, container_id=container.id, kind=kind, path=f"{namespaces}/{id_[:12]}")
+
+
+def _endpoint(
+    snapshot: Snapshot,
+    container: Container,
+    sandbox: Sandbox,
+    network: Network,
+    settings: EndpointSettings,
+    number: int,
+    around: Surroundings,
+    id_: str,
+) -> Endpoint:
+    bare = Endpoint(
+        id=id_,
+        network_id=network.id,
+        sandbox_id=sandbox.id,
+        container_id=container.id,
+        aliases=settings.aliases or (),
+        driver_options=settings.driver_opts or {},
+    )
+    if not around.drivers[network.driver].allocates:
+        return bare
+    pool = network.pools[0]
+    wanted = settings.ipam_config.ipv4_address if settings.ipam_config else ""
+    held = snapshot.address_holders
+    address = allocate_address(pool, lambda n: (network.id, n) in held, wanted)
+    mac = settings.mac_address or container.config.mac_address
+    others = snapshot.endpoints_in(container)
+    return msgspec.structs.replace(
+        bare,
+        interface=_interface(others, number),
+        host_interface=veth_name(id_),
+        mac=parse_mac(mac) if mac else mac_address(address),
+        address=address,
+        prefix_length=pool.prefix_length,
+        gateway=pool.gateway,
+        # One default route a sandbox: the first network's that leads anywhere.
+        default_route=not network.internal and not any(e.default_route and e.gateway for e in others),
+        bindings=() if any(e.bindings for e in others) else _bindings(snapshot, container, network, around.ports, id_),
+        exposed=tuple(map(str, exposed_ports(container))),
+    )
+
+
+def _interface(others: Iterable[Endpoint], number: int) -> str:
+    taken = {e.interface for e in others}
+    return next(name for n in range(number + len(taken) + 1) if (name := f"eth{n}") not in taken)
+
+
+def _bindings(
+    snapshot: Snapshot, container: Container, network: Network, space: PortSpace, endpoint_id: str
+) -> tuple[Binding, ...]:
+    requests = port_requests(container)
+    if not requests or network.internal:
+        return ()
+    for request in requests:
+        if request.address and ipaddress.ip_address(request.address).version == 6:
+            raise InvalidArgument(f"cannot publish on {request.address}: IPv6 host addresses are not supported yet")
+    try:
+        return allocate_ports(
+            requests,
+            lambda protocol, address, port: snapshot.holds_port(protocol, address, port, WILDCARD[4]),
+            space,
+            network.binding_address,
+        )
+    except PortInUse as error:
+        raise external_connectivity(container, endpoint_id, error) from error
+
+
+def external_connectivity(container: Container, endpoint_id: str, error: PortInUse) -> PortInUse:
+    """Docker's words around a port that cannot be had."""
+    return PortInUse(
+        "failed to set up container networking: driver failed programming external connectivity on endpoint "
+        f"{container.name} ({endpoint_id}): {error}",
+        protocol=error.protocol,
+        address=error.address,
+        port=error.port,
+    )

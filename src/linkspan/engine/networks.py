@@ -1,0 +1,278 @@
+"""Networks: the default ones, creation and removal."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from linkspan.drivers.contract import Driver
+from linkspan.engine.change import Change
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
+from linkspan.ipam.addresses import default_gateway
+from linkspan.ipam.names import bridge_name
+from linkspan.ipam.pools import PoolSource, allocate_subnet, check_overlap
+from linkspan.model.event import Event
+from linkspan.model.network import Network, Pool, parse_subnet
+from linkspan.model.port import parse_address
+from linkspan.model.snapshot import Snapshot, Write, drop, put
+from linkspan.state.host import HostFacts
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_BRIDGE = "com.docker.network.bridge."
+_MTU = "com.docker.network.driver.mtu"
+_KNOWN_OPTIONS = {
+    _BRIDGE + "name",
+    _BRIDGE + "enable_ip_masquerade",
+    _BRIDGE + "enable_icc",
+    _BRIDGE + "host_binding_ipv4",
+    _BRIDGE + "default_bridge",
+    _MTU,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultBridge:
+    """dockerd's flags for the network named bridge. `adopted` is the subnet of a bridge that was there (`-b br0`)."""
+
+    name: str = "docker0"
+    disabled: bool = False  # -b none
+    bip: str = ""  # 172.17.0.1/16
+    fixed_cidr: str = ""
+    default_gateway: str = ""
+    icc: bool = True
+    masquerade: bool = True
+    mtu: int = 1500
+    binding_address: str = "0.0.0.0"
+    adopted: str = ""  # 10.211.55.1/24: the bridge is the administrator's, so is its address
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRequest:
+    """`docker network create`. `id` and `created` come from the caller, which has randomness and a clock."""
+
+    id: str
+    created: str
+    name: str
+    driver: str = "bridge"
+    pools: tuple[Pool, ...] = ()
+    ipam_driver: str = "default"
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ipam_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    internal: bool = False
+    attachable: bool = False
+    ipv4: bool = True
+    ipv6: bool = False
+
+
+def default_networks(
+    snapshot: Snapshot,
+    bridge: DefaultBridge,
+    sources: Iterable[PoolSource],
+    host: HostFacts,
+    ids: Iterable[str],
+    created: str,
+) -> Change:
+    """The records of bridge, host and none as the flags want them; those that exist keep their ids.
+
+    A default bridge whose flags changed takes its new form, unless containers are still connected to it.
+    """
+    bridge_id, host_id, none_id = ids
+    existing = {n.name: n for n in snapshot.networks.values() if n.predefined}
+    writes: list[Write] = []
+    for name, driver, fresh in (("host", "host", host_id), ("none", "null", none_id)):
+        if name not in existing:
+            writes.append(put(Network(id=fresh, name=name, driver=driver, created=created)))
+    old = existing.get("bridge")
+    if bridge.disabled:
+        writes += [drop(old)] if old else []
+        return Change(tuple(writes))
+    wanted = _default_bridge(
+        bridge, old, (n for n in snapshot.networks.values() if n != old), sources, host, bridge_id, created
+    )
+    if wanted != old:
+        if old and next(snapshot.endpoints_at(old), None):
+            return Change(
+                tuple(writes),
+                warnings=("the network bridge keeps its old settings while containers run on it",),
+            )
+        writes.append(put(wanted))
+    return Change(tuple(writes))
+
+
+def _default_bridge(
+    flags: DefaultBridge,
+    old: Network | None,
+    others: Iterable[Network],
+    sources: Iterable[PoolSource],
+    host: HostFacts,
+    fresh_id: str,
+    created: str,
+) -> Network:
+    taken = [pool.subnet for network in others for pool in network.pools]
+    given = flags.adopted or flags.bip
+    if given:
+        interface = ipaddress.IPv4Interface(given)
+        subnet, own = str(interface.network), str(interface.ip)
+        check_overlap(subnet, taken)
+    elif old and old.managed and old.pools:
+        subnet, own = old.pools[0].subnet, ""
+    else:
+        subnet, own = allocate_subnet(sources, (*taken, *_real_routes(host))), ""
+    pool = Pool(subnet=subnet, ip_range=flags.fixed_cidr, gateway=own)
+    own = own or default_gateway(Pool(subnet=subnet))
+    gateway, auxiliary = flags.default_gateway or own, {}
+    if gateway != own:
+        # The bridge's own address stays out of the pool although it is not the gateway.
+        auxiliary = {"DefaultGatewayIPv4": own}
+    _check_inside(subnet, "default-gateway", gateway)
+    if flags.fixed_cidr:
+        _check_inside(subnet, "fixed-cidr", flags.fixed_cidr)
+    return Network(
+        id=old.id if old else fresh_id,
+        name="bridge",
+        driver="bridge",
+        created=old.created if old else created,
+        pools=(msgspec.structs.replace(pool, gateway=gateway, auxiliary=auxiliary),),
+        options={
+            _BRIDGE + "default_bridge": "true",
+            _BRIDGE + "enable_icc": _text(flags.icc),
+            _BRIDGE + "enable_ip_masquerade": _text(flags.masquerade),
+            _BRIDGE + "host_binding_ipv4": flags.binding_address,
+            _BRIDGE + "name": flags.name,
+            _MTU: str(flags.mtu),
+        },
+        bridge=flags.name,
+        managed=not flags.adopted,
+        masquerade=flags.masquerade,
+        icc=flags.icc,
+        mtu=flags.mtu,
+        binding_address=flags.binding_address,
+    )
+
+
+def create_network(
+    snapshot: Snapshot,
+    request: NetworkRequest,
+    drivers: Mapping[str, Driver],
+    sources: Iterable[PoolSource],
+    host: HostFacts,
+) -> Change:
+    """Raises InvalidArgument, Conflict (the name is taken), Forbidden (subnets overlap), NotFound (no such driver)."""
+    if not _NAME.fullmatch(request.name) or len(request.name) > 255:
+        raise InvalidArgument(f"invalid network name: {request.name!r}: use letters, digits and _.- (255 at most)")
+    if request.name in {n.name for n in snapshot.networks.values()} | {"default", "container"}:
+        raise Conflict(f"network with name {request.name} already exists")
+    driver = drivers.get(request.driver or "bridge")
+    if driver is None:
+        raise NotFound(f"could not find plugin {request.driver} in v1 plugin registry: plugin not found")
+    if not driver.allocates:
+        raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
+    if request.ipv6 or any(pool.version == 6 for pool in request.pools):
+        raise Unsupported(f"network {request.name}: IPv6 networks are not supported yet")
+    if not request.ipv4:
+        raise InvalidArgument("IPv4 or IPv6 must be enabled")
+    if len(request.pools) > 1:
+        raise InvalidArgument("bridge driver doesn't support multiple subnets of one address family")
+    if request.ipam_driver not in ("", "default"):
+        raise NotFound(f"could not find plugin {request.ipam_driver}: plugin not found")
+    if unknown := set(request.options) - _KNOWN_OPTIONS:
+        raise InvalidArgument(f"network {request.name}: unknown option: {', '.join(sorted(unknown))}")
+    network = _bridge_network(snapshot, request, sources, host)
+    return Change((put(network),), (network_event("create", network),))
+
+
+def _bridge_network(
+    snapshot: Snapshot, request: NetworkRequest, sources: Iterable[PoolSource], host: HostFacts
+) -> Network:
+    taken = [pool.subnet for network in snapshot.networks.values() for pool in network.pools]
+    pool = request.pools[0] if request.pools else Pool(subnet="")
+    if pool.subnet:
+        subnet = str(parse_subnet(pool.subnet))
+        check_overlap(subnet, taken)
+    else:
+        subnet = allocate_subnet(sources, (*taken, *_real_routes(host)))
+    for what, address in (("gateway", pool.gateway), *pool.auxiliary.items()):
+        if address:
+            _check_inside(subnet, what, address)
+    if pool.ip_range:
+        _check_inside(subnet, "ip-range", pool.ip_range)
+    pool = msgspec.structs.replace(pool, subnet=subnet)
+    pool = msgspec.structs.replace(pool, gateway=default_gateway(pool))
+    options = request.options
+    bridge = options.get(_BRIDGE + "name") or bridge_name(request.id)
+    if len(bridge) > 15 or "/" in bridge or any(n.bridge == bridge for n in snapshot.networks.values()):
+        raise InvalidArgument(f"invalid bridge name {bridge!r}: in use, or not a name that Linux takes")
+    return Network(
+        id=request.id,
+        name=request.name,
+        driver="bridge",
+        created=request.created,
+        pools=(pool,),
+        options=dict(options),
+        ipam_options=dict(request.ipam_options),
+        labels=dict(request.labels),
+        internal=request.internal,
+        attachable=request.attachable,
+        bridge=bridge,
+        masquerade=_flag(options, _BRIDGE + "enable_ip_masquerade"),
+        icc=_flag(options, _BRIDGE + "enable_icc"),
+        mtu=_mtu(options.get(_MTU, "1500")),
+        binding_address=parse_address(options.get(_BRIDGE + "host_binding_ipv4", "")) or "0.0.0.0",
+    )
+
+
+def remove_network(snapshot: Snapshot, network: Network) -> Change:
+    """Raises Forbidden: a predefined network, or one that containers are connected to."""
+    if network.predefined:
+        raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+    users = [snapshot.containers[e.container_id].name for e in snapshot.endpoints_at(network)]
+    if users:
+        raise Forbidden(
+            f"error while removing network: network {network.name} has active endpoints"
+            f" ({', '.join(f'name:{user!r}' for user in sorted(users))})"
+        )
+    return Change((drop(network),), (network_event("destroy", network),))
+
+
+def network_event(action: str, network: Network, container_id: str = "") -> Event:
+    attributes = {"name": network.name, "type": network.driver}
+    if container_id:
+        attributes["container"] = container_id
+    return Event(kind="network", action=action, id=network.id, attributes=attributes)
+
+
+def _real_routes(host: HostFacts) -> Iterable[str]:
+    """A default route covers everything and reserves nothing."""
+    return (route for route in host.routes if not route.endswith("/0"))
+
+
+def _check_inside(subnet: str, what: str, value: str) -> None:
+    try:
+        inner = ipaddress.ip_network(value)
+    except ValueError:
+        raise InvalidArgument(f"invalid {what}: {value}") from None
+    outer = ipaddress.ip_network(subnet)
+    if inner.version != outer.version or not inner.subnet_of(outer):  # type: ignore[arg-type]
+        raise InvalidArgument(f"no matching subnet for {what} {value}: it lies outside {subnet}")
+
+
+def _flag(options: Mapping[str, str], name: str) -> bool:
+    value = options.get(name, "true").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise InvalidArgument(f"invalid value for {name}: {value!r}: use true or false")
+    return value in ("true", "1")
+
+
+def _mtu(text: str) -> int:
+    if not text.isdigit() or not 68 <= int(text) <= 65535:
+        raise InvalidArgument(f"invalid value for {_MTU}: {text!r}: use 68 to 65535")
+    return int(text)
+
+
+def _text(flag: bool) -> str:
+    return "true" if flag else "false"

@@ -1,0 +1,75 @@
+"""From records to the kernel objects there should be.
+
+`render_all` is the whole truth, used at start and whenever the kernel has drifted. `render_touched` is that part of it
+which a set of writes can change, so that the cost of one change does not grow with what is there already. A test holds
+the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from linkspan.drivers.contract import Driver
+from linkspan.model.endpoint import Endpoint, Sandbox
+from linkspan.model.network import Network
+from linkspan.model.snapshot import Snapshot, Write
+from linkspan.state.host import HostFacts
+from linkspan.state.objects import HOST, KernelObject, Key, Namespace, Sysctl, state_of
+
+Drivers = Mapping[str, Driver]
+
+
+def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Key, KernelObject]:
+    return state_of(
+        [
+            *render_host(host),
+            *(o for n in snapshot.networks.values() for o in _render_network(n, drivers)),
+            *(o for s in snapshot.sandboxes.values() for o in _render_sandbox(s)),
+            *(o for e in snapshot.endpoints.values() for o in _render_endpoint(snapshot, e, drivers)),
+        ]
+    )
+
+
+def render_touched(snapshot: Snapshot, writes: Iterable[Write], drivers: Drivers) -> dict[Key, KernelObject]:
+    """The part of `render_all` that depends on the records written. An endpoint depends on its network and sandbox."""
+    networks, sandboxes, endpoints = set[str](), set[str](), set[str]()
+    for write in writes:
+        if write.kind == "network":
+            networks.add(write.id)
+            endpoints.update(snapshot.endpoints_on.get(write.id, {}))
+        elif write.kind == "sandbox":
+            sandboxes.add(write.id)
+            sandbox = snapshot.sandboxes.get(write.id)
+            endpoints.update(snapshot.endpoints_of.get(sandbox.container_id, ()) if sandbox else ())
+        elif write.kind == "endpoint":
+            endpoints.add(write.id)
+    return state_of(_render_parts(snapshot, drivers, networks, sandboxes, endpoints))
+
+
+def render_host(host: HostFacts) -> Iterator[KernelObject]:
+    if host.ip_forward:
+        yield Sysctl(HOST, "net/ipv4/ip_forward", "1")
+
+
+def _render_parts(
+    snapshot: Snapshot, drivers: Drivers, networks: set[str], sandboxes: set[str], endpoints: set[str]
+) -> Iterator[KernelObject]:
+    for network in filter(None, map(snapshot.networks.get, networks)):
+        yield from _render_network(network, drivers)
+    for sandbox in filter(None, map(snapshot.sandboxes.get, sandboxes)):
+        yield from _render_sandbox(sandbox)
+    for endpoint in filter(None, map(snapshot.endpoints.get, endpoints)):
+        yield from _render_endpoint(snapshot, endpoint, drivers)
+
+
+def _render_network(network: Network, drivers: Drivers) -> Iterable[KernelObject]:
+    return drivers[network.driver].render_network(network)
+
+
+def _render_sandbox(sandbox: Sandbox) -> Iterable[KernelObject]:
+    return (Namespace(sandbox.path),) if sandbox.kind != "host" else ()
+
+
+def _render_endpoint(snapshot: Snapshot, endpoint: Endpoint, drivers: Drivers) -> Iterable[KernelObject]:
+    network = snapshot.networks[endpoint.network_id]
+    return drivers[network.driver].render_endpoint(network, endpoint, snapshot.sandboxes[endpoint.sandbox_id])

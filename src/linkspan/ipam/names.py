@@ -1,0 +1,36 @@
+"""Names in the kernel that follow from what they name, so that nothing has to remember them."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from linkspan.errors import InvalidArgument
+
+
+def mac_address(address: str) -> str:
+    """02:42 and the IPv4 address: an address used again keeps its MAC, so that no neighbour's ARP cache is stale."""
+    return "02:42:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)
+
+
+def parse_mac(text: str) -> str:
+    """A MAC address as a user gave it, in lower case with colons. Raises InvalidArgument."""
+    parts = text.replace("-", ":").lower().split(":")
+    try:
+        octets = [int(part, 16) for part in parts if len(part) <= 2]
+    except ValueError:
+        octets = []
+    if len(octets) != 6 or len(parts) != 6:
+        raise InvalidArgument(f"invalid MAC address: {text}")
+    if octets[0] & 1:
+        raise InvalidArgument(f"invalid MAC address: {text} is a multicast address")
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def veth_name(endpoint_id: str) -> str:
+    """The host's end of an endpoint's veth pair, in Docker's form: veth and seven digits."""
+    return f"veth{endpoint_id[:7]}"
+
+
+def bridge_name(network_id: str) -> str:
+    """A user-defined network's bridge, in Docker's form: br- and twelve digits (15 characters is Linux's limit)."""
+    return f"br-{network_id[:12]}"

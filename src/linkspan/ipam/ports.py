@@ -1,0 +1,87 @@
+"""Host ports: the one asked for, the first free one of a range, or one from the host's ephemeral range."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from linkspan.errors import PortInUse
+from linkspan.model.endpoint import Binding
+from linkspan.model.port import PortRequest
+
+WILDCARD = {4: "0.0.0.0", 6: "::"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PortSpace:
+    """What a host has to give. `busy` are ports that other processes were found to hold: (protocol, address, port)."""
+
+    first: int = 32768
+    last: int = 60999
+    reserved: frozenset[int] = frozenset()
+    busy: frozenset[tuple[str, str, int]] = frozenset()
+
+
+def allocate_ports(
+    requests: Iterable[PortRequest],
+    holder: Callable[[str, str, int], str | None],
+    space: PortSpace,
+    default_address: str,
+) -> tuple[Binding, ...]:
+    """A binding for each request. `holder(protocol, address, port)` names who has a port already, or None.
+
+    Raises PortInUse with Docker's words. Ports given by number go first, so that a port of free choice never takes one.
+    """
+    taken: dict[tuple[str, int], list[str]] = {}
+    found: dict[PortRequest, Binding] = {}
+    wanted = list(dict.fromkeys(requests))
+    for request in sorted(wanted, key=lambda r: (r.first == 0, r.first != r.last)):
+        address = request.address or default_address
+        protocol = request.container.protocol
+        # A port asked for by number is tried even where another process holds it: the kernel then says so itself.
+        busy = space.busy if request.first != request.last or request.first == 0 else frozenset()
+        chosen = next(
+            (
+                port
+                for port in _candidates(request, space)
+                if not holder(protocol, address, port)
+                and not _clash(taken.get((protocol, port), ()), address)
+                and (protocol, address, port) not in busy
+            ),
+            0,
+        )
+        if not chosen:
+            raise PortInUse(_refusal(request, address), protocol=protocol, address=address, port=request.first)
+        taken.setdefault((protocol, chosen), []).append(address)
+        found[request] = Binding(
+            protocol=protocol, address=address, port=chosen, container_port=request.container.number
+        )
+    return tuple(found[request] for request in wanted)
+
+
+def chosen_freely(requests: Iterable[PortRequest], binding: Binding) -> bool:
+    """Another port may serve in this binding's place: its request gave a range, or no number."""
+    return any(
+        r.first != r.last or r.first == 0
+        for r in requests
+        if (r.container.number, r.container.protocol) == (binding.container_port, binding.protocol)
+        and (r.first == 0 or r.first <= binding.port <= r.last)
+    )
+
+
+def _candidates(request: PortRequest, space: PortSpace) -> Iterable[int]:
+    if request.first:
+        return range(request.first, request.last + 1)
+    return (port for port in range(space.first, space.last + 1) if port not in space.reserved)
+
+
+def _clash(held: Iterable[str], address: str) -> bool:
+    return any(other == address or "0.0.0.0" in (other, address) for other in held)
+
+
+def _refusal(request: PortRequest, address: str) -> str:
+    if request.first == 0:
+        return f"no free host port on {address} in the host's ephemeral range for {request.container}"
+    if request.first != request.last:
+        return f"Bind for {address}:{request.first}-{request.last} failed: all ports are already allocated"
+    return f"Bind for {address}:{request.first} failed: port is already allocated"

@@ -1,0 +1,16 @@
+"""What decisions need to know of the host, read by `kernel/` and handed in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostFacts:
+    """`namespaces` is the folder of our namespace files; routes and addresses are the host's own, as prefixes."""
+
+    namespaces: str
+    ephemeral_ports: tuple[int, int] = (32768, 60999)
+    reserved_ports: frozenset[int] = frozenset()
+    routes: tuple[str, ...] = ()
+    ip_forward: bool = True  # --ip-forward: we turn forwarding on
