@@ -1,1 +1,16 @@
-"""kernel"""
+"""The kernel's side: what `state/` describes, made and read back.
+
+contract    Kernel, the protocol; Interface, RouteEntry, EphemeralPorts, Statistics: facts of a host
+linux       LinuxKernel: takes a plan's steps in order, undoes them when one fails
+netlink     messages and attributes, packed and parsed; a socket that matches answers by sequence number
+rtnetlink   links, addresses and routes
+namespaces  network namespaces as files in a folder
+nftables    one table, edited through libnftables; ruleset.nft is its static part, with every set explained
+elements    the elements of our sets, read back
+ports       host ports, reserved by bound sockets
+sysctl      settings, in any namespace
+fake        the same contract in memory
+
+How a daemon with an empty memory knows what is ours: namespaces by their folder, links by the alias `linkspan:…`,
+addresses and routes by their protocol number (76), elements by the table's name. Sysctls belong to nobody.
+"""

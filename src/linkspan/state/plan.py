@@ -1,0 +1,257 @@
+"""The difference between two states as ordered steps: the one place that knows what has to come before what.
+
+Created first, referents before what refers to them: ports → namespaces → bridges → veths → addresses → sysctls → routes
+→ elements of the ruleset. A port comes first because it is the step most likely to fail, and costs nothing to undo;
+the elements come last because they let traffic in. Deletions follow, in reverse. Exceptions:
+
+- Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
+  about to go.
+- What stands in the way of something new goes first of all: a link to be made anew under the same name, a veth whose
+  peer's name another one takes, a bound port that covers another's address.
+- What vanishes with its link or namespace (addresses, routes) has no step of its own, and is made again where it is
+  still wanted.
+- Sysctls are written and never taken back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from linkspan.state.objects import (
+    HOST,
+    Address,
+    BoundPort,
+    Bridge,
+    Key,
+    KernelObject,
+    Namespace,
+    NftElement,
+    Route,
+    State,
+    Sysctl,
+    Veth,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Create:
+    """Make `after`. If it is there already as wanted, that is success."""
+
+    after: KernelObject
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replace:
+    """Change `before` into `after`, in place: same key, same kind."""
+
+    before: KernelObject
+    after: KernelObject
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove `before`. If it is gone already, that is success."""
+
+    before: KernelObject
+
+
+Step: TypeAlias = Create | Replace | Delete
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order in which they are to be taken. A plan without steps is false."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+_ORDER = (BoundPort, Namespace, Bridge, Veth, Address, Sysctl, Route, NftElement)
+_RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
+_RANK_NFT = _RANK[NftElement]
+
+# What of an object can be changed while it stays the same object; None is everything.
+_IN_PLACE: dict[type, frozenset[str] | None] = {
+    Bridge: None,
+    Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated"}),
+    Sysctl: None,
+    Route: None,
+    NftElement: None,
+}
+
+_Place: TypeAlias = tuple[str, str]  # a namespace and the name of an interface in it
+
+
+def diff(actual: State, desired: State) -> Plan:
+    """The steps that turn `actual` into `desired`; none if they are the same. Costs time linear in both."""
+    made: list[KernelObject] = []
+    changed: list[Replace] = []
+    remade: list[KernelObject] = []  # to be deleted first, then made again
+    for key, after in desired.items():
+        before = actual.get(key)
+        if before is after:
+            continue
+        if before is None:
+            made.append(after)
+        elif not _same(before, after):
+            if _changes_in_place(before, after):
+                changed.append(Replace(before, after))
+            else:
+                remade.append(before)
+                made.append(after)
+    gone = [before for key, before in actual.items() if key not in desired and not isinstance(before, Sysctl)]
+    if not (made or changed or gone):
+        return Plan()
+    first = remade + _in_the_way(gone, made)
+    early = {item.key for item in first}
+    gone = [item for item in gone if item.key not in early]
+    vanishing = _vanishing([*first, *gone])
+    if vanishing.places or vanishing.namespaces:
+        gone = [item for item in gone if not vanishing.covers(item)]
+        lost_early = _vanishing(first)
+        made, changed = _made_again(actual, desired, made, changed, lost_early)
+    return Plan(
+        (
+            *map(Delete, sorted(first, key=_sort_key, reverse=True)),
+            *_additions(made, changed),
+            *_transaction(made, changed, gone),
+            *(Delete(item) for item in sorted(gone, key=_sort_key, reverse=True) if not isinstance(item, NftElement)),
+        )
+    )
+
+
+def revert(before: State, desired: State) -> Plan:
+    """The plan that undoes `diff(before, desired)`: from `desired` back to `before`."""
+    return diff(desired, before)
+
+
+def undo(steps: Iterable[Step]) -> Plan:
+    """The plan that undoes just these steps, for a plan that failed half-way.
+
+    What vanished along with a deleted link or namespace had no step, and so is not made again: that is for the caller,
+    who knows the whole state.
+    """
+    before: dict[Key, KernelObject] = {}
+    after: dict[Key, KernelObject] = {}
+    for step in steps:
+        if not isinstance(step, Create):
+            before.setdefault(step.before.key, step.before)
+        match step:
+            case Delete():
+                after.pop(step.before.key, None)
+            case Create() | Replace():
+                after[step.after.key] = step.after
+    return diff(after, before)
+
+
+def apply(plan: Plan, state: State) -> dict[Key, KernelObject]:
+    """What `state` becomes when every step of `plan` is taken: the meaning of a plan, without a kernel."""
+    result = dict(state)
+    for step in plan:
+        match step:
+            case Create(after) | Replace(_, after):
+                result[after.key] = after
+            case Delete(before):
+                result.pop(before.key, None)
+                if isinstance(before, (Namespace, Bridge, Veth)):
+                    vanishing = _vanishing([before])
+                    result = {key: item for key, item in result.items() if not vanishing.covers(item)}
+    return result
+
+
+def _same(before: KernelObject, after: KernelObject) -> bool:
+    if isinstance(before, Bridge) and isinstance(after, Bridge) and not after.mac:
+        return dataclasses.replace(before, mac="") == after  # any MAC will do
+    return before == after
+
+
+def _changes_in_place(before: KernelObject, after: KernelObject) -> bool:
+    if type(before) is not type(after) or type(after) not in _IN_PLACE:
+        return False
+    changeable = _IN_PLACE[type(after)]
+    return changeable is None or all(
+        getattr(before, field.name) == getattr(after, field.name)
+        for field in dataclasses.fields(after)
+        if field.name not in changeable
+    )
+
+
+def _sort_key(item: KernelObject) -> tuple[int, bool, Key]:
+    # A route through a gateway needs the route to that gateway first.
+    return _RANK[type(item)], isinstance(item, Route) and bool(item.gateway), item.key
+
+
+def _in_the_way(gone: list[KernelObject], made: list[KernelObject]) -> list[KernelObject]:
+    peers = {(item.namespace, item.peer) for item in made if isinstance(item, Veth)}
+    ports = {(item.protocol, item.port) for item in made if isinstance(item, BoundPort)}
+    return [
+        item
+        for item in gone
+        if (isinstance(item, Veth) and (item.namespace, item.peer) in peers)
+        or (isinstance(item, BoundPort) and (item.protocol, item.port) in ports)
+    ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Vanishing:
+    """What is lost without a step of its own."""
+
+    namespaces: frozenset[str]
+    places: frozenset[_Place]
+
+    def covers(self, item: KernelObject) -> bool:
+        if isinstance(item, (Address, Route)):
+            return item.namespace in self.namespaces or (item.namespace, item.interface) in self.places
+        return isinstance(item, Sysctl) and item.namespace in self.namespaces
+
+
+def _vanishing(deleted: Iterable[KernelObject]) -> _Vanishing:
+    namespaces: set[str] = set()
+    places: set[_Place] = set()
+    for item in deleted:
+        match item:
+            case Namespace(path):
+                namespaces.add(path)
+            case Bridge(name=name):
+                places.add((HOST, name))
+            case Veth(name=name, namespace=namespace, peer=peer):
+                places.add((HOST, name))
+                places.add((namespace, peer))
+    return _Vanishing(frozenset(namespaces), frozenset(places))
+
+
+def _made_again(
+    actual: State, desired: State, made: list[KernelObject], changed: list[Replace], lost: _Vanishing
+) -> tuple[list[KernelObject], list[Replace]]:
+    """What is lost with links that go first, and is still wanted, is made again with the rest."""
+    again = [
+        desired[key]
+        for key, item in actual.items()
+        if key in desired and not isinstance(item, Sysctl) and lost.covers(item)
+    ]
+    keys = {item.key for item in again}
+    return [*made, *again], [step for step in changed if step.after.key not in keys]
+
+
+def _additions(made: list[KernelObject], changed: list[Replace]) -> list[Step]:
+    steps: list[Step] = [Create(item) for item in made if not isinstance(item, NftElement)]
+    steps.extend(step for step in changed if not isinstance(step.after, NftElement))
+    return sorted(steps, key=_step_key)
+
+
+def _transaction(made: list[KernelObject], changed: list[Replace], gone: list[KernelObject]) -> list[Step]:
+    steps: list[Step] = [Delete(item) for item in sorted(gone, key=_sort_key) if isinstance(item, NftElement)]
+    steps.extend(sorted((step for step in changed if isinstance(step.after, NftElement)), key=_step_key))
+    steps.extend(Create(item) for item in sorted(made, key=_sort_key) if isinstance(item, NftElement))
+    return steps
+
+
+def _step_key(step: Step) -> tuple[int, bool, Key]:
+    return _sort_key(step.before if isinstance(step, Delete) else step.after)
