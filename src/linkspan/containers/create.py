@@ -1,0 +1,212 @@
+"""From a request and an image to a container's record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import msgspec
+
+from linkspan.containers.mounts import resolve_mounts
+from linkspan.containers.names import check_name
+from linkspan.engine.join import port_requests
+from linkspan.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from linkspan.model.container import Config, Container, EndpointSettings, HostConfig, LogConfig
+from linkspan.model.image import Image, ImageConfig
+from linkspan.model.network import Network
+from linkspan.model.port import parse_container_ports
+from linkspan.model.snapshot import Snapshot
+
+_RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
+_MINIMUM_MEMORY = 6 * 1024 * 1024
+_LOG_DRIVERS = ("", "json-file", "local", "k8s-file")  # all are conmon's file here, read back as Docker's
+DEFAULT_SHM = 64 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRequest:
+    """`POST /containers/create`. `id`, `created` come from the caller, which has randomness and a clock."""
+
+    id: str
+    created: str
+    name: str
+    config: Config
+    host_config: HostConfig
+    networks: Mapping[str, EndpointSettings]  # by the name the user typed
+    image: Image
+    hostname: str  # the host's own, for --net=host
+    processors: int
+
+
+def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple[str, ...]]:
+    """The record and warnings. Raises InvalidArgument, Conflict (the name is taken), NotFound (a network)."""
+    name = check_name(request.name)
+    if holder := snapshot.container_names.get(name):
+        raise Conflict(
+            f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove '
+            "(or rename) that container to be able to reuse that name."
+        )
+    host = _host_config(snapshot, request)
+    config = _merge(request.config, request.image.config)
+    _check_limits(host, request.processors)
+    networks = _networks(snapshot, request, host)
+    warnings = _network_conflicts(request.config, host)
+    config = _with_hostname(config, host, request)
+    command = (*(config.entrypoint or ()), *(config.cmd or ()))
+    if not command or not command[0]:
+        raise InvalidArgument("no command specified")
+    container = Container(
+        id=request.id,
+        name=name,
+        created=request.created,
+        image_id=request.image.id,
+        config=config,
+        host_config=host,
+        networks=networks,
+        path=command[0],
+        args=command[1:],
+        mounts=resolve_mounts(
+            config,
+            host,
+            {r.partition(":")[0]: snapshot.container(r.partition(":")[0]) for r in host.volumes_from or ()},
+        ),
+        layers=request.image.layers,
+    )
+    for port in config.exposed_ports or ():
+        parse_container_ports(port)
+    port_requests(container)
+    return container, warnings
+
+
+def _volume_sources(host: HostConfig) -> list[str]:
+    return [spec.partition(":")[0] for spec in host.volumes_from or ()]
+
+
+def _merge(config: Config, image: ImageConfig) -> Config:
+    """The image's settings where the user says nothing."""
+    env = {entry.partition("=")[0]: entry for entry in image.env or ()}
+    for entry in config.env or ():
+        name, given, _ = entry.partition("=")
+        if not name:
+            raise InvalidArgument(f"invalid environment variable: {entry}")
+        if given:
+            env[name] = entry
+        else:
+            env.pop(name, None)  # a bare name takes the variable away
+    entrypoint, cmd = config.entrypoint, config.cmd
+    if entrypoint in (None, ()):
+        entrypoint = image.entrypoint
+        cmd = cmd or image.cmd
+    elif entrypoint == ("",):
+        entrypoint = None
+    return msgspec.structs.replace(
+        config,
+        env=tuple(env.values()),
+        entrypoint=entrypoint,
+        cmd=cmd or None,
+        user=config.user or image.user,
+        working_dir=config.working_dir or image.working_dir,
+        labels={**(image.labels or {}), **(config.labels or {})},
+        exposed_ports={**(image.exposed_ports or {}), **(config.exposed_ports or {})} or None,
+        volumes={**(image.volumes or {}), **(config.volumes or {})} or None,
+        stop_signal=config.stop_signal or image.stop_signal,
+        healthcheck=config.healthcheck or image.healthcheck,
+        shell=config.shell or image.shell,
+        on_build=config.on_build or image.on_build,
+    )
+
+
+def _host_config(snapshot: Snapshot, request: CreateRequest) -> HostConfig:
+    """The defaults filled in, and `container:<name>` turned into the container's id."""
+    host = request.host_config
+    mode = host.network_mode or "default"
+    if mode == "default":
+        mode = "bridge"
+    if mode.startswith("container:"):
+        try:
+            mode = "container:" + snapshot.container(mode.removeprefix("container:")).id
+        except NotFound as error:
+            raise NotFound(f"No such container: {mode.removeprefix('container:')}") from error
+    if host.log_config.type not in _LOG_DRIVERS:
+        raise Unsupported(f"logging driver {host.log_config.type!r} is not supported: use json-file or local")
+    return msgspec.structs.replace(
+        host,
+        network_mode=mode,
+        shm_size=host.shm_size or DEFAULT_SHM,
+        ipc_mode=host.ipc_mode or "private",
+        cgroupns_mode=host.cgroupns_mode or "host",
+        runtime=host.runtime or "runc",
+        log_config=LogConfig(type=host.log_config.type or "json-file", config=host.log_config.config or {}),
+    )
+
+
+def _check_limits(host: HostConfig, processors: int) -> None:
+    policy = host.restart_policy
+    if policy.name not in _RESTART_POLICIES:
+        raise InvalidArgument(
+            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or "
+            "'unless-stopped'"
+        )
+    if policy.maximum_retry_count and policy.name != "on-failure":
+        raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if policy.maximum_retry_count < 0:
+        raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
+    if host.auto_remove and policy.name not in ("", "no"):
+        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    if 0 < host.memory < _MINIMUM_MEMORY:
+        raise InvalidArgument("Minimum memory limit allowed is 6MB")
+    if host.memory > 0 and 0 < host.memory_swap < host.memory:
+        raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if host.nano_cpus < 0 or host.nano_cpus > processors * 1_000_000_000:
+        raise InvalidArgument(
+            f"range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
+        )
+    if host.nano_cpus and (host.cpu_period or host.cpu_quota):
+        raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set")
+
+
+def _networks(snapshot: Snapshot, request: CreateRequest, host: HostConfig) -> dict[str, EndpointSettings]:
+    if host.network_mode.startswith("container:") or request.config.network_disabled:
+        return {}
+    asked = {("bridge" if name == "default" else name): settings for name, settings in request.networks.items()}
+    asked.setdefault(host.network_mode, EndpointSettings())
+    found: dict[str, EndpointSettings] = {}
+    names: list[Network] = []
+    for name, settings in sorted(asked.items(), key=lambda item: item[0] != host.network_mode):
+        network = snapshot.network(name)
+        names.append(network)
+        if network.name in ("bridge", "host", "none") and settings.ipam_config and settings.ipam_config.ipv4_address:
+            raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        found[network.id] = settings
+    if len(names) > 1 and any(network.driver in ("host", "null") for network in names):
+        raise InvalidArgument("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
+    return found
+
+
+def _network_conflicts(config: Config, host: HostConfig) -> tuple[str, ...]:
+    """What makes no sense with the network mode: refused with Docker's words, or warned of."""
+    if host.network_mode.startswith("container:"):
+        for given, what in (
+            (config.hostname, "hostname and the network mode"),
+            (host.links, "container type network can't be used with links. This would result in undefined behavior"),
+            (host.dns, "dns and the network mode"),
+            (host.extra_hosts, "custom host-to-IP mapping and the network mode"),
+            (config.mac_address, "mac-address and the network mode"),
+            (host.port_bindings or host.publish_all_ports, "port publishing and the container type network mode"),
+            (config.exposed_ports, "port exposing and the container type network mode"),
+        ):
+            if given:
+                raise InvalidArgument(f"conflicting options: {what}")
+    if host.network_mode == "host":
+        if host.links:
+            raise InvalidArgument("conflicting options: host type networking can't be used with links")
+        if host.port_bindings or host.publish_all_ports:
+            return ("Published ports are discarded when using host network mode",)
+    return ()
+
+
+def _with_hostname(config: Config, host: HostConfig, request: CreateRequest) -> Config:
+    if config.hostname or host.network_mode.startswith("container:"):
+        return config
+    own = host.network_mode == "host" or host.uts_mode == "host"
+    return msgspec.structs.replace(config, hostname=request.hostname if own else request.id[:12])

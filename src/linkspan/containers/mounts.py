@@ -1,0 +1,149 @@
+"""Where a container's files come from besides its image: binds, volumes and tmpfs.
+
+Parsing and precedence only; that a bind's source exists, and that a volume does, is seen to by those who do.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from linkspan.errors import InvalidArgument
+from linkspan.model.container import Config, Container, HostConfig, Mount, MountRequest
+
+_VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
+_MODES = ("rw", "ro", "z", "Z", "nocopy", "copy", "cached", "delegated", "consistent", *_PROPAGATIONS)
+
+
+def resolve_mounts(config: Config, host: HostConfig, others: Mapping[str, Container]) -> tuple[Mount, ...]:
+    """Every mount, by destination, later ones over earlier: VOLUME of the image, --volumes-from, -v, --mount, --tmpfs.
+
+    An anonymous volume has an empty name, which the daemon fills. `others` are the containers of `volumes_from`.
+    Raises InvalidArgument with Docker's words.
+    """
+    found: dict[str, Mount] = {}
+    explicit: set[str] = set()
+    for spec in host.volumes_from or ():
+        ref, _, mode = spec.partition(":")
+        for mount in others[ref].mounts:
+            found[mount.destination] = msgspec.structs.replace(mount, writable=mount.writable and mode != "ro")
+    for mount in [*map(parse_bind, host.binds or ()), *map(_requested, host.mounts or ()), *_tmpfs(host.tmpfs or {})]:
+        if mount.destination in explicit:
+            raise InvalidArgument(f"Duplicate mount point: {mount.destination}")
+        explicit.add(mount.destination)
+        found[mount.destination] = mount
+    for destination in config.volumes or ():
+        clean = _destination(destination, destination)
+        found.setdefault(clean, Mount(type="volume", destination=clean, driver="local"))
+    return tuple(found[destination] for destination in sorted(found))
+
+
+def parse_bind(spec: str) -> Mount:
+    """`-v`: source:destination[:mode] or a destination alone (an anonymous volume)."""
+    source, destination, *rest = spec.split(":") if ":" in spec else ("", spec)
+    if len(rest) > 1 or not destination:
+        raise InvalidArgument(f"invalid volume specification: '{spec}'")
+    modes = [mode for mode in rest[0].split(",") if mode] if rest else []
+    if unknown := [mode for mode in modes if mode not in _MODES]:
+        raise InvalidArgument(f"invalid mode: {','.join(unknown)} in volume specification '{spec}'")
+    clean = _destination(destination, spec)
+    writable = "ro" not in modes
+    propagation = next((mode for mode in modes if mode in _PROPAGATIONS), "")
+    mode = ",".join(modes)
+    if source.startswith("/"):
+        return Mount(
+            type="bind",
+            source=posixpath.normpath(source),
+            destination=clean,
+            mode=mode,
+            writable=writable,
+            propagation=propagation or "rprivate",
+            options=("create",),  # -v makes the directory where it is missing; --mount does not
+        )
+    if source:
+        check_volume_name(source)
+    options = ("nocopy",) if "nocopy" in modes else ()
+    return Mount(
+        type="volume",
+        name=source,
+        destination=clean,
+        driver="local",
+        mode=mode or "z",
+        writable=writable,
+        propagation=propagation,
+        options=options,
+    )
+
+
+def check_volume_name(name: str) -> str:
+    """Raises InvalidArgument with Docker's words."""
+    if not _VOLUME.fullmatch(name):
+        raise InvalidArgument(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+    return name
+
+
+def _requested(request: MountRequest) -> Mount:
+    where = f'invalid mount config for type "{request.type}"'
+    if not request.target:
+        raise InvalidArgument(f"{where}: field Target must not be empty")
+    destination = _destination(request.target, request.target)
+    writable = not request.read_only
+    match request.type:
+        case "bind":
+            if not request.source.startswith("/"):
+                raise InvalidArgument(f"{where}: invalid mount path: '{request.source}' mount path must be absolute")
+            options = request.bind_options or {}
+            return Mount(
+                type="bind",
+                source=posixpath.normpath(request.source),
+                destination=destination,
+                writable=writable,
+                propagation=str(options.get("Propagation") or "rprivate"),
+                options=("create",) if options.get("CreateMountpoint") else (),
+            )
+        case "volume":
+            if request.source:
+                check_volume_name(request.source)
+            nocopy = (request.volume_options or {}).get("NoCopy")
+            return Mount(
+                type="volume",
+                name=request.source,
+                destination=destination,
+                driver="local",
+                mode="z",
+                writable=writable,
+                options=("nocopy",) if nocopy else (),
+            )
+        case "tmpfs":
+            size, mode = (request.tmpfs_options or {}).get("SizeBytes"), (request.tmpfs_options or {}).get("Mode")
+            parts = (f"size={size}" if size else "", f"mode={mode:o}" if isinstance(mode, int) and mode else "")
+            return Mount(type="tmpfs", destination=destination, writable=writable, options=tuple(filter(None, parts)))
+    raise InvalidArgument(f"mount type unknown: {request.type!r}: use bind, volume or tmpfs")
+
+
+def _tmpfs(wanted: Mapping[str, str]) -> Iterable[Mount]:
+    for destination, options in wanted.items():
+        parts = tuple(part for part in options.split(",") if part)
+        yield Mount(
+            type="tmpfs", destination=_destination(destination, destination), options=parts, writable="ro" not in parts
+        )
+
+
+def _destination(path: str, spec: str) -> str:
+    if not path.startswith("/"):
+        raise InvalidArgument(
+            f"invalid volume specification: '{spec}': invalid mount path: '{path}' mount path must be absolute"
+        )
+    clean = posixpath.normpath(path)
+    if clean in ("/", "//"):
+        raise InvalidArgument(
+            f"invalid volume specification: '{spec}': invalid specification: destination can't be '/'"
+        )
+    return clean
