@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import Any, TypeAlias, TypeVar
 
 from immutables import Map
@@ -60,7 +61,8 @@ class Snapshot:
     sandbox_of: Map[str, str] = dataclasses.field(default_factory=Map)  # container id → sandbox id
     endpoints_of: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → in order
     endpoints_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → endpoint ids
-    address_holders: Map[tuple[str, str], str] = dataclasses.field(default_factory=Map)  # (network id, address)
+    # (network id, address as an integer) → endpoint id
+    address_holders: Map[tuple[str, int], str] = dataclasses.field(default_factory=Map)
     # (protocol, port) → (address, endpoint id) of each binding there
     port_holders: Map[tuple[str, int], tuple[tuple[str, str], ...]] = dataclasses.field(default_factory=Map)
 
@@ -158,7 +160,7 @@ class Snapshot:
                 of = _set_or_delete(of, old.container_id, tuple(e for e in of[old.container_id] if e != old.id))
                 on = _set_or_delete(on, old.network_id, on[old.network_id].delete(old.id))
             for address in filter(None, (old.address, old.address6)):
-                addresses = addresses.delete((old.network_id, address))
+                addresses = addresses.delete((old.network_id, int(ip_address(address))))
             for b in old.bindings:
                 left = tuple(h for h in ports[b.protocol, b.port] if h != (b.address, old.id))
                 ports = _set_or_delete(ports, (b.protocol, b.port), left)
@@ -167,7 +169,7 @@ class Snapshot:
                 of = of.set(new.container_id, (*of.get(new.container_id, ()), new.id))
                 on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
             for address in filter(None, (new.address, new.address6)):
-                addresses = addresses.set((new.network_id, address), new.id)
+                addresses = addresses.set((new.network_id, int(ip_address(address))), new.id)
             ports = _with_bindings(ports, new.bindings, new.id)
         return {"endpoints_of": of, "endpoints_on": on, "address_holders": addresses, "port_holders": ports}
 
