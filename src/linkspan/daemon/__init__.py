@@ -1,1 +1,15 @@
-"""daemon"""
+"""Joins those who decide to those who do, and owns the loop.
+
+configuration  flags and daemon.json, dockerd's names and meanings
+daemon         the composition: what is made in which order at start, and let go at the end
+ledger         the records: the snapshot of now, and committing to the next
+programmer     the kernel thread: applies what differs between two snapshots
+mutation       one change carried out: intent, effect, or all of it undone
+reconcile      at start: what runs, what the kernel holds, and what it should
+lifecycle      start, stop, exit, restart, removal of containers
+streams        attach, exec and logs
+sandbox_files  /etc/hosts and its kin, on the disk
+events         what happened, kept for a while and told to who listens
+containers, networks, images, volumes, system    the verbs, as the front doors call them
+views          what the verbs answer
+"""

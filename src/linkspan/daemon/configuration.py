@@ -1,0 +1,305 @@
+"""Flags and daemon.json: dockerd's names and meanings, so that a unit file written for dockerd starts linkspand."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import ipaddress
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from linkspan.engine.networks import DefaultBridge
+from linkspan.errors import InvalidArgument
+from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
+
+log = logging.getLogger(__name__)
+DEFAULT_HOST = "unix:///run/linkspan.sock"
+DEFAULT_CONFIG_FILE = "/etc/linkspan/daemon.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TLS:
+    verify: bool = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    hosts: tuple[str, ...] = (DEFAULT_HOST,)
+    tls: TLS | None = None
+    data_root: Path = Path("/var/lib/linkspan")
+    exec_root: Path = Path("/run/linkspan")
+    pidfile: Path | None = Path("/run/linkspan.pid")
+    log_level: str = "info"
+    bridge: str = ""  # "" is docker0, made by us; "none" is no default bridge; else a bridge that is there
+    default_bridge: DefaultBridge = DefaultBridge()
+    ip_forward: bool = True
+    pool_sources: tuple[PoolSource, ...] = DEFAULT_SOURCES
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    host_gateway_ip: str = ""
+    insecure_registries: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    cgroup_parent: str = "/linkspan"
+    default_shm_size: int = 64 * 1024 * 1024
+    owned_table: bool = True
+    notes: tuple[str, ...] = ()  # said once at start: flags that are accepted and do nothing here
+
+
+# dockerd's flags that mean nothing here, and what is done instead.
+_ACCEPTED = {
+    "userland-proxy": "no process stands between: published ports are nftables map elements, on 127.0.0.1 too",
+    "userland-proxy-path": "there is no userland proxy",
+    "storage-driver": "layers are always mounted with overlayfs",
+    "storage-opt": "layers are always mounted with overlayfs",
+    "containerd": "runc and conmon run the containers, there is no containerd",
+    "containerd-namespace": "there is no containerd",
+    "containerd-plugins-namespace": "there is no containerd",
+    "exec-opt": "cgroups are driven directly (cgroupfs)",
+    "live-restore": "always on: containers and their ports outlive the daemon",
+    "iptables": "rules live in the nftables table inet linkspan; iptables is not used",
+    "ip6tables": "rules live in the nftables table inet linkspan; iptables is not used",
+    "firewall-backend": "the backend is nftables",
+    "ip-forward-no-drop": "the policy of other tables is left alone",
+    "log-driver": "conmon writes the log; it reads back as json-file does",
+    "log-opt": "conmon writes the log; it reads back as json-file does",
+    "shutdown-timeout": "containers outlive the daemon",
+    "group": "see --group in the manual: the socket belongs to root, or to group docker where there is one",
+    "selinux-enabled": "SELinux labels are not set",
+    "init": "use --init with the container",
+    "experimental": "there is nothing experimental to turn on",
+    "metrics-addr": "there are no metrics yet",
+    "max-concurrent-downloads": "skopeo decides",
+    "max-concurrent-uploads": "skopeo decides",
+    "max-download-attempts": "skopeo decides",
+    "debug": "",
+}
+_TEXT = {
+    "bridge": "attach containers to an existing bridge; 'none' disables container networking",
+    "bip": "the bridge's address in CIDR form",
+    "fixed-cidr": "IPv4 subnet for container addresses",
+    "default-gateway": "container default gateway IPv4 address",
+    "ip": "default host address when publishing ports",
+    "data-root": "root directory of persistent state",
+    "exec-root": "root directory of execution state",
+    "pidfile": "path of the daemon's PID file",
+    "log-level": "debug, info, warn, error or fatal",
+    "cgroup-parent": "parent cgroup of all containers",
+    "host-gateway-ip": "address that the special string 'host-gateway' in --add-host stands for",
+    "tlscacert": "trust certificates signed only by this CA",
+    "tlscert": "path of the TLS certificate file",
+    "tlskey": "path of the TLS key file",
+    "default-shm-size": "default shm size of containers",
+}
+_LISTS = {
+    "host": "socket to listen on: unix://PATH, tcp://ADDRESS:PORT, fd://",
+    "dns": "DNS server to use",
+    "dns-search": "DNS search domain to use",
+    "dns-opt": "DNS option to use",
+    "default-address-pool": "pool for networks that name no subnet: base=10.10.0.0/16,size=24",
+    "insecure-registry": "registry (host:port or CIDR) that may be plain HTTP or have any certificate",
+    "label": "key=value label of the daemon",
+}
+_FLAGS = {
+    "icc": "containers on the default bridge may talk to each other",
+    "ip-masq": "masquerade what leaves the host",
+    "ip-forward": "turn on net.ipv4.ip_forward",
+    "tls": "use TLS",
+    "tlsverify": "use TLS and verify the client",
+    "own-table": "own the nftables table, so that another program's 'flush ruleset' leaves it alone",
+}
+# daemon.json's key where it differs from the flag.
+_KEYS = {
+    "hosts": "host",
+    "dns-opts": "dns-opt",
+    "default-address-pools": "default-address-pool",
+    "insecure-registries": "insecure-registry",
+    "labels": "label",
+    "log-opts": "log-opt",
+    "exec-opts": "exec-opt",
+    "storage-opts": "storage-opt",
+}
+
+
+def parse_arguments(arguments: Sequence[str]) -> Configuration:
+    """Flags, joined with daemon.json. Raises InvalidArgument naming the flag or key; exits on --help as usual."""
+    given = vars(_parser().parse_args(arguments))
+    path = given.pop("config_file")
+    values = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
+    from_file = _read_file(Path(path or DEFAULT_CONFIG_FILE), required=path is not None)
+    if both := sorted(set(values) & set(from_file) - set(_ACCEPTED)):
+        raise InvalidArgument(
+            "the following directives are specified both as a flag and in the configuration file: " + ", ".join(both)
+        )
+    return configure({**from_file, **values})
+
+
+def configure(values: Mapping[str, Any]) -> Configuration:
+    """From values by flag name, as JSON has them. Raises InvalidArgument."""
+    notes = tuple(f"--{name} is accepted: {_ACCEPTED[name]}" for name in sorted(values) if _ACCEPTED.get(name))
+    if str(values.get("firewall-backend", "nftables")) not in ("nftables", ""):
+        notes += (f"--firewall-backend={values['firewall-backend']}: nftables is used all the same",)
+    hosts = tuple(map(_listener, values.get("host", ()))) or (DEFAULT_HOST,)
+    tls = None
+    if values.get("tls") or values.get("tlsverify"):
+        tls = TLS(
+            verify=bool(values.get("tlsverify")),
+            ca=str(values.get("tlscacert", "/root/.docker/ca.pem")),
+            certificate=str(values.get("tlscert", "/root/.docker/cert.pem")),
+            key=str(values.get("tlskey", "/root/.docker/key.pem")),
+        )
+    pidfile = str(values.get("pidfile", "/run/linkspan.pid"))
+    level = "debug" if values.get("debug") else str(values.get("log-level", "info"))
+    if level not in ("debug", "info", "warn", "error", "fatal"):
+        raise InvalidArgument(f"invalid logging level: {level}")
+    bridge = str(values.get("bridge", ""))
+    if bridge and values.get("bip"):
+        raise InvalidArgument("you specified --bridge and --bip, mutually exclusive options: choose one")
+    return Configuration(
+        hosts=hosts,
+        tls=tls,
+        data_root=Path(str(values.get("data-root", "/var/lib/linkspan"))).absolute(),
+        exec_root=Path(str(values.get("exec-root", "/run/linkspan"))).absolute(),
+        pidfile=Path(pidfile) if pidfile else None,
+        log_level=level,
+        bridge=bridge,
+        default_bridge=_default_bridge(values, bridge),
+        ip_forward=bool(values.get("ip-forward", True)),
+        pool_sources=tuple(map(_pool_source, values.get("default-address-pool", ()))) or DEFAULT_SOURCES,
+        dns=tuple(_address("dns", server) for server in values.get("dns", ())),
+        dns_search=tuple(map(str, values.get("dns-search", ()))),
+        dns_options=tuple(map(str, values.get("dns-opt", ()))),
+        host_gateway_ip=_address("host-gateway-ip", values.get("host-gateway-ip", "")),
+        insecure_registries=tuple(map(str, values.get("insecure-registry", ()))),
+        labels=tuple(map(str, values.get("label", ()))),
+        cgroup_parent="/" + str(values.get("cgroup-parent", "linkspan")).strip("/"),
+        owned_table=bool(values.get("own-table", True)),
+        notes=notes,
+    )
+
+
+def _default_bridge(values: Mapping[str, Any], bridge: str) -> DefaultBridge:
+    mtu = values.get("mtu", 1500)
+    if not isinstance(mtu, int) or not (mtu == 0 or 68 <= mtu <= 65535):
+        raise InvalidArgument(f"invalid MTU: {mtu}")
+    for name in ("bip", "fixed-cidr"):
+        if values.get(name):
+            try:
+                ipaddress.IPv4Interface(str(values[name]))
+            except ValueError:
+                raise InvalidArgument(f"invalid --{name}: invalid CIDR address: {values[name]}") from None
+    fixed = str(values.get("fixed-cidr", ""))
+    return DefaultBridge(
+        name=bridge or "docker0",
+        disabled=bridge == "none",
+        bip=str(values.get("bip", "")),
+        fixed_cidr=str(ipaddress.IPv4Network(fixed, strict=False)) if fixed else "",
+        default_gateway=_address("default-gateway", values.get("default-gateway", "")),
+        icc=bool(values.get("icc", True)),
+        masquerade=bool(values.get("ip-masq", True)),
+        mtu=mtu or 1500,
+        binding_address=_address("ip", values.get("ip", "")) or "0.0.0.0",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="linkspand",
+        description="The linkspan daemon: containers and their networks, on the Docker Engine API.",
+        epilog="Flags may also be set in daemon.json (--config-file), with dockerd's keys.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--config-file", help=f"daemon configuration file (default {DEFAULT_CONFIG_FILE}, if there)")
+    parser.add_argument("--mtu", type=int, help="MTU of the default bridge network")
+    parser.add_argument("-D", "--debug", action="store_const", const=True, help="the same as --log-level=debug")
+    short = {"bridge": ("-b",), "log-level": ("-l",), "pidfile": ("-p",), "host": ("-H",)}
+    for name, text in _TEXT.items():
+        parser.add_argument(*short.get(name, ()), f"--{name}", help=text)
+    for name, text in _LISTS.items():
+        parser.add_argument(*short.get(name, ()), f"--{name}", action="append", help=text)
+    for name, text in _FLAGS.items():
+        parser.add_argument(f"--{name}", nargs="?", const=True, type=_boolean, metavar="BOOL", help=text)
+    for name, text in _ACCEPTED.items():
+        if name != "debug":
+            parser.add_argument(f"--{name}", nargs="?", const=True, action="append", help=f"accepted; {text}")
+    return parser
+
+
+def _version() -> str:
+    from linkspan import __version__
+
+    return f"linkspand version {__version__}"
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        if required:
+            raise InvalidArgument(f"unable to configure the daemon with file {path}: no such file") from None
+        return {}
+    except OSError as error:
+        raise InvalidArgument(f"unable to configure the daemon with file {path}: {error.strerror}") from None
+    try:
+        found = json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise InvalidArgument(f"unable to configure the daemon with file {path}: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidArgument(f"unable to configure the daemon with file {path}: not a JSON object")
+    values = {_KEYS.get(key, key): value for key, value in found.items()}
+    known = {*_TEXT, *_LISTS, *_FLAGS, *_ACCEPTED, "mtu"}
+    if unknown := sorted(set(values) - known - {"features", "default-ulimits", "builder", "runtimes"}):
+        raise InvalidArgument(
+            f"unable to configure the daemon with file {path}: the following directives don't match any configuration "
+            f"option: {', '.join(unknown)}"
+        )
+    for name in _LISTS:
+        if not isinstance(values.get(name, []), list):
+            raise InvalidArgument(f"{path}: {name} is a list")
+    for name in _FLAGS:
+        if not isinstance(values.get(name, True), bool):
+            raise InvalidArgument(f"{path}: {name} is true or false")
+    return values
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"invalid boolean value {text!r}")
+    return text.lower() in ("true", "1")
+
+
+def _listener(text: object) -> str:
+    value = str(text)
+    if "://" not in value:
+        value = f"unix://{value}" if value.startswith("/") else f"tcp://{value}"
+    if value.partition("://")[0] not in ("unix", "tcp", "fd"):
+        raise InvalidArgument(f"invalid bind address format: {text}: use unix://, tcp:// or fd://")
+    return value
+
+
+def _pool_source(value: object) -> PoolSource:
+    if isinstance(value, str):
+        pairs = dict(part.partition("=")[::2] for part in value.split(","))
+    elif isinstance(value, dict):
+        pairs = {str(k): str(v) for k, v in value.items()}
+    else:
+        raise InvalidArgument(f"invalid default-address-pool: {value!r}")
+    if set(pairs) != {"base", "size"} or not pairs["size"].isdigit():
+        raise InvalidArgument(f"invalid default-address-pool: {value}: use base=<CIDR>,size=<prefix length>")
+    return parse_source(pairs["base"], int(pairs["size"]))
+
+
+def _address(flag: str, value: object) -> str:
+    if not value:
+        return ""
+    try:
+        return str(ipaddress.ip_address(str(value)))
+    except ValueError:
+        raise InvalidArgument(f"invalid --{flag}: {value!r} is not an ip address") from None
