@@ -1,0 +1,16 @@
+"""The talk's scenario, typed into a real client, against real databases, on test hosts of its own.
+
+The map:
+
+__main__    the command line: builds, starts, runs the sections, sums up, cleans up
+section*    the scenario, one file a section: steps as data, with their checks
+step        what a step is, and how it is run and told
+stage       what the steps act on: hosts, daemon, clients
+client      the client that the commands are typed into: docker, or linkspan
+hosts       test hosts: network namespaces on a fabric
+sweep       what a run may have left, found and removed
+images      where the images come from; builds them from Debian packages
+layers      image layers and manifests from directories
+registry    Debian's docker-registry, as a process of ours
+console     what the reader sees
+"""

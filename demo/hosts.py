@@ -1,0 +1,132 @@
+"""Test hosts: network namespaces joined by veth pairs on a fabric, which is a bridge in a namespace of its own.
+
+A host also has its own mounts, processes and name. Its first process is a child of the demo that dies with it, however
+the demo ends, and the kernel then ends every process of the host; with the last one go its mounts, links and rules.
+So nothing has to be taken down, and nothing is ever made in the machine's own network.
+"""
+
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# First process of a host. Children that it inherits are reaped by the kernel, as it ignores SIGCHLD; it says when it
+# is there, and then waits to be killed.
+_INIT = """
+import signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+socket.sethostname(sys.argv[1])
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Host:
+    """A test host. Use it from the main thread: the kernel ends it with the thread that made it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        flags = ["--net", "--mount", "--pid", "--uts", "--propagation=private", "--mount-proc"]
+        self._holder = subprocess.Popen(
+            ["unshare", *flags, "--fork", "--kill-child", sys.executable, "-c", _INIT, name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the demo, which ends its hosts in order
+            preexec_fn=_die_with_parent,
+        )
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != b"ready\n":
+            raise RuntimeError(f"test host {name}: cannot be made (root, with namespaces, is needed)")
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
+        self.pid = int(children[0])
+        self.run(["ip", "link", "set", "lo", "up"])
+
+    def enter(self, directory: Path | str = "/") -> list[str]:
+        """Command prefix that runs a program in the host, in `directory`."""
+        # --root: entering the mounts alone would leave the root directory that the demo was started in.
+        spaces = ["--net", "--mount", "--pid", "--uts", "--root"]
+        return ["nsenter", f"--target={self.pid}", *spaces, f"--wd={directory}", "--"]
+
+    def run(
+        self, command: Sequence[str], *, timeout: float = 60, env: Mapping[str, str] | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program in the host to its end. With `check`, raises RuntimeError with its errors if it fails."""
+        done = subprocess.run(
+            [*self.enter(), *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=None if env is None else dict(env),
+            check=False,
+        )
+        if check and done.returncode:
+            raise RuntimeError(f"{self.name}: {' '.join(command)}: {(done.stderr or done.stdout).strip()}")
+        return done
+
+    def start(
+        self, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts a program in the host that goes on; what it prints goes to `log`."""
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                [*self.enter(), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                env=None if env is None else dict(env),
+            )
+
+    def end(self) -> None:
+        """Ends the host with everything in it. Ending it twice is no error."""
+        self._holder.kill()
+        self._holder.wait()
+        if self._holder.stdout is not None:
+            self._holder.stdout.close()
+
+
+class Fabric:
+    """The switch that the hosts are plugged into, and the hosts."""
+
+    def __init__(self, mtu: int = 1500) -> None:
+        self._mtu = mtu
+        self.hosts: list[Host] = []
+        self._switch = Host("fabric")
+        self._switch.run(["ip", "link", "add", "fabric", "mtu", str(mtu), "type", "bridge"])
+        self._switch.run(["ip", "link", "set", "fabric", "up"])
+
+    def plug(self, name: str, address: str, interface: str = "eth0") -> Host:
+        """Makes a host with `address` (with its prefix length) on `interface`, plugged into the fabric."""
+        host = Host(name)
+        self.hosts.append(host)
+        port = f"p{len(self.hosts)}"
+        # Made in the switch's namespace, with the other end given to the host in the same step. `ip` takes the host by
+        # a process id of the machine, so only the network is entered here.
+        subprocess.run(
+            ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
+            + ["ip", "link", "add", port, "mtu", str(self._mtu), "type", "veth"]
+            + ["peer", "name", interface, "mtu", str(self._mtu), "netns", str(host.pid)],
+            check=True,
+        )
+        self._switch.run(["ip", "link", "set", port, "master", "fabric", "up"])
+        host.run(["ip", "address", "add", address, "brd", "+", "dev", interface])
+        host.run(["ip", "link", "set", interface, "up"])
+        return host
+
+    def end(self) -> None:
+        """Ends every host and the switch."""
+        for host in (*self.hosts, self._switch):
+            host.end()
