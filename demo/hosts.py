@@ -115,12 +115,9 @@ class Fabric:
         port = f"p{len(self.hosts)}"
         # Made in the switch's namespace, with the other end given to the host in the same step. `ip` takes the host by
         # a process id of the machine, so only the network is entered here.
-        subprocess.run(
-            ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
-            + ["ip", "link", "add", port, "mtu", str(self._mtu), "type", "veth"]
-            + ["peer", "name", interface, "mtu", str(self._mtu), "netns", str(host.pid)],
-            check=True,
-        )
+        enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
+        pair = ["ip", "link", "add", port, "mtu", str(self._mtu), "type", "veth", "peer", "name", interface]
+        subprocess.run([*enter, *pair, "mtu", str(self._mtu), "netns", str(host.pid)], check=True)
         self._switch.run(["ip", "link", "set", port, "master", "fabric", "up"])
         host.run(["ip", "address", "add", address, "brd", "+", "dev", interface])
         host.run(["ip", "link", "set", interface, "up"])

@@ -62,7 +62,7 @@ class Layout:
         with part.open("wb") as file:
             packed = _Digesting(file)
             # Level 1: the registry is on this machine, and time is what a reader of the demo waits for.
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=packed, mtime=0) as squeeze:  # type: ignore[arg-type]
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=packed, mtime=0) as squeeze:
                 plain = _Digesting(squeeze)
                 _pack(tree, plain, leave_out)  # type: ignore[arg-type]
         part.rename(self._blobs / packed.digest.removeprefix("sha256:"))
@@ -120,10 +120,10 @@ def _pack(tree: Path, into: BinaryIO, leave_out: tuple[str, ...]) -> None:
             if inside and _opaque(folder):
                 tar.addfile(tarfile.TarInfo(inside + ".wh..wh..opq"))
             for name in sorted(folders + files):
-                path, member = os.path.join(folder, name), inside + name
+                path, member = Path(folder, name), inside + name
                 if member in leave_out:
                     continue
-                status = os.lstat(path)
+                status = path.lstat()
                 if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
                     tar.addfile(tarfile.TarInfo(f"{inside}.wh.{name}"))
                     continue
@@ -131,7 +131,7 @@ def _pack(tree: Path, into: BinaryIO, leave_out: tuple[str, ...]) -> None:
                     continue
                 info = tar.gettarinfo(path, member)
                 if info.isreg():
-                    with open(path, "rb") as file:
+                    with path.open("rb") as file:
                         tar.addfile(info, file)
                 else:
                     tar.addfile(info)

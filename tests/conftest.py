@@ -1,0 +1,29 @@
+"""What every test has: tests marked `root` are left out where pytest does not run as root, and the end says so."""
+
+import os
+
+import pytest
+
+_LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs root, where we are not."""
+    if os.geteuid() == 0:
+        return
+    needing = [item for item in items if item.get_closest_marker("root") is not None]
+    if needing:
+        config.stash[_LEFT_OUT] = len(needing)
+        config.hook.pytest_deselected(items=needing)
+        items[:] = [item for item in items if item.get_closest_marker("root") is None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says at the end what was left out, and how to run it."""
+    count = config.stash.get(_LEFT_OUT, 0)
+    if count:
+        terminalreporter.write_line(
+            f"Left out: {count} tests that need root, network namespaces and containers. To run them: sudo make test",
+            yellow=True,
+            bold=True,
+        )
