@@ -54,7 +54,9 @@ def frame(stream: int, payload: bytes) -> bytes:
 def path_stat(name: str, *, directory: bool = False) -> str:
     """The X-Docker-Container-Path-Stat header of a file or directory."""
     mode = (1 << 31 | 0o755) if directory else 0o644
-    return base64.b64encode(json.dumps({"name": name, "size": 3, "mode": mode, "mtime": "", "linkTarget": ""}).encode()).decode()
+    return base64.b64encode(
+        json.dumps({"name": name, "size": 3, "mode": mode, "mtime": "", "linkTarget": ""}).encode()
+    ).decode()
 
 
 class FakeDaemon:
@@ -118,7 +120,13 @@ class FakeDaemon:
                 connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
             connection.sendall(b"0\r\n\r\n")
             return
-        body = b"" if answer.body is None else answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        body = (
+            b""
+            if answer.body is None
+            else answer.body
+            if isinstance(answer.body, bytes)
+            else json.dumps(answer.body).encode()
+        )
         head = {"Content-Type": "application/json", "Content-Length": str(len(body)), **answer.headers}
         if answer.status in (204, 304):
             head.pop("Content-Length")

@@ -173,7 +173,9 @@ class Client:
         elif method in ("POST", "PUT"):
             head["Content-Length"] = "0"
         url = API + quote(path) + (f"?{encode_query(query)}" if query else "")
-        start = f"{method} {url} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in head.items()) + "\r\n"
+        start = (
+            f"{method} {url} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in head.items()) + "\r\n"
+        )
         while True:
             kept, self._idle = (None, self._idle) if own or content is not None else (self._idle, None)
             wire = kept or Wire(self.address.connect())

@@ -8,7 +8,7 @@ argument. argparse differs in most of this, and takes longer to import than most
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from linkspan.cli.failure import UsageError
@@ -92,6 +92,7 @@ class Verb:
     least: int = 0
     most: int | None = None
     runs_program: bool = False  # flags end at the first argument
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)  # further names of flags
     detail: str = ""  # examples and remarks for the help text
 
 
@@ -112,11 +113,18 @@ def integer(text: str) -> int:
         raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
-def parse(flags: Sequence[Flag], words: Sequence[str], *, runs_program: bool = False) -> Parsed:
+def parse(
+    flags: Sequence[Flag],
+    words: Sequence[str],
+    *,
+    runs_program: bool = False,
+    aliases: Mapping[str, str] | None = None,
+) -> Parsed:
     """Takes the words apart. Raises UsageError in Docker's words; `help` is always a flag."""
-    known = {flag.name: flag for flag in (*flags, switch("help", "", "Print this help"))}
-    short = {flag.short: flag for flag in known.values() if flag.short}
-    parsed = Parsed(known, {}, [])
+    named = {flag.name: flag for flag in (*flags, switch("help", "", "Print this help"))}
+    short = {flag.short: flag for flag in named.values() if flag.short}
+    parsed = Parsed(named, {}, [])
+    known = {**named, **{alias: named[name] for alias, name in (aliases or {}).items()}}
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -209,7 +217,9 @@ def help_text(verb: Verb, path: str) -> str:
     if flags:
         import textwrap
 
-        rows = [((f"-{f.short}, " if f.short else "    ") + f"--{f.name} {f.value}".rstrip(), _described(f)) for f in flags]
+        rows = [
+            ((f"-{f.short}, " if f.short else "    ") + f"--{f.name} {f.value}".rstrip(), _described(f)) for f in flags
+        ]
         width = max(len(left) for left, _ in rows) + 3
         lines += ["", "Options:"]
         for left, right in rows:

@@ -10,6 +10,7 @@ from typing import Any
 from linkspan.cli.flags import is_true
 from linkspan.cli.quantities import size
 
+
 def volumes(items: Iterable[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
     """HostConfig's Binds, and Config's Volumes: the anonymous ones."""
     binds: list[str] = []
@@ -138,8 +139,7 @@ def _recursive(bind: dict[str, Any], value: str) -> None:
             bind["ReadOnlyForceRecursive"] = True
         case _:
             raise ValueError(
-                f"invalid value for bind-recursive: {value} "
-                '(must be "enabled", "disabled", "writable", or "readonly")'
+                f'invalid value for bind-recursive: {value} (must be "enabled", "disabled", "writable", or "readonly")'
             )
 
 

@@ -1,0 +1,24 @@
+"""`kill`: send a signal."""
+
+from __future__ import annotations
+
+from linkspan.cli.flags import Flag, Invocation, Verb
+from linkspan.cli.verbs.each import each
+
+
+def run(call: Invocation) -> int:
+    query = {"signal": call.line.text("signal") or None}
+
+    def kill(name: str) -> None:
+        call.client.call("POST", f"/containers/{name}/kill", query)
+
+    return each(call.arguments, kill)
+
+
+VERB = Verb(
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Kill running containers, or send them another signal.",
+    run,
+    (Flag("signal", "s", "signal", "Signal to send (default KILL)"),),
+    least=1,
+)

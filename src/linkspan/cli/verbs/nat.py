@@ -1,0 +1,56 @@
+"""`nat`: how the engine translates addresses and ports, in the columns of `iptables -t nat -nL`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from linkspan.cli.flags import Invocation, Verb, switch
+
+CHAINS = ("PREROUTING", "OUTPUT", "POSTROUTING", "DOCKER")
+TITLES = {
+    "PREROUTING": "Chain PREROUTING (policy ACCEPT)",
+    "INPUT": "Chain INPUT (policy ACCEPT)",
+    "OUTPUT": "Chain OUTPUT (policy ACCEPT)",
+    "POSTROUTING": "Chain POSTROUTING (policy ACCEPT)",
+}
+
+
+def run(call: Invocation) -> int:
+    if call.line.on("nft"):
+        text = call.client.request("GET", "/linkspan/nat/nft").read().decode()
+        print(text, end="" if text.endswith("\n") else "\n")
+        return 0
+    rows: list[dict[str, Any]] = call.client.get("/linkspan/nat") or []
+    if call.line.on("json"):
+        print(json.dumps(rows, indent=4, ensure_ascii=False))
+        return 0
+    chains = [*CHAINS, *dict.fromkeys(row["chain"] for row in rows if row["chain"] not in CHAINS)]
+    print("\n".join(_chain(chain, [row for row in rows if row["chain"] == chain]) for chain in chains), end="")
+    return 0
+
+
+def _chain(chain: str, rows: list[dict[str, Any]]) -> str:
+    references = "" if len(rows) == 1 else "s"
+    title = TITLES.get(chain) or f"Chain {chain} ({len(rows)} rule{references})"
+    lines = [title, "target     prot opt source               destination"]
+    for row in rows:
+        line = (
+            f"{row['target']:<10} {row['prot']:<4} {row['opt']:<3} {row['source']:<20} {row['destination']:<20} "
+            f"{row['extra']}"
+        ).rstrip()
+        whose = ", ".join(str(row[key]) for key in ("container", "network") if row.get(key))
+        lines.append(f"{line}  /* {whose} */" if whose else line)
+    return "\n".join(lines) + "\n"
+
+
+VERB = Verb(
+    "[OPTIONS]",
+    "Show how published ports and outgoing addresses are translated, and whose each rule is.",
+    run,
+    (
+        switch("json", "", "Print the rows as JSON"),
+        switch("nft", "", "Show the real nftables ruleset instead"),
+    ),
+    most=0,
+)

@@ -1,0 +1,44 @@
+"""`port`: where the ports of a container are published."""
+
+from __future__ import annotations
+
+from linkspan.cli.failure import Failure
+from linkspan.cli.flags import Invocation, Verb
+
+
+def run(call: Invocation) -> int:
+    name = call.arguments[0]
+    container = call.client.get(f"/containers/{name}/json")
+    ports = (container.get("NetworkSettings") or {}).get("Ports") or {}
+    if len(call.arguments) > 1:
+        asked = call.arguments[1]
+        number, _, protocol = asked.partition("/")
+        wanted = f"{number}/{protocol or 'tcp'}"
+        if not number.isdigit() or int(number) > 65535:
+            raise Failure(f"Error: invalid port ({number})")
+        bindings = ports.get(wanted)
+        if not bindings:
+            raise Failure(f"Error: No public port '{wanted}' published for {name}")
+        lines = [_host(binding) for binding in bindings]
+    else:
+        lines = [
+            f"{port} -> {_host(binding)}"
+            for port in sorted(ports, key=lambda port: (int(port.partition("/")[0]), port))
+            for binding in ports[port] or []
+        ]
+    print("".join(f"{line}\n" for line in lines), end="")
+    return 0
+
+
+def _host(binding: dict[str, str]) -> str:
+    address = binding["HostIp"]
+    return f"[{address}]:{binding['HostPort']}" if ":" in address else f"{address}:{binding['HostPort']}"
+
+
+VERB = Verb(
+    "CONTAINER [PRIVATE_PORT[/PROTO]]",
+    "Show where a container's ports are published on this host.",
+    run,
+    least=1,
+    most=2,
+)
