@@ -37,7 +37,7 @@ class Configuration:
     pidfile: Path | None = Path("/run/linkspan.pid")
     log_level: str = "info"
     bridge: str = ""  # "" is docker0, made by us; "none" is no default bridge; else a bridge that is there
-    default_bridge: DefaultBridge = DefaultBridge()
+    default_bridge: DefaultBridge = dataclasses.field(default_factory=DefaultBridge)
     ip_forward: bool = True
     pool_sources: tuple[PoolSource, ...] = DEFAULT_SOURCES
     dns: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ _ACCEPTED = {
     "log-driver": "conmon writes the log; it reads back as json-file does",
     "log-opt": "conmon writes the log; it reads back as json-file does",
     "shutdown-timeout": "containers outlive the daemon",
-    "group": "see --group in the manual: the socket belongs to root, or to group docker where there is one",
+    "group": "the socket belongs to group docker where there is one, else to root",
     "selinux-enabled": "SELinux labels are not set",
     "init": "use --init with the container",
     "experimental": "there is nothing experimental to turn on",
@@ -115,7 +115,7 @@ _FLAGS = {
     "own-table": "own the nftables table, so that another program's 'flush ruleset' leaves it alone",
 }
 # daemon.json's key where it differs from the flag.
-_KEYS = {
+_KEYS: dict[str, str] = {
     "hosts": "host",
     "dns-opts": "dns-opt",
     "default-address-pools": "default-address-pool",
@@ -253,7 +253,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
         raise InvalidArgument(f"unable to configure the daemon with file {path}: {error}") from None
     if not isinstance(found, dict):
         raise InvalidArgument(f"unable to configure the daemon with file {path}: not a JSON object")
-    values = {_KEYS.get(key, key): value for key, value in found.items()}
+    values: dict[str, Any] = {_KEYS.get(str(key), str(key)): value for key, value in found.items()}
     known = {*_TEXT, *_LISTS, *_FLAGS, *_ACCEPTED, "mtu"}
     if unknown := sorted(set(values) - known - {"features", "default-ulimits", "builder", "runtimes"}):
         raise InvalidArgument(
@@ -286,7 +286,7 @@ def _listener(text: object) -> str:
 
 def _pool_source(value: object) -> PoolSource:
     if isinstance(value, str):
-        pairs = dict(part.partition("=")[::2] for part in value.split(","))
+        pairs = {name: text for name, _, text in (part.partition("=") for part in value.split(","))}
     elif isinstance(value, dict):
         pairs = {str(k): str(v) for k, v in value.items()}
     else:

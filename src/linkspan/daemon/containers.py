@@ -2,80 +2,222 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+import asyncio
+import contextlib
+import os
+import platform
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
+import msgspec
+
+from linkspan.containers.create import CreateRequest, create
+from linkspan.containers.names import check_name, invent_name
+from linkspan.containers.signals import parse_signal
+from linkspan.daemon.identity import new_id, now
+from linkspan.daemon.images import Images
+from linkspan.daemon.launch import Launch
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.programmer import Programmer
+from linkspan.daemon.streams import Attachments, Execs
+from linkspan.daemon.views import Attachment as NetworkPlace
 from linkspan.daemon.views import ContainerView, ExecView
-from linkspan.model.container import Config, EndpointSettings, ExecConfig, HostConfig
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
+from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig
+from linkspan.model.snapshot import put
+from linkspan.runtime import archive, logs, stats
 from linkspan.runtime.attachment import Attachment
 
-Filters = Mapping[str, Sequence[str]]  # Docker's filters, one list of values a key
+T = TypeVar("T")
 
 
 class Containers:
     """`ref` is a name, an id or a unique prefix of an id. NotFound's text is `No such container: REF`."""
 
+    def __init__(
+        self,
+        ledger: Ledger,
+        lifecycle: Lifecycle,
+        launch: Launch,
+        attachments: Attachments,
+        execs: Execs,
+        images: Images,
+        programmer: Programmer,
+    ) -> None:
+        self._ledger, self._lifecycle, self._launch = ledger, lifecycle, launch
+        self._attachments, self._execs, self._images, self._programmer = attachments, execs, images, programmer
+
+    def _find(self, ref: str) -> Container:
+        return self._ledger.now.container(ref)
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
     def view(self, ref: str) -> ContainerView:
-        raise NotImplementedError
+        return self._view(self._find(ref))
 
     def views(self) -> list[ContainerView]:
         """Every container, newest first."""
-        raise NotImplementedError
+        found = sorted(self._ledger.now.containers.values(), key=lambda c: c.created, reverse=True)
+        return [self._view(container) for container in found]
+
+    def _view(self, container: Container) -> ContainerView:
+        snapshot = self._ledger.now
+        endpoints = {e.network_id: e for e in snapshot.endpoints_in(container)}
+        places = tuple(
+            NetworkPlace(snapshot.networks[id_], endpoints.get(id_))
+            for id_ in container.networks
+            if id_ in snapshot.networks
+        )
+        try:
+            image = self._images.view(container.image_id).image
+        except LinkspanError:
+            image = None
+        owner = self._launch.sandbox_owner(container)
+        files = self._launch.files
+        return ContainerView(
+            container,
+            snapshot.sandbox(container),
+            places,
+            image,
+            str(self._launch.log_path(container.id)),
+            str(files.hosts(owner.id)),
+            str(files.hostname(owner.id)),
+            str(files.resolv_conf(owner.id)),
+            self._execs.of(container.id),
+        )
+
+    # -- creation -----------------------------------------------------------------------------------------------------
 
     async def create(
-        self,
-        name: str,
-        config: Config,
-        host_config: HostConfig,
-        networks: Mapping[str, EndpointSettings],
+        self, name: str, config: Config, host_config: HostConfig, networks: Mapping[str, EndpointSettings]
     ) -> tuple[str, list[str]]:
         """The new container's id, and warnings. `networks` is by the name the user typed; `name` may be empty."""
-        raise NotImplementedError
+        if not config.image:
+            raise InvalidArgument("config cannot be empty in order to create a container: no image given")
+        image = self._images.view(config.image).image
+        taken = self._ledger.now.container_names
+        request = CreateRequest(
+            id=new_id(),
+            created=now(),
+            name=name.removeprefix("/") or invent_name(secrets.randbits(64), lambda n: n in taken),
+            config=config,
+            host_config=host_config,
+            networks=networks,
+            image=image,
+            hostname=platform.node(),
+            processors=os.cpu_count() or 1,
+        )
+        container, warnings = create(self._ledger.now, request)
+        container = await self._launch.prepare(container)
+        if container.name in self._ledger.now.container_names:  # somebody was quicker while volumes were filled
+            await self._launch.remove(container)
+            create(self._ledger.now, request)
+        self._ledger.commit([put(container)])
+        self._lifecycle.publish("create", container)
+        return container.id, list(warnings)
+
+    # -- the life cycle -----------------------------------------------------------------------------------------------
 
     async def start(self, ref: str) -> None:
         """Raises NotModified where it runs already."""
-        raise NotImplementedError
+        await _to_its_end(self._lifecycle.start(self._find(ref).id))
 
     async def stop(self, ref: str, timeout: int | None, signal: str) -> None:
         """`timeout` None is the container's own (10 s); negative waits for ever. NotModified where it does not run."""
-        raise NotImplementedError
+        await _to_its_end(self._lifecycle.stop(self._find(ref).id, timeout, _signal(signal)))
 
     async def restart(self, ref: str, timeout: int | None, signal: str) -> None:
-        raise NotImplementedError
+        await _to_its_end(self._lifecycle.restart(self._find(ref).id, timeout, _signal(signal)))
 
     async def kill(self, ref: str, signal: str) -> None:
         """`signal` is KILL, SIGKILL or 9; empty is KILL."""
-        raise NotImplementedError
+        await _to_its_end(self._lifecycle.kill(self._find(ref).id, parse_signal(signal or "KILL")))
 
     async def pause(self, ref: str) -> None:
-        raise NotImplementedError
+        await _to_its_end(self._lifecycle.pause(self._find(ref).id, "pause"))
 
     async def unpause(self, ref: str) -> None:
-        raise NotImplementedError
+        await _to_its_end(self._lifecycle.pause(self._find(ref).id, "unpause"))
 
     async def remove(self, ref: str, *, force: bool, volumes: bool) -> None:
-        raise NotImplementedError
+        await _to_its_end(self._lifecycle.remove(self._find(ref).id, force=force, volumes=volumes))
 
     async def rename(self, ref: str, name: str) -> None:
-        raise NotImplementedError
+        container, name = self._find(ref), name.removeprefix("/")
+        if not name:
+            raise InvalidArgument("Neither old nor new names may be empty")
+        check_name(name)
+        if holder := self._ledger.now.container_names.get(name):
+            if holder == container.id:
+                raise InvalidArgument("Renaming a container with the same name as its current name")
+            raise Conflict(
+                f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove '
+                "(or rename) that container to be able to reuse that name."
+            )
+        async with self._lifecycle.lock(container.id):
+            current = self._ledger.now.containers[container.id]
+            renamed = msgspec.structs.replace(current, name=name)
+            self._ledger.commit([put(renamed)])
+            self._lifecycle.publish("rename", renamed, oldName="/" + container.name)
 
     async def update(self, ref: str, changes: bytes) -> list[str]:
         """`changes` is the JSON of a partial HostConfig; answers warnings."""
-        raise NotImplementedError
+        container = self._find(ref)
+        try:
+            asked = msgspec.json.decode(changes, type=dict[str, Any])
+            present = msgspec.to_builtins(container.host_config)
+            given = {key: value for key, value in asked.items() if key in present and value not in (None, 0, "")}
+            updated = msgspec.convert({**present, **given}, type=HostConfig)
+        except msgspec.MsgspecError as error:
+            raise InvalidArgument(f"invalid update of container {container.name}: {error}") from error
+        policy = updated.restart_policy.name
+        if container.host_config.auto_remove and policy not in ("", "no"):
+            raise InvalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container")
+        async with self._lifecycle.lock(container.id):
+            current = msgspec.structs.replace(self._ledger.now.containers[container.id], host_config=updated)
+            if current.state.running:
+                await self._launch.update(current)
+            self._ledger.commit([put(current)])
+            self._lifecycle.publish("update", current)
+        return []
 
     async def prune(self, keep: Callable[[ContainerView], bool]) -> tuple[list[str], int]:
         """Removes what does not run, except what `keep` says; answers the ids and the bytes freed."""
-        raise NotImplementedError
+        removed, freed = [], 0
+        for view in self.views():
+            status = view.container.state.status
+            if status in ("created", "exited", "dead") and not keep(view):
+                written, _ = await self.size(view.container.id)
+                with contextlib.suppress(Conflict, NotFound):
+                    await self.remove(view.container.id, force=False, volumes=False)
+                    removed.append(view.container.id)
+                    freed += written
+        return removed, freed
 
     def wait(self, ref: str, condition: str) -> Awaitable[tuple[int, str]]:
         """Registers at once; awaiting gives (exit status, error). `condition`: not-running, next-exit or removed."""
-        raise NotImplementedError
+        container = self._find(ref)
+        state = container.state
+        if (condition or "not-running") == "not-running" and not state.running and state.status != "restarting":
+            answer: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+            answer.set_result((state.exit_code, ""))
+            return answer
+        return self._lifecycle.waiting.register(container.id, condition or "not-running")
+
+    # -- streams ------------------------------------------------------------------------------------------------------
 
     async def attach(self, ref: str, *, stdin: bool) -> Attachment:
         """Also before the start: the streams are then those of the next run."""
-        raise NotImplementedError
+        container = self._find(ref)
+        if container.state.status == "paused":
+            raise Conflict(f"container {ref} is paused, unpause the container before attach")
+        streams = await self._attachments.attach(container, stdin=stdin)
+        self._lifecycle.publish("attach", container)
+        return streams
 
-    def logs(
+    async def logs(
         self,
         ref: str,
         *,
@@ -88,55 +230,114 @@ class Containers:
         timestamps: bool,
     ) -> AsyncIterator[tuple[int, bytes]]:
         """(STDOUT or STDERR, one piece of output), with Docker's time stamp in front of each line where asked for."""
-        raise NotImplementedError
+        container = self._find(ref)
+        ended = asyncio.Event()
+        if not container.state.running:
+            ended.set()
+        watching = asyncio.ensure_future(self._lifecycle.waiting.register(container.id, "next-exit"))
+        watching.add_done_callback(lambda _: ended.set())
+        try:
+            async for piece in logs.read(
+                self._launch.log_path(container.id),
+                stdout=stdout,
+                stderr=stderr,
+                since=since,
+                until=until,
+                tail=tail,
+                follow=follow,
+                timestamps=timestamps,
+                ended=ended,
+            ):
+                yield piece
+        finally:
+            watching.cancel()
 
     async def resize(self, ref: str, height: int, width: int) -> None:
-        raise NotImplementedError
-
-    async def top(self, ref: str, ps_args: str) -> tuple[list[str], list[list[str]]]:
-        """Column titles and rows, as ps prints them."""
-        raise NotImplementedError
-
-    async def stats(self, ref: str) -> dict[str, Any]:
-        """One sample in Docker's JSON form, without `precpu_stats`."""
-        raise NotImplementedError
-
-    async def changes(self, ref: str) -> list[tuple[int, str]]:
-        """(0 modified, 1 added or 2 deleted; path) of everything that differs from the image."""
-        raise NotImplementedError
-
-    async def size(self, ref: str) -> tuple[int, int]:
-        """(bytes written by the container, bytes of its whole root file system)."""
-        raise NotImplementedError
-
-    def export(self, ref: str) -> AsyncIterator[bytes]:
-        """The root file system as a tar stream."""
-        raise NotImplementedError
-
-    async def archive_stat(self, ref: str, path: str) -> dict[str, Any]:
-        """Docker's X-Docker-Container-Path-Stat: name, size, mode, mtime, linkTarget."""
-        raise NotImplementedError
-
-    def archive_get(self, ref: str, path: str) -> AsyncIterator[bytes]:
-        raise NotImplementedError
-
-    async def archive_put(
-        self, ref: str, path: str, body: AsyncIterator[bytes], *, no_overwrite: bool, copy_owner: bool
-    ) -> None:
-        raise NotImplementedError
+        await self._launch.processes.resize(self._running(ref).id, height, width)
 
     async def exec_create(self, ref: str, config: ExecConfig) -> str:
-        raise NotImplementedError
+        return self._execs.create(self._find(ref), config)
 
     async def exec_start(
         self, exec_id: str, *, detach: bool, tty: bool, console_size: tuple[int, int] | None
     ) -> Attachment | None:
         """None where detached."""
-        raise NotImplementedError
+        return await self._execs.start(exec_id, detach=detach, size=console_size)
 
     async def exec_resize(self, exec_id: str, height: int, width: int) -> None:
-        raise NotImplementedError
+        await self._execs.resize(exec_id, height, width)
 
     def exec_view(self, exec_id: str) -> ExecView:
         """NotFound's text is `No such exec instance: ID`."""
-        raise NotImplementedError
+        return self._execs.view(exec_id)
+
+    # -- numbers ------------------------------------------------------------------------------------------------------
+
+    async def top(self, ref: str, ps_args: str) -> tuple[list[str], list[list[str]]]:
+        """Column titles and rows, as ps prints them."""
+        return await stats.top(await self._launch.processes.pids(self._running(ref).id), ps_args)
+
+    async def stats(self, ref: str) -> dict[str, Any]:
+        """One sample in Docker's JSON form, without `precpu_stats`."""
+        container = self._find(ref)
+        if not container.state.running:
+            return stats.nothing()
+        sample = stats.sample(container.state.pid)
+        owner = self._launch.sandbox_owner(container)
+        sandbox = self._ledger.now.sandbox(owner)
+        names = [e.interface for e in self._ledger.now.endpoints_in(owner) if e.interface]
+        if sandbox and names:
+            counters = await self._programmer.run(
+                lambda kernel: {name: kernel.statistics(name, sandbox.path) for name in names}
+            )
+            sample["networks"] = {name: stats.interface(found) for name, found in counters.items()}
+        return sample
+
+    async def size(self, ref: str) -> tuple[int, int]:
+        """(bytes written by the container, bytes of its whole root file system)."""
+        return await self._launch.sizes(self._find(ref))
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    async def changes(self, ref: str) -> list[tuple[int, str]]:
+        """(0 modified, 1 added or 2 deleted; path) of everything that differs from the image."""
+        return await self._launch.changes(self._find(ref))
+
+    async def export(self, ref: str) -> AsyncIterator[bytes]:
+        """The root file system as a tar stream."""
+        container = self._find(ref)
+        async with self._launch.root(container) as root:
+            async for piece in archive.export(root):
+                yield piece
+        self._lifecycle.publish("export", container)
+
+    async def archive_stat(self, ref: str, path: str) -> dict[str, Any]:
+        """Docker's X-Docker-Container-Path-Stat: name, size, mode, mtime, linkTarget."""
+        async with self._launch.root(self._find(ref)) as root:
+            return await archive.stat(root, path)
+
+    async def archive_get(self, ref: str, path: str) -> AsyncIterator[bytes]:
+        async with self._launch.root(self._find(ref)) as root:
+            async for piece in archive.get(root, path):
+                yield piece
+
+    async def archive_put(
+        self, ref: str, path: str, body: AsyncIterator[bytes], *, no_overwrite: bool, copy_owner: bool
+    ) -> None:
+        async with self._launch.root(self._find(ref)) as root:
+            await archive.put(root, path, body, no_overwrite=no_overwrite, copy_owner=copy_owner)
+
+    def _running(self, ref: str) -> Container:
+        container = self._find(ref)
+        if not container.state.running:
+            raise Conflict(f"container {container.id} is not running")
+        return container
+
+
+def _signal(text: str) -> int | None:
+    return parse_signal(text) if text else None
+
+
+async def _to_its_end(verb: Coroutine[Any, Any, T]) -> T:
+    """A client that goes away does not stop a change half-way."""
+    return await asyncio.shield(asyncio.ensure_future(verb))

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
 from linkspan.engine.change import Change
 from linkspan.engine.render import Drivers, render_touched
-from linkspan.errors import LinkspanError
 from linkspan.state.plan import diff
-
-log = logging.getLogger(__name__)
 
 
 class Mutation:
@@ -21,7 +15,10 @@ class Mutation:
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
 
     async def carry_out(self, change: Change) -> None:
-        """Raises what the kernel or the store raised, with records and kernel as they were."""
+        """Raises what the kernel or the store raised, with records and kernel as they were.
+
+        Not to be cancelled half-way: the verbs run in tasks of their own, which a client that goes away does not end.
+        """
         writes = change.writes
         before = self._ledger.commit(writes)
         plan = diff(
@@ -30,7 +27,7 @@ class Mutation:
         if plan:
             try:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))
-            except (LinkspanError, asyncio.CancelledError):
+            except Exception:
                 # The kernel has undone its part of the plan.
                 self._ledger.commit(before.inverse(writes))
                 raise

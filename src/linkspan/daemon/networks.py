@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from linkspan.daemon.identity import new_id, now
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.mutation import Mutation
+from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.views import NetworkView
+from linkspan.drivers.contract import Driver
+from linkspan.engine.join import connect, disconnect
+from linkspan.engine.nat import nat_rows
+from linkspan.engine.networks import NetworkRequest, create_network, remove_network
+from linkspan.ipam.pools import PoolSource
 from linkspan.model.container import EndpointSettings
-from linkspan.model.network import Pool
+from linkspan.model.network import Network, Pool
+from linkspan.state.host import HostFacts
+
+_COMMENT = re.compile(r'comment "([0-9a-f]{12})"')
 
 
 class Networks:
     """`ref` is a name, an id or a unique prefix of an id. NotFound's text is `network REF not found`."""
 
+    def __init__(
+        self,
+        ledger: Ledger,
+        mutation: Mutation,
+        programmer: Programmer,
+        lifecycle: Lifecycle,
+        *,
+        drivers: Mapping[str, Driver],
+        sources: Iterable[PoolSource],
+        host: Callable[[], HostFacts],
+    ) -> None:
+        self._ledger, self._mutation, self._programmer, self._lifecycle = ledger, mutation, programmer, lifecycle
+        self._drivers, self._sources, self._host = drivers, tuple(sources), host
+
     def view(self, ref: str) -> NetworkView:
-        raise NotImplementedError
+        return self._view(self._ledger.now.network(ref))
 
     def views(self) -> list[NetworkView]:
-        raise NotImplementedError
+        return [self._view(network) for network in self._ledger.now.networks.values()]
 
     async def create(
         self,
@@ -35,26 +65,82 @@ class Networks:
         ipv6: bool,
     ) -> tuple[str, str]:
         """The new network's id, and a warning or ""."""
-        raise NotImplementedError
+        request = NetworkRequest(
+            id=new_id(),
+            created=now(),
+            name=name,
+            driver=driver or "bridge",
+            pools=pools,
+            ipam_driver=ipam_driver or "default",
+            options=options,
+            ipam_options=ipam_options,
+            labels=labels,
+            internal=internal,
+            attachable=attachable,
+            ipv4=ipv4,
+            ipv6=ipv6,
+        )
+        change = create_network(self._ledger.now, request, self._drivers, self._sources, self._host())
+        await asyncio.shield(self._mutation.carry_out(change))
+        return request.id, " ".join(change.warnings)
 
     async def remove(self, ref: str) -> None:
-        raise NotImplementedError
+        network = self._ledger.now.network(ref)
+        await asyncio.shield(self._mutation.carry_out(remove_network(self._ledger.now, network)))
 
     async def prune(self, keep: Callable[[NetworkView], bool]) -> list[str]:
         """Removes the unused networks, except what `keep` says; answers their names."""
-        raise NotImplementedError
+        removed = []
+        for view in self.views():
+            used = any(view.network.id in c.networks for c in self._ledger.now.containers.values())
+            if not view.network.predefined and not used and not keep(view):
+                await self.remove(view.network.id)
+                removed.append(view.network.name)
+        return removed
 
     async def connect(self, ref: str, container: str, settings: EndpointSettings) -> None:
-        raise NotImplementedError
+        def decide(network: Network, id_: str) -> Any:
+            now_ = self._ledger.now
+            around = self._lifecycle.surroundings(1)
+            return connect(now_, now_.containers[id_], network, settings, around)
+
+        await self._change(ref, container, decide)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
-        raise NotImplementedError
+        await self._change(
+            ref, container, lambda n, id_: disconnect(self._ledger.now, self._ledger.now.containers[id_], n)
+        )
+
+    async def _change(self, ref: str, container: str, decide: Callable[[Network, str], Any]) -> None:
+        network, found = self._ledger.now.network(ref), self._ledger.now.container(container)
+
+        async def carry_out() -> None:
+            async with self._lifecycle.lock(found.id):
+                await self._mutation.carry_out(decide(network, found.id))
+                self._lifecycle.rewrite_files(found.id)
+
+        await asyncio.shield(carry_out())
 
     def nat_table(self) -> list[dict[str, Any]]:
         """The effective rules as rows in the columns of `iptables -t nat -nL`, in order:
         chain, target, prot, opt, source, destination, extra; and whose: container, network."""
-        raise NotImplementedError
+        return [dataclasses.asdict(row) for row in nat_rows(self._ledger.now)]
 
     async def nat_ruleset(self) -> str:
         """The real nftables ruleset as nft prints it, each element's comment replaced by container and network."""
-        raise NotImplementedError
+        text = await self._programmer.run(lambda kernel: kernel.ruleset())
+        owners = self._owners()
+        return _COMMENT.sub(lambda m: f'comment "{owners.get(m[1], m[1])}"', text)
+
+    def _owners(self) -> dict[str, str]:
+        now_ = self._ledger.now
+        owners = {n.id[:12]: f"network {n.name}" for n in now_.networks.values()}
+        for e in now_.endpoints.values():
+            container, network = now_.containers[e.container_id].name, now_.networks[e.network_id].name
+            owners[e.id[:12]] = f"container {container}, network {network}"
+        return owners
+
+    def _view(self, network: Network) -> NetworkView:
+        now_ = self._ledger.now
+        endpoints = tuple((now_.containers[e.container_id], e) for e in now_.endpoints_at(network))
+        return NetworkView(network, endpoints)

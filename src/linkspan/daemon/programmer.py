@@ -21,8 +21,7 @@ class Programmer:
         self._kernel = self._thread.submit(make).result()
 
     async def run(self, function: Callable[[Kernel], T]) -> T:
-        """A caller that is cancelled does not stop what has begun: half a plan would be nobody's."""
-        return await asyncio.shield(asyncio.wrap_future(self._thread.submit(function, self._kernel)))
+        return await asyncio.wrap_future(self._thread.submit(function, self._kernel))
 
     def close(self) -> None:
         self._thread.submit(self._kernel.close).result()

@@ -2,29 +2,84 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from linkspan.containers.mounts import check_volume_name
+from linkspan.daemon.events import Events
+from linkspan.daemon.identity import new_id, now
+from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.views import VolumeView
+from linkspan.errors import Conflict, InvalidArgument, NotFound
+from linkspan.model.event import Event
+from linkspan.model.snapshot import drop, put
+from linkspan.model.volume import Volume
+from linkspan.runtime import volumes as directories
 
 
 class Volumes:
     """Volumes are known by name. NotFound's text is `get NAME: no such volume`."""
 
+    def __init__(self, ledger: Ledger, events: Events, folder: Path) -> None:
+        self._ledger, self._events, self._folder = ledger, events, folder
+
     def view(self, name: str) -> VolumeView:
-        raise NotImplementedError
+        volume = self._ledger.now.volumes.get(name)
+        if volume is None:
+            raise NotFound(f"get {name}: no such volume")
+        return VolumeView(volume, self._users(name))
 
     def views(self) -> list[VolumeView]:
-        raise NotImplementedError
+        return [self.view(name) for name in sorted(self._ledger.now.volumes)]
 
     async def create(
         self, name: str, *, driver: str, labels: Mapping[str, str], options: Mapping[str, str]
     ) -> VolumeView:
         """An existing volume of that name is answered as it is. An empty name gives an anonymous one."""
-        raise NotImplementedError
+        if driver not in ("", "local"):
+            raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+        if options:
+            raise InvalidArgument(f"volume options are not supported: {', '.join(sorted(options))}")
+        if name in self._ledger.now.volumes:
+            return self.view(name)
+        return self.view(self.make(name, labels).name)
+
+    def make(self, name: str, labels: Mapping[str, str] | None = None) -> Volume:
+        """The record and the directory of a volume that is not there yet; an empty name makes an anonymous one."""
+        chosen = check_volume_name(name) if name else new_id()
+        mountpoint = directories.create(self._folder, chosen)
+        volume = Volume(
+            name=chosen, created=now(), mountpoint=str(mountpoint), labels=dict(labels or {}), anonymous=not name
+        )
+        self._ledger.commit([put(volume)])
+        self._tell("create", volume)
+        return volume
 
     async def remove(self, name: str, *, force: bool) -> None:
-        raise NotImplementedError
+        if force and name not in self._ledger.now.volumes:
+            return
+        view = self.view(name)
+        if view.used_by:
+            raise Conflict(f"remove {name}: volume is in use - [{', '.join(view.used_by)}]")
+        self._ledger.commit([drop(view.volume)])
+        await asyncio.to_thread(directories.remove, self._folder, name)
+        self._tell("destroy", view.volume)
 
     async def prune(self, keep: Callable[[VolumeView], bool]) -> tuple[list[str], int]:
         """Removes the unused volumes, except what `keep` says; answers names and bytes freed."""
-        raise NotImplementedError
+        names, freed = [], 0
+        for view in self.views():
+            if not view.used_by and not keep(view):
+                freed += await asyncio.to_thread(directories.size, self._folder, view.volume.name)
+                await self.remove(view.volume.name, force=False)
+                names.append(view.volume.name)
+        return names, freed
+
+    def _users(self, name: str) -> tuple[str, ...]:
+        containers = self._ledger.now.containers.values()
+        return tuple(c.id for c in containers if any(m.type == "volume" and m.name == name for m in c.mounts))
+
+    def _tell(self, action: str, volume: Volume) -> None:
+        attributes = {"driver": volume.driver}
+        self._events.publish(Event(kind="volume", action=action, id=volume.name, attributes=attributes))

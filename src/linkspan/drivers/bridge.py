@@ -31,7 +31,10 @@ class BridgeDriver:
         # Published ports answer on 127.0.0.1 too: such a packet is routed out of the bridge with a loopback source
         # until it is masqueraded, which the kernel does not do unless told.
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1")
-        yield NftElement("bridges", f'"{name}"', comment=owner)
+        # Behind a bridge that the administrator gave us there may be more than containers: nothing is closed there.
+        yield NftElement("bridges" if network.managed else "open_bridges", f'"{name}"', comment=owner)
+        if network.internal:
+            yield NftElement("internal", f'"{name}"', comment=owner)
         yield NftElement("same_bridge", f'"{name}" . "{name}"', comment=owner)
         if network.icc:
             yield NftElement("icc", f'"{name}" . "{name}"', comment=owner)

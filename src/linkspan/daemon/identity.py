@@ -1,0 +1,25 @@
+"""Randomness and the clock, which those who decide are given rather than take."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import time
+
+
+def new_id() -> str:
+    """64 hexadecimal digits. Never all digits in the first twelve: such a short id could be read as a number."""
+    while (id_ := secrets.token_hex(32))[:12].isdigit():
+        pass
+    return id_
+
+
+def now() -> str:
+    """RFC 3339 in UTC, with nanoseconds, as Docker writes times."""
+    return timestamp(time.time_ns())
+
+
+def timestamp(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

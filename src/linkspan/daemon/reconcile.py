@@ -1,0 +1,89 @@
+"""At start, and whenever the kernel has drifted: what runs, what the kernel holds, and what it should.
+
+Written for a daemon with an empty memory. The records say what was meant, the runtime's folders what runs, the kernel
+what is there; from these three everything follows, whether the last daemon ended well, was killed half-way through a
+change, or the machine was switched off.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from linkspan.containers import lifecycle as rules
+from linkspan.daemon.identity import now, timestamp
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.programmer import Programmer
+from linkspan.engine.join import leave
+from linkspan.engine.render import Drivers, render_all
+from linkspan.errors import PortInUse
+from linkspan.kernel.contract import Kernel
+from linkspan.model.container import Container
+from linkspan.model.snapshot import put
+from linkspan.runtime.processes import Processes, Status
+from linkspan.state.host import HostFacts
+from linkspan.state.objects import BoundPort, Sysctl
+from linkspan.state.plan import diff
+
+log = logging.getLogger(__name__)
+UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
+
+
+async def settle_records(ledger: Ledger, processes: Processes) -> None:
+    """The records follow what really runs; what never came about, or has ended, gives back its network."""
+    for container in ledger.now.containers.values():
+        status = await processes.state(container.id)
+        if container.state.running and status.phase in ("running", "paused"):
+            state = msgspec.structs.replace(container.state, status=status.phase, pid=status.pid)
+            if state != container.state:
+                ledger.commit([put(msgspec.structs.replace(container, state=state))])
+        elif container.state.running:
+            ledger.commit([put(_ended(container, status))])
+            await processes.delete(container.id)
+        elif status.phase != "absent":
+            # Made, and the daemon ended before it was recorded as running: that start was never acknowledged.
+            await processes.delete(container.id)
+    for container in ledger.now.containers.values():
+        if not container.state.running:
+            ledger.commit(leave(ledger.now, container).writes)
+    for endpoint in ledger.now.endpoints.values():
+        if endpoint.container_id not in ledger.now.containers:
+            log.error("endpoint %s belongs to no container", endpoint.id)
+
+
+def _ended(container: Container, status: Status) -> Container:
+    code = UNKNOWN_EXIT if status.exit_code is None else status.exit_code
+    finished = timestamp(int(status.finished * 1e9)) if status.finished else now()
+    return rules.exited(container, code, finished, oom=status.oom)
+
+
+async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, host: Callable[[], HostFacts]) -> int:
+    """Makes the kernel as the records say: everything rendered, everything of ours read, the difference applied.
+
+    Answers the number of steps taken. A host port that somebody else took meanwhile is said, and left to them: the rest
+    of the host must not wait for it.
+    """
+    facts = host()
+
+    def apply(kernel: Kernel) -> int:
+        desired = render_all(ledger.now, drivers, facts)
+        sysctls = [(o.namespace, o.name) for o in desired.values() if isinstance(o, Sysctl)]
+        while True:
+            plan = diff(kernel.read(sysctls), desired)
+            try:
+                kernel.apply(plan)
+                return len(plan)
+            except PortInUse as error:
+                lost = BoundPort(error.protocol, error.address, error.port)
+                if desired.pop(lost.key, None) is None:
+                    raise
+                log.error(
+                    "host port %s:%d/%s is held by another process; the container's traffic to it is still sent on",
+                    error.address,
+                    error.port,
+                    error.protocol,
+                )
+
+    return await programmer.run(apply)

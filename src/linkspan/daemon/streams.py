@@ -1,0 +1,188 @@
+"""Clients' connections to the standard streams of containers, and processes that join a running container (exec)."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from linkspan.daemon.identity import new_id
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.views import ExecView
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
+from linkspan.model.container import Container, ExecConfig
+from linkspan.runtime.attachment import Attachment
+from linkspan.runtime.processes import Exit, Processes
+
+
+class EarlyAttachment:
+    """An attachment made before its container runs, as `docker run` makes it: it waits for the process's streams."""
+
+    def __init__(self, *, stdin: bool) -> None:
+        self.stdin = stdin
+        self._streams: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
+
+    def arrive(self, streams: Attachment | None) -> None:
+        """The streams are there; None where the start failed, or the container was removed."""
+        if not self._streams.done():
+            self._streams.set_result(streams)
+
+    async def read(self) -> tuple[int, bytes] | None:
+        streams = await asyncio.shield(self._streams)
+        return await streams.read() if streams else None
+
+    async def write(self, data: bytes) -> None:
+        if streams := await asyncio.shield(self._streams):
+            await streams.write(data)
+
+    async def close_input(self) -> None:
+        if streams := await asyncio.shield(self._streams):
+            await streams.close_input()
+
+    async def close(self) -> None:
+        if self._streams.done():
+            if streams := self._streams.result():
+                await streams.close()
+        else:
+            self.arrive(None)
+
+    @property
+    def gone(self) -> bool:
+        return self._streams.done()
+
+
+class Attachments:
+    """Attachments that wait for a start, by container."""
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._early: dict[str, list[EarlyAttachment]] = {}
+
+    async def attach(self, container: Container, *, stdin: bool) -> Attachment:
+        """`stdin` is granted where the container has a standard input at all."""
+        stdin = stdin and container.config.open_stdin
+        if container.state.running:
+            return await self._processes.attach(container.id, stdin)
+        early = EarlyAttachment(stdin=stdin)
+        waiting = [old for old in self._early.get(container.id, []) if not old.gone]
+        self._early[container.id] = [*waiting, early]
+        return early
+
+    async def created(self, container_id: str) -> None:
+        """The process is there and has not begun: who waited gets its streams, and misses nothing."""
+        for early in self._early.pop(container_id, ()):
+            if not early.gone:
+                early.arrive(await self._processes.attach(container_id, early.stdin))
+
+    def failed(self, container_id: str) -> None:
+        for early in self._early.pop(container_id, ()):
+            early.arrive(None)
+
+
+@dataclasses.dataclass(slots=True)
+class _Exec:
+    id: str
+    container_id: str
+    config: ExecConfig
+    started: bool = False
+    running: bool = False
+    exit_code: int | None = None
+    pid: int = 0
+    size: tuple[int, int] | None = None
+
+
+class Execs:
+    """Execs are known as long as their container runs; none of them outlives it, so that they need no record."""
+
+    def __init__(self, ledger: Ledger, processes: Processes, lifecycle: Lifecycle) -> None:
+        self._ledger, self._processes, self._lifecycle = ledger, processes, lifecycle
+        self._execs: dict[str, _Exec] = {}
+
+    def of(self, container_id: str) -> tuple[str, ...]:
+        return tuple(e.id for e in self._execs.values() if e.container_id == container_id)
+
+    def create(self, container: Container, config: ExecConfig) -> str:
+        if not config.cmd:
+            raise InvalidArgument("No exec command specified")
+        _check_running(container)
+        found = _Exec(new_id(), container.id, config)
+        self._execs[found.id] = found
+        self._lifecycle.publish("exec_create: " + " ".join(config.cmd), container, execID=found.id)
+        return found.id
+
+    async def start(self, exec_id: str, *, detach: bool, size: tuple[int, int] | None) -> Attachment | None:
+        found = self._find(exec_id)
+        if found.started:
+            raise Conflict(f"exec {exec_id} was started already")
+        container = self._ledger.now.containers.get(found.container_id)
+        if container is None:
+            raise NotFound(f"No such exec instance: {exec_id}")
+        _check_running(container)
+        found.started = True
+        config = found.config
+        self._lifecycle.publish("exec_start: " + " ".join(config.cmd), container, execID=exec_id)
+        process = self._lifecycle.launch.exec_process(container, config)
+        try:
+            found.pid, streams = await self._processes.exec(
+                container.id,
+                exec_id,
+                process,
+                tty=config.tty,
+                stdin=config.attach_stdin and not detach,
+                attach=not detach,
+            )
+        except LinkspanError as error:
+            found.exit_code = getattr(error, "exit_code", 126)
+            raise
+        found.running = found.exit_code is None
+        if size or found.size or config.console_size:
+            height, width = size or found.size or config.console_size or (0, 0)
+            if config.tty and height and width:
+                await self.resize(exec_id, height, width)
+        return streams
+
+    async def resize(self, exec_id: str, height: int, width: int) -> None:
+        found = self._find(exec_id)
+        if not found.running:
+            found.size = (height, width)
+            if found.exit_code is not None:
+                raise Conflict(f"exec process {exec_id} is not running")
+            return
+        await self._processes.exec_resize(found.container_id, exec_id, height, width)
+
+    def exited(self, exit_: Exit) -> None:
+        found = self._execs.get(exit_.exec_id or "")
+        if found is None:
+            return
+        found.running, found.exit_code, found.pid = False, exit_.code, 0
+        if container := self._ledger.now.containers.get(found.container_id):
+            self._lifecycle.publish("exec_die", container, execID=found.id, exitCode=str(exit_.code))
+
+    def forget(self, container_id: str) -> None:
+        """The container has ended, and with it its execs."""
+        for exec_id in self.of(container_id):
+            found = self._execs[exec_id]
+            if found.running:
+                found.running, found.exit_code = False, 137
+        # Clients ask for the exit status right after the end; what is older goes.
+        for exec_id in [e.id for e in self._execs.values() if not e.running][:-512]:
+            del self._execs[exec_id]
+
+    def view(self, exec_id: str) -> ExecView:
+        found = self._find(exec_id)
+        return ExecView(found.id, found.container_id, found.config, found.running, found.exit_code, found.pid)
+
+    def _find(self, exec_id: str) -> _Exec:
+        if exec_id in self._execs:
+            return self._execs[exec_id]
+        matches = [e for e in self._execs.values() if exec_id and e.id.startswith(exec_id)]
+        if len(matches) != 1:
+            raise NotFound(f"No such exec instance: {exec_id}")
+        return matches[0]
+
+
+def _check_running(container: Container) -> None:
+    if container.state.status == "paused":
+        raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+    if not container.state.running:
+        raise Conflict(f"container {container.id} is not running")
