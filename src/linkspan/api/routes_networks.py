@@ -1,0 +1,144 @@
+"""Networks: /networks/…, and linkspan's own view of the address translation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from linkspan.api import filters, json_networks
+from linkspan.api.http import EMPTY, NO_CONTENT, Answer, Request, Response, json_response
+from linkspan.api.parse import convert, parse_filters, read_object
+from linkspan.daemon.daemon import Daemon
+from linkspan.errors import InvalidArgument, Unsupported
+from linkspan.model.container import EndpointSettings
+from linkspan.model.network import Pool, parse_subnet
+from linkspan.model.wire import Wire
+
+
+class _Ipam(Wire, frozen=True, kw_only=True):
+    driver: str = "default"
+    config: tuple[dict[str, object], ...] = ()
+    options: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class _Create(Wire, frozen=True, kw_only=True):
+    name: str = ""
+    driver: str = ""
+    scope: str = ""
+    enable_ipv4: bool = msgspec.field(default=True, name="EnableIPv4")
+    enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
+    ipam: _Ipam = msgspec.field(default_factory=_Ipam, name="IPAM")
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    config_only: bool = False
+    config_from: Mapping[str, str] | None = None
+    options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class _Connect(Wire, frozen=True, kw_only=True):
+    container: str = ""
+    endpoint_config: EndpointSettings = msgspec.field(default_factory=EndpointSettings)
+
+
+class _Disconnect(Wire, frozen=True, kw_only=True):
+    container: str = ""
+    force: bool = False
+
+
+async def list_(daemon: Daemon, request: Request) -> Answer:
+    wanted = filters.networks(parse_filters(request.text("filters")))
+    return json_response(
+        [json_networks.network(view, containers=False) for view in daemon.networks.views() if wanted(view)]
+    )
+
+
+async def inspect(daemon: Daemon, request: Request) -> Answer:
+    view = daemon.networks.view(request.names["ref"])
+    scope = request.text("scope")
+    if scope and scope != view.network.scope:
+        return json_response({"message": f"network {request.names['ref']} not found"}, 404)
+    return json_response(json_networks.network(view, containers=True))
+
+
+async def create(daemon: Daemon, request: Request) -> Answer:
+    asked = convert(await read_object(request, empty="a network needs a name"), _Create)
+    if not asked.name.strip():
+        raise InvalidArgument("network name cannot be empty")
+    if asked.ingress or asked.config_only or (asked.config_from or {}).get("Network"):
+        raise Unsupported("ingress, config-only and config-from networks are not part of linkspan")
+    id_, warning = await daemon.networks.create(
+        asked.name,
+        driver=asked.driver or "bridge",
+        pools=tuple(_pool(given) for given in asked.ipam.config),
+        ipam_driver=asked.ipam.driver or "default",
+        options=asked.options,
+        ipam_options=asked.ipam.options,
+        labels=asked.labels,
+        internal=asked.internal,
+        attachable=asked.attachable,
+        ipv4=asked.enable_ipv4,
+        ipv6=asked.enable_ipv6,
+    )
+    return json_response({"Id": id_, "Warning": warning}, 201)
+
+
+async def connect(daemon: Daemon, request: Request) -> Answer:
+    asked = convert(await read_object(request), _Connect)
+    if not asked.container:
+        raise InvalidArgument("a container is needed to connect to a network")
+    await daemon.networks.connect(request.names["ref"], asked.container, asked.endpoint_config)
+    return EMPTY
+
+
+async def disconnect(daemon: Daemon, request: Request) -> Answer:
+    asked = convert(await read_object(request), _Disconnect)
+    if not asked.container:
+        raise InvalidArgument("a container is needed to disconnect from a network")
+    await daemon.networks.disconnect(request.names["ref"], asked.container, force=asked.force)
+    return EMPTY
+
+
+async def remove(daemon: Daemon, request: Request) -> Answer:
+    await daemon.networks.remove(request.names["ref"])
+    return NO_CONTENT
+
+
+async def prune(daemon: Daemon, request: Request) -> Answer:
+    keep = filters.networks_to_keep(parse_filters(request.text("filters")), time.time())
+    return json_response({"NetworksDeleted": await daemon.networks.prune(keep) or None})
+
+
+async def nat(daemon: Daemon, request: Request) -> Answer:
+    return json_response(daemon.networks.nat_table())
+
+
+async def nat_ruleset(daemon: Daemon, request: Request) -> Answer:
+    text = await daemon.networks.nat_ruleset()
+    return Response(200, text.encode(), (("Content-Type", "text/plain; charset=utf-8"),))
+
+
+def _pool(given: dict[str, object]) -> Pool:
+    subnet = given.get("Subnet") or ""
+    if subnet:
+        parse_subnet(str(subnet))
+    elif any(given.values()):
+        raise InvalidArgument("invalid subnet : a gateway, a range and auxiliary addresses belong to a subnet")
+    return convert({"Subnet": subnet, **given}, Pool)
+
+
+ROUTES = (
+    ("GET", "/networks", list_),
+    ("GET", "/networks/", list_),
+    ("POST", "/networks/create", create),
+    ("POST", "/networks/prune", prune),
+    ("GET", "/networks/{ref}", inspect),
+    ("POST", "/networks/{ref}/connect", connect),
+    ("POST", "/networks/{ref}/disconnect", disconnect),
+    ("DELETE", "/networks/{ref}", remove),
+    ("GET", "/linkspan/nat", nat),
+    ("GET", "/linkspan/nat/nft", nat_ruleset),
+)
