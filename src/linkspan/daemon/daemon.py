@@ -1,17 +1,221 @@
-"""The daemon: its verbs in five groups, and the loop that keeps the kernel as the records say."""
+"""The daemon: what is made in which order at start, the loop that follows exits, and what is let go at the end.
+
+Containers, their rules and their monitors outlive it. So ending it is only letting go, and starting it is always the
+same: read the records, see what runs, make the kernel as it should be, start what should run.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+
+from linkspan.containers import lifecycle as rules
+from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
+from linkspan.daemon.events import Events
+from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.images import Images
+from linkspan.daemon.launch import Launch
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.networks import Networks
+from linkspan.daemon.programmer import Programmer
+from linkspan.daemon.reconcile import converge, settle_records
+from linkspan.daemon.sandbox_files import Names, SandboxFiles
+from linkspan.daemon.streams import Attachments, Execs
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
+from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.contract import Driver
+from linkspan.drivers.host import HostDriver
+from linkspan.drivers.null import NullDriver
+from linkspan.engine.networks import DefaultBridge, default_networks
+from linkspan.errors import Internal, InvalidArgument, LinkspanError, NotFound
+from linkspan.kernel.contract import Kernel
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.model.container import Container
+from linkspan.model.event import Event
+from linkspan.runtime import rootfs
+from linkspan.runtime.host_facts import host_facts
+from linkspan.runtime.images import ImageStore
+from linkspan.runtime.processes import Processes
+from linkspan.state.host import HostFacts
+from linkspan.store.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
 
 
 class Daemon:
-    containers: Containers
-    networks: Networks
-    images: Images
-    volumes: Volumes
-    system: System
+    """Made by `start`, let go by `close`."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        """Opens what needs no loop: folders, records, the kernel. Raises what is missing on this host."""
+        self.configuration = configuration
+        for folder in (configuration.data_root, configuration.exec_root):
+            _make_folder(folder)
+        self._namespaces = configuration.exec_root / "netns"
+        self._containers_folder = configuration.data_root / "containers"
+        self._containers_folder.mkdir(exist_ok=True, mode=0o711)
+        self._drivers: dict[str, Driver] = {d.name: d for d in (BridgeDriver(), HostDriver(), NullDriver())}
+        self._ledger = Ledger(SqliteStore(configuration.data_root / "records.db"))
+        self._programmer = Programmer(lambda: LinuxKernel(self._namespaces, owned_table=configuration.owned_table))
+        self._host = HostFacts(namespaces=str(self._namespaces), ip_forward=configuration.ip_forward)
+        self._events = Events()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        configuration, ledger = self.configuration, self._ledger
+        await self._programmer.run(self._read_host)
+        bridge = await self._programmer.run(self._find_bridge)
+        change = default_networks(
+            ledger.now, bridge, configuration.pool_sources, self._host, (new_id(), new_id(), new_id()), now()
+        )
+        ledger.commit(change.writes)
+        for note in (*configuration.notes, *change.warnings):
+            log.warning("%s", note)
+        self._wire()
+        await settle_records(ledger, self._processes)
+        steps = await converge(ledger, self._programmer, self._drivers, lambda: self._host)
+        log.info("the kernel is as the records say (%d steps)", steps)
+        await asyncio.to_thread(self._sweep_folders)
+        self._tasks.append(asyncio.create_task(self._follow_exits()))
+        self._tasks.append(asyncio.create_task(self._start_at_boot()))
+
+    def _wire(self) -> None:
+        configuration, ledger, events = self.configuration, self._ledger, self._events
+        host = lambda: self._host  # noqa: E731 - it changes as the host does
+        self._processes = Processes(configuration.exec_root)
+        self._attachments = Attachments(self._processes)
+        mutation = Mutation(ledger, self._programmer, self._drivers, events)
+        self.volumes = Volumes(ledger, events, configuration.data_root / "volumes")
+        names = Names(
+            configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_gateway_ip
+        )
+        launch = Launch(
+            ledger,
+            self._processes,
+            self._attachments,
+            SandboxFiles(self._containers_folder, names),
+            self.volumes,
+            folder=self._containers_folder,
+            cgroup_parent=configuration.cgroup_parent,
+            host_facts=host_facts(),
+        )
+        self._lifecycle = Lifecycle(ledger, mutation, launch, events, drivers=self._drivers, host=host)
+        self._execs = Execs(ledger, self._processes, self._lifecycle)
+        store = ImageStore(
+            configuration.data_root / "images",
+            configuration.exec_root / "images",
+            insecure_registries=configuration.insecure_registries,
+        )
+        self.images = Images(store, containers=self._all_containers, emit=events.publish)
+        self.containers = Containers(
+            ledger, self._lifecycle, launch, self._attachments, self._execs, self.images, self._programmer
+        )
+        self.networks = Networks(
+            ledger,
+            mutation,
+            self._programmer,
+            self._lifecycle,
+            drivers=self._drivers,
+            sources=configuration.pool_sources,
+            host=host,
+        )
+        self.system = System(ledger, events, configuration, lambda: len(self.images.views()))
+
+    def _all_containers(self) -> list[Container]:
+        return list(self._ledger.now.containers.values())
+
+    # -- the host -----------------------------------------------------------------------------------------------------
+
+    def _read_host(self, kernel: Kernel) -> None:
+        ports = kernel.ephemeral_ports()
+        ours = {network.bridge for network in self._ledger.now.networks.values() if network.managed}
+        self._host = HostFacts(
+            namespaces=str(self._namespaces),
+            ephemeral_ports=(ports.first, ports.last),
+            reserved_ports=ports.reserved,
+            routes=tuple(
+                r.destination for r in kernel.routes() if r.interface not in ours and ":" not in r.destination
+            ),
+            ip_forward=self.configuration.ip_forward,
+        )
+
+    def _find_bridge(self, kernel: Kernel) -> DefaultBridge:
+        """The flags of the default bridge; with `-b NAME`, and the subnet of the bridge that is there."""
+        flags, name = self.configuration.default_bridge, self.configuration.bridge
+        if not name or flags.disabled:
+            return flags
+        try:
+            interface = kernel.interface(name)
+        except NotFound:
+            raise InvalidArgument(
+                f"--bridge {name}: there is no such bridge on this host; make it first: ip link add {name} type bridge"
+            ) from None
+        if interface.kind != "bridge":
+            raise InvalidArgument(f"--bridge {name}: {name} is a {interface.kind or 'network card'}, not a bridge")
+        address = next((a for a in interface.addresses if ":" not in a), None)
+        if address is None:
+            raise InvalidArgument(f"--bridge {name}: {name} has no IPv4 address to take a subnet from")
+        return dataclasses.replace(flags, adopted=address, mtu=min(flags.mtu, interface.mtu))
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def _follow_exits(self) -> None:
+        """Each end of a process is dealt with in a task of its own: one that hangs holds up nobody else."""
+        running: set[asyncio.Task[None]] = set()
+        async for exit_ in self._processes.exits():
+            if exit_.exec_id:
+                self._execs.exited(exit_)
+                continue
+            self._execs.forget(exit_.id)
+            task = asyncio.create_task(self._lifecycle.exited(exit_))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            task.add_done_callback(_say_failure)
+
+    async def _start_at_boot(self) -> None:
+        """What its restart policy wants running. Who lives in another's sandbox starts after it."""
+        wanted = [c for c in self._ledger.now.containers.values() if not c.state.running and rules.starts_at_boot(c)]
+        for container in sorted(wanted, key=lambda c: (c.shares_sandbox, c.created)):
+            try:
+                await self._lifecycle.start(container.id)
+            except LinkspanError as error:
+                log.error("container %s could not be started: %s", container.name, error)
+
+    def _sweep_folders(self) -> None:
+        """Folders of containers that have no record: their creation or removal was cut short."""
+        for folder in self._containers_folder.iterdir():
+            if folder.name not in self._ledger.now.containers:
+                rootfs.unmount(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Lets go. Containers run on, and so do their published ports."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(AttributeError):
+            await self._lifecycle.close()
+        self._programmer.close()
+        self._ledger.close()
+
+    def publish(self, event: Event) -> None:
+        self._events.publish(event)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    except OSError as error:
+        raise Internal(f"cannot make {folder}: {error.strerror}") from error
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("the end of a container could not be dealt with", exc_info=error)

@@ -53,7 +53,7 @@ class System:
             "BridgeNfIptables": _sysctl("net/bridge/bridge-nf-call-iptables") == "1",
             "BridgeNfIp6tables": _sysctl("net/bridge/bridge-nf-call-ip6tables") == "1",
             "Debug": self._configuration.log_level == "debug",
-            "NFd": len(os.listdir("/proc/self/fd")),
+            "NFd": len(list(Path("/proc/self/fd").iterdir())),
             "OomKillDisable": True,
             "NGoroutines": 0,
             "SystemTime": now(),

@@ -22,7 +22,7 @@ class Volumes:
     """Volumes are known by name. NotFound's text is `get NAME: no such volume`."""
 
     def __init__(self, ledger: Ledger, events: Events, folder: Path) -> None:
-        self._ledger, self._events, self._folder = ledger, events, folder
+        self._ledger, self._events, self.folder = ledger, events, folder
 
     def view(self, name: str) -> VolumeView:
         volume = self._ledger.now.volumes.get(name)
@@ -48,7 +48,7 @@ class Volumes:
     def make(self, name: str, labels: Mapping[str, str] | None = None) -> Volume:
         """The record and the directory of a volume that is not there yet; an empty name makes an anonymous one."""
         chosen = check_volume_name(name) if name else new_id()
-        mountpoint = directories.create(self._folder, chosen)
+        mountpoint = directories.create(self.folder, chosen)
         volume = Volume(
             name=chosen, created=now(), mountpoint=str(mountpoint), labels=dict(labels or {}), anonymous=not name
         )
@@ -63,7 +63,7 @@ class Volumes:
         if view.used_by:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(view.used_by)}]")
         self._ledger.commit([drop(view.volume)])
-        await asyncio.to_thread(directories.remove, self._folder, name)
+        await asyncio.to_thread(directories.remove, self.folder, name)
         self._tell("destroy", view.volume)
 
     async def prune(self, keep: Callable[[VolumeView], bool]) -> tuple[list[str], int]:
@@ -71,7 +71,7 @@ class Volumes:
         names, freed = [], 0
         for view in self.views():
             if not view.used_by and not keep(view):
-                freed += await asyncio.to_thread(directories.size, self._folder, view.volume.name)
+                freed += await asyncio.to_thread(directories.size, self.folder, view.volume.name)
                 await self.remove(view.volume.name, force=False)
                 names.append(view.volume.name)
         return names, freed

@@ -1,0 +1,223 @@
+"""From a record to a running process and back: root file system, files, volumes, spec, process.
+
+Nothing here decides. What is made under one container's folder is found there by a daemon with an empty memory:
+
+    containers/<id>/{diff,work,merged}                   the overlay: what it wrote, and where it is mounted
+    containers/<id>/{hosts,hostname,resolv.conf}         bind-mounted over /etc/…
+    containers/<id>/container.log                        written by conmon
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.sandbox_files import SandboxFiles
+from linkspan.daemon.streams import Attachments
+from linkspan.daemon.volumes import Volumes
+from linkspan.errors import Conflict, Internal, InvalidArgument
+from linkspan.model.container import Container, ExecConfig, Mount
+from linkspan.model.snapshot import Write, drop
+from linkspan.runtime import archive, rootfs, spec, volumes
+from linkspan.runtime.host_facts import HostFacts, devices
+from linkspan.runtime.processes import Processes
+from linkspan.runtime.resources import cgroup
+from linkspan.runtime.users import resolve
+
+
+class Launch:
+    def __init__(
+        self,
+        ledger: Ledger,
+        processes: Processes,
+        attachments: Attachments,
+        files: SandboxFiles,
+        volume_verbs: Volumes,
+        *,
+        folder: Path,
+        cgroup_parent: str,
+        host_facts: HostFacts,
+    ) -> None:
+        """`folder` holds one folder for each container, by id."""
+        self._ledger, self.processes, self._attachments, self.files = ledger, processes, attachments, files
+        self._volumes, self._folder, self._cgroup, self._facts = volume_verbs, folder, cgroup_parent, host_facts
+
+    def log_path(self, container_id: str) -> Path:
+        return self._folder / container_id / "container.log"
+
+    def sandbox_owner(self, container: Container) -> Container:
+        """The container whose sandbox, and whose files in /etc, this one uses: itself, unless it joins another's."""
+        seen = {container.id}
+        while container.joins and (peer := self._ledger.now.containers.get(container.joins)) and peer.id not in seen:
+            container = peer
+            seen.add(peer.id)
+        return container
+
+    # -- before the first start ---------------------------------------------------------------------------------------
+
+    async def prepare(self, container: Container) -> Container:
+        """Checks what only the host can tell, and makes the volumes that are not there. Raises InvalidArgument."""
+        spec.validate(container.config, container.host_config)
+        mounts = []
+        for mount in container.mounts:
+            if mount.type == "bind":
+                self._check_bind(mount)
+            elif mount.type == "volume":
+                mount = await self._volume(container, mount)
+            mounts.append(mount)
+        return msgspec.structs.replace(container, mounts=tuple(mounts))
+
+    def _check_bind(self, mount: Mount) -> None:
+        source = Path(mount.source)
+        if source.exists():
+            return
+        if "create" not in mount.options:
+            raise InvalidArgument(
+                f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
+            )
+        try:
+            source.mkdir(parents=True)
+        except OSError as error:
+            raise Internal(
+                f"error while creating mount source path '{mount.source}': mkdir {mount.source}: {error.strerror}"
+            ) from error
+
+    async def _volume(self, container: Container, mount: Mount) -> Mount:
+        """A new volume takes what the image has at its place."""
+        known = self._ledger.now.volumes.get(mount.name) if mount.name else None
+        volume = known or self._volumes.make(mount.name)
+        if "nocopy" not in mount.options:
+            layers = [Path(layer) for layer in container.layers]
+            await asyncio.to_thread(volumes.copy_up, layers, mount.destination, Path(volume.mountpoint))
+        return msgspec.structs.replace(mount, name=volume.name, source=volume.mountpoint)
+
+    # -- a run --------------------------------------------------------------------------------------------------------
+
+    async def start(self, container: Container) -> int:
+        """The pid of the container's process. Raises what stands in the way; `stop` takes away what was made."""
+        try:
+            merged = rootfs.mount(self._folder / container.id, [Path(layer) for layer in container.layers])
+            self._write_files(container)
+            for mount in container.mounts:
+                if mount.type == "bind":
+                    self._check_bind(mount)
+            around = self._surroundings(container, merged)
+            config = container.config
+            pid = await self.processes.create(
+                container.id,
+                spec.oci_spec(container, around),
+                log_path=self.log_path(container.id),
+                tty=config.tty,
+                stdin=config.open_stdin,
+                stdin_once=config.stdin_once,
+            )
+            await self._attachments.created(container.id)
+            await self.processes.start(container.id)
+        except BaseException:
+            self._attachments.failed(container.id)
+            raise
+        return pid
+
+    async def stop(self, container: Container) -> None:
+        """What a run left of processes and mounts; nothing there is success."""
+        await self.processes.delete(container.id)
+        rootfs.unmount(self._folder / container.id)
+
+    async def update(self, container: Container) -> None:
+        await self.processes.update(container.id, cgroup(container.host_config, swap=self._facts["swap_accounting"]))
+
+    def exec_process(self, container: Container, config: ExecConfig) -> dict[str, object]:
+        merged = self._folder / container.id / "merged"
+        identity = resolve(merged, config.user or container.config.user, container.host_config.group_add or ())
+        around = msgspec.structs.replace(self._surroundings(container, merged), identity=identity)
+        return spec.exec_process(container, config, around)
+
+    def _surroundings(self, container: Container, merged: Path) -> spec.Surroundings:
+        owner = self.sandbox_owner(container)
+        sandbox = self._ledger.now.sandbox(owner)
+        host, files = container.host_config, self.files
+        return spec.Surroundings(
+            **self._facts,
+            rootfs=str(merged),
+            identity=resolve(merged, container.config.user, host.group_add or ()),
+            cgroup=f"{host.cgroup_parent or self._cgroup}/{container.id}",
+            hostname=owner.config.hostname,
+            network_namespace=sandbox.path if sandbox and sandbox.kind != "host" else "",
+            pid_namespace=self._namespace(host.pid_mode, "pid"),
+            ipc_namespace=self._namespace(host.ipc_mode, "ipc"),
+            hosts=str(files.hosts(owner.id)),
+            hostname_file=str(files.hostname(owner.id)),
+            resolv_conf=str(files.resolv_conf(owner.id)),
+            devices=devices(host.devices, privileged=host.privileged),
+        )
+
+    def _namespace(self, mode: str, kind: str) -> str:
+        """The namespace that `--pid container:X` or `--ipc container:X` joins; "" where it is not another's."""
+        if not mode.startswith("container:"):
+            return ""
+        peer = self._ledger.now.container(mode.removeprefix("container:"))
+        if not peer.state.running:
+            raise Conflict(f"cannot join {kind} namespace of a non running container: {peer.id}")
+        return f"/proc/{peer.state.pid}/ns/{kind}"
+
+    def _write_files(self, container: Container) -> None:
+        if not container.shares_sandbox:
+            endpoints = self._ledger.now.endpoints_in(container)
+            self.files.write(container, endpoints, self._gateway(container))
+
+    def rewrite_hosts(self, container: Container) -> None:
+        if container.state.running and not container.shares_sandbox:
+            self.files.write_hosts(container, self._ledger.now.endpoints_in(container), self._gateway(container))
+
+    def _gateway(self, container: Container) -> str:
+        """What host-gateway means: the host's address on the default bridge, as with Docker."""
+        for network in self._ledger.now.networks.values():
+            if network.name == "bridge" and network.pools:
+                return network.pools[0].gateway
+        return next((e.gateway for e in self._ledger.now.endpoints_in(container) if e.gateway), "")
+
+    # -- the end, and looking in --------------------------------------------------------------------------------------
+
+    async def remove(self, container: Container) -> None:
+        """Everything of the container but its volumes."""
+        await self.stop(container)
+        self._attachments.failed(container.id)
+        await asyncio.to_thread(rootfs.remove, self._folder / container.id)
+
+    async def remove_anonymous_volumes(self, container: Container) -> list[Write]:
+        """The directories of anonymous volumes that nobody else uses; answers their records' removal."""
+        gone = []
+        for mount in container.mounts:
+            volume = self._ledger.now.volumes.get(mount.name) if mount.type == "volume" else None
+            if volume and volume.anonymous and self._volumes.view(volume.name).used_by == (container.id,):
+                await asyncio.to_thread(volumes.remove, self._volumes.folder, volume.name)
+                gone.append(drop(volume))
+        return gone
+
+    @contextlib.asynccontextmanager
+    async def root(self, container: Container) -> AsyncIterator[Path]:
+        """The container's file system, mounted for as long as it is looked at where it does not run."""
+        folder = self._folder / container.id
+        if rootfs.is_mounted(folder):
+            yield folder / "merged"
+            return
+        merged = rootfs.mount(folder, [Path(layer) for layer in container.layers])
+        try:
+            yield merged
+        finally:
+            if not self._ledger.now.containers[container.id].state.running:
+                rootfs.unmount(folder)
+
+    async def sizes(self, container: Container) -> tuple[int, int]:
+        """(bytes written by the container, bytes of its whole root file system)."""
+        layers = [Path(layer) for layer in container.layers]
+        return await asyncio.to_thread(rootfs.sizes, self._folder / container.id, layers)
+
+    async def changes(self, container: Container) -> list[tuple[int, str]]:
+        layers = [Path(layer) for layer in container.layers]
+        return await asyncio.to_thread(archive.changes, self._folder / container.id / "diff", layers)

@@ -1,0 +1,84 @@
+"""linkspand: the composition root. Reads the configuration, makes the daemon, and opens its front door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from linkspan import __version__
+from linkspan.daemon.configuration import Configuration, parse_arguments
+from linkspan.errors import Conflict, LinkspanError
+
+log = logging.getLogger("linkspan")
+_LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
+
+
+def linkspand() -> None:
+    """The command. Exit status 1, with one line on standard error, where it cannot start."""
+    try:
+        configuration = parse_arguments(sys.argv[1:])
+        logging.basicConfig(
+            level=_LEVELS[configuration.log_level], format="%(levelname)s %(message)s", stream=sys.stderr
+        )
+        if os.geteuid() != 0:
+            raise Conflict("linkspand makes namespaces and network devices: it has to be started as root")
+        with pidfile(configuration.pidfile):
+            asyncio.run(serve(configuration))
+    except LinkspanError as error:
+        print(f"linkspand: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+async def serve(configuration: Configuration) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    from linkspan.api.server import Server
+    from linkspan.daemon.daemon import Daemon
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    daemon = Daemon(configuration)
+    try:
+        await daemon.start()
+        async with Server(daemon, configuration.hosts, configuration.tls):
+            log.info("linkspand %s listens on %s", __version__, ", ".join(configuration.hosts))
+            _notify_systemd("READY=1")
+            await stopped.wait()
+            _notify_systemd("STOPPING=1")
+    finally:
+        await daemon.close()
+
+
+@contextlib.contextmanager
+def pidfile(path: Path | None) -> Iterator[None]:
+    """Holds the file for as long as the daemon runs. Raises Conflict where another daemon does."""
+    if path is None:
+        yield
+        return
+    with contextlib.suppress(OSError, ValueError):
+        other = int(path.read_text())
+        if other != os.getpid() and b"linkspand" in Path(f"/proc/{other}/cmdline").read_bytes():
+            raise Conflict(f"process {other} is a linkspand already (pid file {path})")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{os.getpid()}\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _notify_systemd(state: str) -> None:
+    """sd_notify(3), for a unit of Type=notify."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            link.connect("\0" + address[1:] if address.startswith("@") else address)
+            link.sendall(state.encode())
