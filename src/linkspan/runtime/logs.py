@@ -1,0 +1,154 @@
+"""conmon's k8s-file log, read as Docker's: a line is `TIME STREAM TAG text`, tag F where the line is whole, P where not.
+
+TIME is RFC 3339 with nanoseconds, in the zone that conmon ran in. A piece tagged P has no newline of its own: the next
+piece of its stream goes on with it. A terminal's output is all on stdout, carriage returns included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from linkspan.runtime.attachment import STDERR, STDOUT
+from linkspan.runtime.inotify import IN_MODIFY, Inotify
+
+_BLOCK = 256 << 10  # bytes
+
+
+async def read(
+    path: Path,
+    *,
+    stdout: bool = True,
+    stderr: bool = True,
+    since: float = 0.0,
+    until: float = 0.0,
+    tail: int | None = None,
+    follow: bool = False,
+    timestamps: bool = False,
+    ended: asyncio.Event | None = None,
+) -> AsyncIterator[tuple[int, bytes]]:
+    """(STDOUT or STDERR, piece of output), in the order of the file; a piece is a line, or what there is of one.
+
+    `since` and `until` are Unix times in seconds, 0 is none; `tail` counts the last lines of both streams together, as
+    Docker does. `follow` goes on with what comes until `ended` is set and the file is drained, or `until` has passed.
+    A file that is not there is an empty one.
+    """
+    wanted = {name for name, asked in ((b"stdout", stdout), (b"stderr", stderr)) if asked}
+    if follow:
+        path.touch()  # conmon appends to it
+    try:
+        file = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        return
+    first, last = int(since * 1e9), int(until * 1e9)
+    whole = {STDOUT: True, STDERR: True}  # per stream: the next piece begins a line
+    with file, contextlib.ExitStack() as held:
+        watch = held.enter_context(Inotify(path, IN_MODIFY)) if follow else None
+        if tail is not None:
+            file.seek(_tail_offset(file, tail))
+        rest = b""
+        while True:
+            over = ended is None or ended.is_set()  # asked before reading: what was written before is then read
+            block = file.read(_BLOCK)
+            if not block:
+                if watch is None or over or (last and time.time_ns() > last):
+                    return
+                await _news(watch, ended, until)
+                continue
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                head, separator, text = line.partition(b" ")
+                stream, _, text = text.partition(b" ")
+                tag, _, text = text.partition(b" ")
+                if not separator or stream not in wanted:
+                    continue
+                number = STDOUT if stream == b"stdout" else STDERR
+                if first or last:
+                    stamp = nanoseconds(head.decode())
+                    if stamp < first:
+                        continue
+                    if last and stamp > last:
+                        return
+                begins, whole[number] = whole[number], tag[:1] == b"F"
+                if timestamps and begins:
+                    text = utc(head.decode()).encode() + b" " + text
+                yield number, text + b"\n" if whole[number] else text
+            await asyncio.sleep(0)
+
+
+async def _news(watch: Inotify, ended: asyncio.Event | None, until: float) -> None:
+    """Waits until the file has grown, the process has ended or `until` has passed."""
+    waits: list[asyncio.Task[object]] = [asyncio.ensure_future(watch.names())]
+    if ended is not None:
+        waits.append(asyncio.ensure_future(ended.wait()))
+    timeout = max(0.0, until - time.time()) + 0.001 if until else None
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waits:
+            task.cancel()
+
+
+def _tail_offset(file: BinaryIO, count: int) -> int:
+    """Where the last `count` lines begin: read backwards, so that the cost does not grow with the file."""
+    end = file.seek(0, os.SEEK_END)
+    if count <= 0:
+        return end
+    found, last = 0, True
+    for start, line in _backwards(file, end):
+        whole = line.split(b" ", 3)[2:3] == [b"F"]
+        if whole or last:  # the last line may lack its end
+            if found == count:
+                return start + len(line) + 1
+            found += 1
+        last = False
+    return 0
+
+
+def _backwards(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
+    """(offset, line without its newline) from the last line to the first; what follows the last newline is no line."""
+    rest, at = b"", end
+    newest = True
+    while at > 0:
+        size = min(_BLOCK, at)
+        at -= size
+        file.seek(at)
+        block = file.read(size) + rest
+        first, *lines = block.split(b"\n")
+        if newest and lines:
+            lines.pop()
+            newest = False
+        offset = at + len(first) + 1 + sum(len(line) + 1 for line in lines)
+        for line in reversed(lines):
+            offset -= len(line) + 1
+            yield offset, line
+        # What was cut off at the block's start is completed by the block before it; its newline must be kept.
+        rest = first + b"\n" if not newest else block
+    if rest.endswith(b"\n"):
+        yield 0, rest[:-1]
+
+
+def nanoseconds(stamp: str) -> int:
+    """Unix time in nanoseconds of an RFC 3339 time; 0 where it is none."""
+    whole, _, rest = stamp.partition(".")
+    digits = rest.rstrip("Z").partition("+")[0].partition("-")[0]
+    zone = rest[len(digits) :] if rest else ""
+    try:
+        seconds = int(datetime.datetime.fromisoformat(whole + (zone or "+00:00")).timestamp())
+        return seconds * 10**9 + int(digits.ljust(9, "0")[:9] or 0)
+    except ValueError:
+        return 0
+
+
+def utc(stamp: str) -> str:
+    """The same time in UTC, with nine digits, as Docker prints it."""
+    if stamp.endswith("+00:00") and len(stamp) == 35:
+        return stamp[:-6] + "Z"
+    seconds, fraction = divmod(nanoseconds(stamp), 10**9)
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
