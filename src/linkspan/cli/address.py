@@ -1,5 +1,8 @@
 """Where the daemon listens, and how to get there: unix sockets, TCP, TCP with TLS."""
 
+# ruff: noqa: PTH
+# os.path throughout: pathlib takes longer to import than the command takes to run.
+
 from __future__ import annotations
 
 import dataclasses

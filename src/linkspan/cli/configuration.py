@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from linkspan.cli import mounts, ports, quantities
@@ -122,7 +121,8 @@ FLAGS = (
     Flag("mac-address", "", "string", "MAC address (92:d0:c6:0a:29:33)"),
     Flag("memory", "m", "bytes", "Memory limit (64m, 1g)", "0", quantities.size),
     Flag("memory-reservation", "", "bytes", "Memory it may keep when memory is short", "0", quantities.size),
-    Flag("memory-swap", "", "bytes", "Limit of memory and swap together, -1 for none", "0", quantities.size_or_unlimited),
+    Flag("memory-swap", "", "bytes", "Limit of memory and swap together, -1 for none", "0",
+         quantities.size_or_unlimited),
     Flag("memory-swappiness", "", "int", "Swappiness, 0 to 100", "-1", integer),
     Flag("mount", "", "mount", "Mount a file system (type=bind|volume|tmpfs,source=…,target=…[,readonly])",
          check=mounts.mount),
@@ -192,8 +192,12 @@ def _check(line: Parsed) -> None:
     swappiness = line.number("memory-swappiness")
     if swappiness != -1 and not 0 <= swappiness <= 100:
         raise Failure(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
-    for flag, name, allowed in (("pid", "PID", ("", "host")), ("uts", "UTS", ("", "host")),
-                                ("userns", "USER", ("", "host")), ("cgroupns", "CGROUP", ("", "host", "private"))):  # fmt: skip
+    for flag, name, allowed in (
+        ("pid", "PID", ("", "host")),
+        ("uts", "UTS", ("", "host")),
+        ("userns", "USER", ("", "host")),
+        ("cgroupns", "CGROUP", ("", "host", "private")),
+    ):
         value = line.text(flag)
         if value not in allowed and not (flag == "pid" and value.startswith("container:") and len(value) > 10):
             raise Failure(f"--{flag}: invalid {name} mode")
@@ -368,6 +372,8 @@ def restart_policy(text: str) -> dict[str, Any]:
 
 def _security(options: list[str]) -> dict[str, Any]:
     """SecurityOpt, with a seccomp profile read from its file; `systempaths=unconfined` unmasks /proc and /sys."""
+    from pathlib import Path
+
     result: dict[str, Any] = {}
     kept: list[str] = []
     for option in options:

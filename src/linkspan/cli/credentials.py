@@ -16,7 +16,7 @@ TOKEN_USER = "<token>"  # what a credential program calls a login by token
 
 
 def configuration_path() -> Path:
-    return Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")) / "config.json"
+    return Path(os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser() / "config.json"
 
 
 def configuration() -> dict[str, Any]:

@@ -212,7 +212,7 @@ def _run(verbs: dict[str, tuple[str, str]], name: str, path: str, words: list[st
         check_count(verb, path, len(line.arguments))
     except UsageError as error:
         prefix = "" if error.status == FLAG_STATUS else "linkspan: "
-        see = "See" if verb.most is None and not prefix == "" else "Run"
+        see = "See" if verb.most is None and prefix else "Run"
         usage = f"Usage:  linkspan {path} {verb.usage}".rstrip()
         raise Failure(
             f"{prefix}{error}\n\n{usage}\n\n{see} 'linkspan {path} --help' for more information", error.status

@@ -1,5 +1,8 @@
 """`--volume`, `--mount`, `--tmpfs`, `--device`: what of the host's a container sees."""
 
+# ruff: noqa: PTH
+# os.path throughout: pathlib takes longer to import than the command takes to run.
+
 from __future__ import annotations
 
 import csv

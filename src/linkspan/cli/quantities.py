@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from linkspan.cli.failure import Failure
 
@@ -122,6 +121,8 @@ def environment_entry(text: str) -> str:
 
 def lines_of_file(path: str, environment: Mapping[str, str], *, kind: str) -> list[str]:
     """--env-file and --label-file: `name=value` lines. A bare name is the environment's value, if it has one."""
+    from pathlib import Path
+
     try:
         text = Path(path).read_text("utf-8-sig", errors="surrogateescape")
     except OSError as error:

@@ -1,11 +1,13 @@
 """Rows as Docker's command prints them: in aligned columns, through a Go template, or as one JSON object a line."""
 
+# ruff: noqa: PTH
+# os.path throughout: pathlib takes longer to import than the command takes to run.
+
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]  # by field name; a function is a method that templates may call
@@ -55,12 +57,13 @@ def write(rows: Iterable[Row], format: str, default: str, headers: Mapping[str, 
 
 def configured_format(key: str) -> str:
     """The user's own default format (`psFormat` and its like) from the client's configuration, or ""."""
-    path = Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")) / "config.json"
-    if not path.exists():
+    path = f"{os.environ.get('DOCKER_CONFIG') or os.path.expanduser('~/.docker')}/config.json"
+    if not os.path.exists(path):
         return ""
     import json
 
     try:
-        return str(json.loads(path.read_text()).get(key, ""))
+        with open(path) as file:
+            return str(json.load(file).get(key, ""))
     except (OSError, ValueError, AttributeError):
         return ""

@@ -156,7 +156,7 @@ def _pipeline(tokens: list[tuple[str, str]], at: int) -> tuple[Any, int]:
     sign = ""
     look = at
     while look < len(tokens) and (
-        tokens[look][0] == "field" and tokens[look][1].startswith("$") or tokens[look][1] == ","
+        (tokens[look][0] == "field" and tokens[look][1].startswith("$")) or tokens[look][1] == ","
     ):
         look += 1
     if look < len(tokens) and tokens[look][1] in (":=", "="):
@@ -421,7 +421,7 @@ def _printf(pattern: str, *arguments: Any) -> str:
             case "q":
                 return json.dumps(str(value), ensure_ascii=False)
             case "d" | "x" | "X" | "o" | "c" | "f" | "g" | "e":
-                return f"%{match[1]}{match[2]}" % value
+                return str(f"%{match[1]}{match[2]}" % value)
             case "t":
                 return _go(value)
             case "T":

@@ -82,3 +82,10 @@ def short_id(identity: str) -> str:
 def ellipsis(text: str, width: int) -> str:
     """At most `width` characters, the last of them `…` where some are missing."""
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def iso_time(moment: float) -> str:
+    """`2025-01-31T12:00:00+01:00`, in the local zone."""
+    zone = time.strftime("%z", time.localtime(moment))
+    zone = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(moment)) + zone

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from linkspan.cli.client import Client
@@ -26,7 +25,7 @@ def create(client: Client, line: Parsed, request: dict[str, Any]) -> str:
     """The new container's id. An image that is not there is pulled, its progress going to standard error."""
     image = request["Image"]
     cidfile = line.text("cidfile")
-    if cidfile and Path(cidfile).exists():
+    if cidfile and os.path.exists(cidfile):  # noqa: PTH110 (pathlib takes milliseconds to import)
         raise Failure(f"container ID file found, make sure the other container isn't running or delete {cidfile}")
     platform = line.text("platform") or os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
     reference = _checked(image)
@@ -50,6 +49,8 @@ def create(client: Client, line: Parsed, request: dict[str, Any]) -> str:
     for warning in answer.get("Warnings") or []:
         print(f"WARNING: {warning}", file=sys.stderr)
     if cidfile:
+        from pathlib import Path
+
         Path(cidfile).write_text(answer["Id"])
     return str(answer["Id"])
 

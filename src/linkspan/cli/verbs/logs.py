@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from linkspan.cli import quantities, streams
+from linkspan.cli.client import Query
 from linkspan.cli.failure import Failure
 from linkspan.cli.flags import Flag, Invocation, Verb, switch
 
@@ -13,7 +14,7 @@ def run(call: Invocation) -> int:
     line, now = call.line, time.time()
     name = call.arguments[0]
     container = call.client.get(f"/containers/{name}/json")
-    query = {
+    query: Query = {
         "stdout": True, "stderr": True, "follow": line.on("follow"), "timestamps": line.on("timestamps"),
         "details": line.on("details"), "tail": line.text("tail"),
         "since": _time(line.text("since"), now, "since"), "until": _time(line.text("until"), now, "until"),
