@@ -8,13 +8,17 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from linkspan import __version__
+from linkspan.api.server import Listener
+from linkspan.api.server import serve as open_front_door
 from linkspan.daemon.configuration import Configuration, parse_arguments
-from linkspan.errors import Conflict, LinkspanError
+from linkspan.daemon.daemon import Daemon
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError
 
 log = logging.getLogger("linkspan")
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
@@ -38,9 +42,6 @@ def linkspand() -> None:
 
 async def serve(configuration: Configuration) -> None:
     """Runs until SIGTERM or SIGINT."""
-    from linkspan.api.server import Server
-    from linkspan.daemon.daemon import Daemon
-
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,13 +49,31 @@ async def serve(configuration: Configuration) -> None:
     daemon = Daemon(configuration)
     try:
         await daemon.start()
-        async with Server(daemon, configuration.hosts, configuration.tls):
-            log.info("linkspand %s listens on %s", __version__, ", ".join(configuration.hosts))
+        server = await open_front_door(daemon, listeners(configuration))
+        try:
+            log.info("linkspand %s is ready", __version__)
             _notify_systemd("READY=1")
             await stopped.wait()
             _notify_systemd("STOPPING=1")
+        finally:
+            await server.close()
     finally:
         await daemon.close()
+
+
+def listeners(configuration: Configuration) -> list[Listener]:
+    """Raises InvalidArgument where the TLS files cannot be used."""
+    context = None
+    if tls := configuration.tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(tls.certificate, tls.key)
+            if tls.verify:
+                context.load_verify_locations(tls.ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidArgument(f"cannot use the TLS files {tls.certificate}, {tls.key}: {error}") from None
+    return [Listener(host, context if host.startswith("tcp:") else None) for host in configuration.hosts]
 
 
 @contextlib.contextmanager

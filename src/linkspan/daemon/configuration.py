@@ -154,6 +154,12 @@ def configure(values: Mapping[str, Any]) -> Configuration:
             certificate=str(values.get("tlscert", "/root/.docker/cert.pem")),
             key=str(values.get("tlskey", "/root/.docker/key.pem")),
         )
+    plain = [host for host in hosts if host.startswith("tcp://")]
+    if plain and tls is None and "tls" not in values and "tlsverify" not in values:
+        raise InvalidArgument(
+            f"{plain[0]}: whoever reaches an unprotected TCP socket is root on this host: use --tlsverify with "
+            "--tlscacert, --tlscert and --tlskey, or say --tls=false to have it all the same"
+        )
     pidfile = str(values.get("pidfile", "/run/linkspan.pid"))
     level = "debug" if values.get("debug") else str(values.get("log-level", "info"))
     if level not in ("debug", "info", "warn", "error", "fatal"):
