@@ -1,0 +1,119 @@
+"""Addresses come in order, are never held twice, and can all be had again."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.errors import Conflict, Forbidden, InvalidArgument
+from linkspan.ipam.addresses import allocate_address, default_gateway
+from linkspan.ipam.names import bridge_name, mac_address, parse_mac, veth_name
+from linkspan.ipam.pools import DEFAULT_SOURCES, allocate_subnet, check_overlap, parse_source
+from linkspan.model.network import Pool
+
+DOCKER0 = Pool(subnet="172.17.0.0/16", gateway="172.17.0.1")
+SMALL = Pool(subnet="10.0.0.0/29", gateway="10.0.0.1", auxiliary={"printer": "10.0.0.3"})
+
+
+def number(address: str) -> int:
+    return int(ipaddress.ip_address(address))
+
+
+def test_in_order_after_the_gateway() -> None:
+    held: set[int] = set()
+    found = []
+    for _ in range(3):
+        found.append(allocate_address(DOCKER0, held.__contains__))
+        held.add(number(found[-1]))
+    assert found == ["172.17.0.2", "172.17.0.3", "172.17.0.4"]
+
+
+def test_neither_network_nor_broadcast_nor_gateway_nor_auxiliary() -> None:
+    held: set[int] = set()
+    while len(held) < 4:
+        held.add(number(allocate_address(SMALL, held.__contains__)))
+    assert {str(ipaddress.ip_address(n)) for n in held} == {f"10.0.0.{n}" for n in (2, 4, 5, 6)}
+    with pytest.raises(Conflict, match="no available IPv4 addresses"):
+        allocate_address(SMALL, held.__contains__)
+
+
+def test_an_ip_range_limits_the_choice_not_the_user() -> None:
+    pool = Pool(subnet="10.0.0.0/24", ip_range="10.0.0.128/28", gateway="10.0.0.1")
+    assert allocate_address(pool, lambda _: False) == "10.0.0.128"
+    assert allocate_address(pool, lambda _: False, "10.0.0.7") == "10.0.0.7"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind", "text"),
+    [
+        ("10.0.0.1", Forbidden, "Address already in use"),
+        ("10.0.0.3", Forbidden, "Address already in use"),
+        ("10.9.0.1", InvalidArgument, "no configured subnet"),
+        ("10.0.0", InvalidArgument, "invalid IPv4 address: 10.0.0"),
+    ],
+)
+def test_a_choice_that_cannot_be(wanted: str, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        allocate_address(SMALL, lambda _: False, wanted)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 7)), max_size=60))
+def test_no_address_is_ever_held_twice_and_everything_released_can_be_had_again(steps: list[tuple[bool, int]]) -> None:
+    held: list[int] = []
+    for take, which in steps:
+        if take:
+            try:
+                found = number(allocate_address(SMALL, held.__contains__))
+            except Conflict:
+                assert len(held) == 4
+                continue
+            assert found not in held
+            held.append(found)
+        elif held:
+            released = held.pop(which % len(held))
+            assert number(allocate_address(SMALL, held.__contains__, str(ipaddress.ip_address(released)))) == released
+
+
+def test_default_gateway() -> None:
+    assert default_gateway(Pool(subnet="10.0.0.0/24")) == "10.0.0.1"
+    assert default_gateway(Pool(subnet="10.0.0.0/24", ip_range="10.0.0.64/26")) == "10.0.0.64"
+    assert default_gateway(Pool(subnet="10.0.0.0/24", ip_range="10.0.0.0/26")) == "10.0.0.1"
+    assert default_gateway(DOCKER0) == "172.17.0.1"
+
+
+def test_default_pools_are_dockers_and_avoid_what_is_taken() -> None:
+    assert allocate_subnet(DEFAULT_SOURCES, []) == "172.17.0.0/16"
+    assert allocate_subnet(DEFAULT_SOURCES, ["172.17.5.0/24", "172.18.0.0/15"]) == "172.20.0.0/16"
+    taken: list[str] = []
+    with pytest.raises(InvalidArgument, match="all predefined address pools have been fully subnetted"):
+        while True:
+            subnet = allocate_subnet(DEFAULT_SOURCES, taken)
+            check_overlap(subnet, taken)
+            taken.append(subnet)
+    assert len(taken) == 31
+
+
+def test_overlap_is_refused() -> None:
+    with pytest.raises(Forbidden, match="Pool overlaps with other one on this address space"):
+        check_overlap("10.0.0.0/8", ["10.1.0.0/16"])
+    check_overlap("10.0.0.0/16", ["10.1.0.0/16", "fd00::/64"])
+
+
+def test_pool_sources() -> None:
+    assert allocate_subnet([parse_source("10.10.0.0/16", 24)], ["10.10.0.0/24"]) == "10.10.1.0/24"
+    for base, size in (("10.10.0.0/16", 8), ("10.10.0.0/16", 31), ("nonsense", 24)):
+        with pytest.raises(InvalidArgument, match="invalid default-address-pool"):
+            parse_source(base, size)
+
+
+def test_names_follow_from_what_they_name() -> None:
+    assert mac_address("172.17.0.2") == "02:42:ac:11:00:02"
+    assert veth_name("0123456789abcdef") == "veth0123456"
+    assert bridge_name("0123456789abcdef") == "br-0123456789ab"
+    assert parse_mac("02-42-AC-11-00-02") == "02:42:ac:11:00:02"
+    for bad in ("02:42:ac:11:00", "01:00:5e:00:00:01", "02:42:ac:11:00:zz", "123"):
+        with pytest.raises(InvalidArgument, match="invalid MAC address"):
+            parse_mac(bad)

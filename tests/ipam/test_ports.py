@@ -1,0 +1,113 @@
+"""Host ports: none is ever held twice, everything released can be had again, and Docker's words on refusal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.errors import PortInUse
+from linkspan.ipam.ports import PortSpace, allocate_ports, chosen_freely
+from linkspan.model.endpoint import Binding
+from linkspan.model.port import ContainerPort, PortRequest
+
+SPACE = PortSpace(first=100, last=109, reserved=frozenset({103}))
+
+
+def nobody(protocol: str, address: str, port: int) -> None:
+    return None
+
+
+def request(address: str = "", first: int = 0, last: int | None = None, number: int = 80) -> PortRequest:
+    return PortRequest(ContainerPort(number), address, first, first if last is None else last)
+
+
+def ports(bindings: tuple[Binding, ...]) -> list[int]:
+    return [binding.port for binding in bindings]
+
+
+def test_the_port_asked_for() -> None:
+    (binding,) = allocate_ports([request(first=8080)], nobody, SPACE, "0.0.0.0")
+    assert binding == Binding(protocol="tcp", address="0.0.0.0", port=8080, container_port=80)
+
+
+def test_a_held_port_is_refused_with_dockers_words() -> None:
+    with pytest.raises(PortInUse, match=r"^Bind for 0\.0\.0\.0:8080 failed: port is already allocated$"):
+        allocate_ports([request(first=8080)], lambda *_: "somebody", SPACE, "0.0.0.0")
+
+
+def test_the_first_free_one_of_a_range() -> None:
+    held = {8000, 8001}
+    found = allocate_ports(
+        [request(first=8000, last=8010)], lambda _p, _a, n: "x" if n in held else None, SPACE, "0.0.0.0"
+    )
+    assert ports(found) == [8002]
+
+
+def test_a_port_given_by_number_is_never_taken_by_one_of_free_choice() -> None:
+    assert ports(allocate_ports([request(), request(first=100)], nobody, SPACE, "0.0.0.0")) == [101, 100]
+
+
+def test_reserved_and_busy_ports_are_passed_over() -> None:
+    space = PortSpace(100, 109, frozenset({100}), frozenset({("tcp", "0.0.0.0", 101)}))
+    (binding,) = allocate_ports([request()], nobody, space, "0.0.0.0")
+    assert binding.port == 102
+    assert chosen_freely([request()], binding)
+    assert not chosen_freely([request(first=102)], binding)
+
+
+def test_the_same_port_on_two_addresses_but_not_beside_a_wildcard() -> None:
+    two = [request("10.0.0.1", 80), request("10.0.0.2", 80)]
+    assert ports(allocate_ports(two, nobody, SPACE, "0.0.0.0")) == [80, 80]
+    with pytest.raises(PortInUse):
+        allocate_ports([request("10.0.0.1", 80), request("0.0.0.0", 80, number=81)], nobody, SPACE, "0.0.0.0")
+
+
+def test_a_used_up_range_says_so() -> None:
+    with pytest.raises(PortInUse, match="all ports are already allocated"):
+        allocate_ports([request(first=8000, last=8001)], lambda *_: "x", SPACE, "0.0.0.0")
+    with pytest.raises(PortInUse, match="ephemeral range"):
+        allocate_ports([request()], lambda *_: "x", SPACE, "0.0.0.0")
+
+
+asked = st.builds(
+    lambda address, first, number, protocol: PortRequest(ContainerPort(number, protocol), address, first, first),
+    st.sampled_from(["", "0.0.0.0", "10.0.0.1", "10.0.0.2"]),
+    st.sampled_from([0, 0, 100, 101, 102]),
+    st.integers(1, 3),
+    st.sampled_from(["tcp", "udp"]),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.lists(asked, max_size=4)), max_size=20))
+def test_no_port_is_held_twice_and_a_released_one_can_be_had_again(
+    steps: list[tuple[str, list[PortRequest]]],
+) -> None:
+    held: dict[str, tuple[Binding, ...]] = {}
+
+    def holder(protocol: str, address: str, port: int) -> str | None:
+        for who, bindings in held.items():
+            for b in bindings:
+                if (b.protocol, b.port) == (protocol, port) and (
+                    b.address == address or "0.0.0.0" in (b.address, address)
+                ):
+                    return who
+        return None
+
+    for who, requests in steps:
+        before = held.pop(who, None)
+        if before is not None:
+            # Released, all of it can be had again, exactly as it was.
+            again = [
+                PortRequest(ContainerPort(b.container_port, b.protocol), b.address, b.port, b.port) for b in before
+            ]
+            assert set(allocate_ports(again, holder, SPACE, "0.0.0.0")) == set(before)
+        try:
+            held[who] = allocate_ports(requests, holder, SPACE, "0.0.0.0")
+        except PortInUse:
+            continue
+        taken = [(b.protocol, b.port, b.address) for bindings in held.values() for b in bindings]
+        for index, (protocol, port, address) in enumerate(taken):
+            for other in taken[index + 1 :]:
+                clash = (protocol, port) == other[:2] and (address == other[2] or "0.0.0.0" in (address, other[2]))
+                assert not clash, (protocol, port, address, other)
