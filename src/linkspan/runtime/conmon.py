@@ -106,6 +106,9 @@ class Line:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        self.close()
+
 
 async def readable(*fds: int) -> None:
     """Waits until one of `fds` has something to read, or its other end is gone; a pidfd: until the process ended."""
@@ -244,3 +247,33 @@ class Streams:
             self._news.set()
         else:
             self._end()
+
+
+class Gate:
+    """Holds an exec back until its client is connected, so that no output is lost: conmon's start and attach pipes."""
+
+    def __init__(self, stdin: bool) -> None:
+        self._stdin = stdin
+        self._start_read, self._start = os.pipe()
+        attached, self._attached_write = os.pipe()
+        self._attached = Line(attached)
+        self.fds = (self._start_read, self._attached_write)
+        self.env = {"_OCI_STARTPIPE": str(self._start_read), "_OCI_ATTACHPIPE": str(self._attached_write)}
+        self.streams: Streams | None = None
+
+    def handed_over(self) -> None:
+        """conmon has its ends."""
+        os.close(self._start_read)
+        os.close(self._attached_write)
+
+    async def open(self, home: Path) -> None:
+        try:
+            os.write(self._start, b"\0")
+            if await self._attached.read() is not None:
+                self.streams = Streams(connect(home), stdin=self._stdin, park=False)
+                os.write(self._start, b"\0")
+        except BrokenPipeError:
+            pass  # conmon is gone, and says why elsewhere
+        finally:
+            os.close(self._start)
+            self._attached.close()

@@ -1,4 +1,4 @@
-"""conmon's k8s-file log, read as Docker's: a line is `TIME STREAM TAG text`, tag F where the line is whole, P where not.
+"""conmon's k8s-file log, read as Docker's: `TIME STREAM TAG text`, tag F where the line is whole, P where not.
 
 TIME is RFC 3339 with nanoseconds, in the zone that conmon ran in. A piece tagged P has no newline of its own: the next
 piece of its stream goes on with it. A terminal's output is all on stdout, carriage returns included.

@@ -20,7 +20,7 @@ import contextlib
 import os
 import shutil
 import signal as signals
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import msgspec
 from linkspan.errors import Conflict, Internal, InvalidArgument, NotFound
 from linkspan.runtime import cgroups
 from linkspan.runtime.attachment import Attachment
-from linkspan.runtime.conmon import Child, Line, Streams, connect, readable, resize
+from linkspan.runtime.conmon import Child, Gate, Line, Streams, connect, readable, resize
 from linkspan.runtime.inotify import IN_CLOSE_WRITE, IN_MOVED_TO, Inotify
 
 _CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
@@ -83,7 +83,7 @@ class Processes:
         for folder in (self._containers, self._exits, self._state):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._env = {"PATH": os.environ.get("PATH", os.defpath)}
-        self._streams: dict[str, set[Streams]] = {}
+        self._streams: dict[str, set[Streams]] = {}  # by container, those of its execs too
         self._ended: asyncio.Queue[str | Exit] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -120,18 +120,26 @@ class Processes:
             options.append("--stdin")
         if stdin and (tty or not stdin_once):  # Docker never closes a terminal's input for a client
             options.append("--leave-stdin-open")
+        making = asyncio.ensure_future(self._monitor(id, home, options))
         try:
-            pid, text, line = await self._monitor(id, home, options)
+            pid, text, line = await asyncio.shield(making)
             line.close()
             if pid <= 0:
                 raise _failure(_CREATE_FAILED, text)
         except BaseException:
-            await asyncio.shield(self.delete(id))
+            await asyncio.shield(self._undo(id, making))
             raise
         return pid
 
+    async def _undo(self, id: str, making: asyncio.Future[tuple[int, str, Line]]) -> None:
+        """Removes what `making` makes; runc cannot be interrupted without leaving something, so it is waited for."""
+        for made in await asyncio.gather(making, return_exceptions=True):
+            if isinstance(made, tuple):
+                made[2].close()
+        await self.delete(id)
+
     async def _monitor(
-        self, id: str, home: Path, options: list[str], gate: _Gate | None = None
+        self, id: str, home: Path, options: list[str], gate: Gate | None = None
     ) -> tuple[int, str, Line]:
         """Runs conmon; (pid or what is not positive, error text, conmon's pipe for what it has to say later)."""
         read_end, write_end = os.pipe()
@@ -222,9 +230,21 @@ class Processes:
             await self._run("delete", "--force", id)
         if home.exists():
             await self._monitor_gone(home)
-            cgroups.remove(self._cgroup(id))
+            await self._remove_cgroup(self._cgroup(id))
             shutil.rmtree(home, ignore_errors=True)
         (self._exits / id).unlink(missing_ok=True)
+        self._streams.pop(id, None)
+
+    async def _remove_cgroup(self, path: str) -> None:
+        """runc has done it, unless it was killed itself. Raises Internal."""
+        for _ in range(100):
+            if not (failures := cgroups.remove(path)):
+                return
+            for pid in cgroups.pids(path):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signals.SIGKILL)
+            await asyncio.sleep(0.01)
+        raise Internal(f"cgroup {path} cannot be removed: {failures[0]}")
 
     async def _monitor_gone(self, home: Path) -> None:
         """Waits for conmon to end: it still drains, and would write its exit file into the next run."""
@@ -349,6 +369,25 @@ class Processes:
         `process` is the OCI spec's `process` (see spec.exec_process). Its end comes from `exits`. Raises NotRunnable or
         StartFailed, with Docker's text.
         """
+        work = asyncio.ensure_future(self._exec(id, exec_id, process, tty, stdin, attach))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:  # once asked for it runs; its end is told, its output nobody wants
+            work.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, work: asyncio.Future[tuple[int, Attachment | None]]) -> None:
+        if not work.cancelled() and not work.exception() and (streams := work.result()[1]):
+            self._later(streams.close())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exec(
+        self, id: str, exec_id: str, process: Mapping[str, Any], tty: bool, stdin: bool, attach: bool
+    ) -> tuple[int, Attachment | None]:
         home = self._containers / id / "exec" / exec_id
         if not (self._containers / id).exists():
             raise NotFound(f"No such container: {id}")
@@ -362,7 +401,7 @@ class Processes:
             options.append("--stdin")
         if tty:
             options.append("--leave-stdin-open")
-        gate = _Gate(stdin) if attach else None
+        gate = Gate(stdin) if attach else None
         if gate:
             options.append("--exec-attach")
         try:
@@ -376,9 +415,7 @@ class Processes:
                 await gate.streams.close()
             shutil.rmtree(home, ignore_errors=True)
             raise _failure(_EXEC_FAILED, text)
-        task = asyncio.create_task(self._exec_end(id, exec_id, line, home))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._later(self._exec_end(id, exec_id, line, home))
         return pid, self._keep(id, gate.streams) if gate and gate.streams else None
 
     async def _exec_end(self, id: str, exec_id: str, line: Line, home: Path) -> None:
@@ -438,36 +475,6 @@ class _Linux(msgspec.Struct):
 
 class _Bundle(msgspec.Struct):
     linux: _Linux
-
-
-class _Gate:
-    """Holds an exec back until its client is connected, so that no output is lost: conmon's start and attach pipes."""
-
-    def __init__(self, stdin: bool) -> None:
-        self._stdin = stdin
-        self._start_read, self._start = os.pipe()
-        attached, self._attached_write = os.pipe()
-        self._attached = Line(attached)
-        self.fds = (self._start_read, self._attached_write)
-        self.env = {"_OCI_STARTPIPE": str(self._start_read), "_OCI_ATTACHPIPE": str(self._attached_write)}
-        self.streams: Streams | None = None
-
-    def handed_over(self) -> None:
-        """conmon has its ends."""
-        os.close(self._start_read)
-        os.close(self._attached_write)
-
-    async def open(self, home: Path) -> None:
-        try:
-            os.write(self._start, b"\0")
-            if await self._attached.read() is not None:
-                self.streams = Streams(connect(home), stdin=self._stdin, park=False)
-                os.write(self._start, b"\0")
-        except BrokenPipeError:
-            pass  # conmon is gone, and says why elsewhere
-        finally:
-            os.close(self._start)
-            self._attached.close()
 
 
 def _program(name: str) -> str:

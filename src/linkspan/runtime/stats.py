@@ -1,4 +1,4 @@
-"""A container's use of the machine, in the numbers and shapes of Docker's /stats, from cgroup files of both versions."""
+"""A container's use of the machine, in the numbers and shapes of Docker's /stats: from cgroup files, v1 or v2."""
 
 from __future__ import annotations
 
@@ -147,7 +147,8 @@ def _throttle(text: str) -> list[dict[str, Any]]:
 
 def _io_stat(text: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(bytes, operations) from lines `major:minor rbytes=… wbytes=… rios=… wios=… …`."""
-    octets, operations = [], []
+    octets: list[dict[str, Any]] = []
+    operations: list[dict[str, Any]] = []
     for line in text.splitlines():
         device, *pairs = line.split()
         major, _, minor = device.partition(":")

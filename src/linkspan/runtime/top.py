@@ -14,12 +14,11 @@ _RENAMED_PID = re.compile(r"\s+(\S*)=\s*(PID\S*)")
 async def top(pids: Collection[int], ps_args: str) -> tuple[list[str], list[list[str]]]:
     """(titles, rows) of `ps ps_args` for the processes `pids` (of the host); "" is `-ef`.
 
-    Raises Internal with Docker's words, also for what ps itself does not understand; InvalidArgument for a renamed PID.
+    Raises Internal with Docker's words, also for what ps itself does not understand; InvalidArgument for a false PID.
     """
-    for title in _RENAMED_PID.findall(ps_args):
-        # "-o pid=PID" hides a column's name behind another's.
-        if title[0] != "pid" or title[1] != "PID":
-            raise InvalidArgument(f'specifying "{title[0]}={title[1]}" is not allowed')
+    for column, title in _RENAMED_PID.findall(ps_args):
+        if column != "pid":  # another column under that title would be taken for the pid
+            raise InvalidArgument(f'specifying "{column}={title}" is not allowed')
     args = (ps_args or "-ef").split()
     chosen = ["-q", ",".join(map(str, sorted(pids)))] if pids else []
     code, output, error = await _ps(*args, *chosen)
