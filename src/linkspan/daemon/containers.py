@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import platform
 import secrets
@@ -28,6 +29,7 @@ from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
 from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig
 from linkspan.model.snapshot import put
 from linkspan.runtime import archive, logs, stats
+from linkspan.runtime.top import top
 from linkspan.runtime.attachment import Attachment
 
 T = TypeVar("T")
@@ -275,22 +277,20 @@ class Containers:
 
     async def top(self, ref: str, ps_args: str) -> tuple[list[str], list[list[str]]]:
         """Column titles and rows, as ps prints them."""
-        return await stats.top(await self._launch.processes.pids(self._running(ref).id), ps_args)
+        return await top(await self._launch.processes.pids(self._running(ref).id), ps_args)
 
     async def stats(self, ref: str) -> dict[str, Any]:
         """One sample in Docker's JSON form, without `precpu_stats`."""
         container = self._find(ref)
-        if not container.state.running:
-            return stats.nothing()
-        sample = stats.sample(container.state.pid)
+        sample = stats.sample(self._launch.cgroup_path(container))
         owner = self._launch.sandbox_owner(container)
         sandbox = self._ledger.now.sandbox(owner)
         names = [e.interface for e in self._ledger.now.endpoints_in(owner) if e.interface]
-        if sandbox and names:
+        if container.state.running and sandbox and names:
             counters = await self._programmer.run(
                 lambda kernel: {name: kernel.statistics(name, sandbox.path) for name in names}
             )
-            sample["networks"] = {name: stats.interface(found) for name, found in counters.items()}
+            sample["networks"] = {name: dataclasses.asdict(found) for name, found in counters.items()}
         return sample
 
     async def size(self, ref: str) -> tuple[int, int]:

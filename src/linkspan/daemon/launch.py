@@ -50,6 +50,10 @@ class Launch:
     def log_path(self, container_id: str) -> Path:
         return self._folder / container_id / "container.log"
 
+    def cgroup_path(self, container: Container) -> str:
+        """Below every cgroup mount."""
+        return f"{container.host_config.cgroup_parent or self._cgroup}/{container.id}"
+
     def sandbox_owner(self, container: Container) -> Container:
         """The container whose sandbox, and whose files in /etc, this one uses: itself, unless it joins another's."""
         seen = {container.id}
@@ -145,7 +149,7 @@ class Launch:
             **self._facts,
             rootfs=str(merged),
             identity=resolve(merged, container.config.user, host.group_add or ()),
-            cgroup=f"{host.cgroup_parent or self._cgroup}/{container.id}",
+            cgroup=self.cgroup_path(container),
             hostname=owner.config.hostname,
             network_namespace=sandbox.path if sandbox and sandbox.kind != "host" else "",
             pid_namespace=self._namespace(host.pid_mode, "pid"),

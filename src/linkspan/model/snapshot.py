@@ -107,8 +107,10 @@ class Snapshot:
         return found
 
     def inverse(self, writes: Iterable[Write]) -> tuple[Write, ...]:
-        """The writes that take `after(writes)` back to this snapshot."""
-        return tuple(Write(w.kind, w.id, self.get(w.kind, w.id)) for w in reversed(tuple(writes)))
+        """The writes that take `after(writes)` back to this snapshot: what is new goes first, as it may be in the way."""
+        keys = dict.fromkeys((w.kind, w.id) for w in writes)
+        old = [Write(kind, id_, self.get(kind, id_)) for kind, id_ in reversed(keys)]
+        return tuple(sorted(old, key=lambda write: write.record is not None))
 
     def after(self, writes: Iterable[Write]) -> Snapshot:
         snapshot = self
@@ -146,7 +148,7 @@ class Snapshot:
 
     def _index_sandbox(self, old: Record | None, new: Record | None) -> dict[str, object]:
         owners = self.sandbox_of
-        if isinstance(old, Sandbox):
+        if isinstance(old, Sandbox) and owners.get(old.container_id) == old.id:
             owners = owners.delete(old.container_id)
         if isinstance(new, Sandbox):
             owners = owners.set(new.container_id, new.id)
@@ -155,8 +157,10 @@ class Snapshot:
     def _index_endpoint(self, old: Record | None, new: Record | None) -> dict[str, object]:
         of, on = self.endpoints_of, self.endpoints_on
         addresses, ports = self.address_holders, self.port_holders
+        before = (old.network_id, old.container_id) if isinstance(old, Endpoint) else None
+        after = (new.network_id, new.container_id) if isinstance(new, Endpoint) else None
         if isinstance(old, Endpoint):
-            if not isinstance(new, Endpoint):
+            if before != after:
                 of = _set_or_delete(of, old.container_id, tuple(e for e in of[old.container_id] if e != old.id))
                 on = _set_or_delete(on, old.network_id, on[old.network_id].delete(old.id))
             for address in filter(None, (old.address, old.address6)):
@@ -165,7 +169,7 @@ class Snapshot:
                 left = tuple(h for h in ports[b.protocol, b.port] if h != (b.address, old.id))
                 ports = _set_or_delete(ports, (b.protocol, b.port), left)
         if isinstance(new, Endpoint):
-            if not isinstance(old, Endpoint):
+            if before != after:
                 of = of.set(new.container_id, (*of.get(new.container_id, ()), new.id))
                 on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
             for address in filter(None, (new.address, new.address6)):
