@@ -65,8 +65,8 @@ def parse_create(body: dict[str, Any]) -> tuple[Config, HostConfig, dict[str, En
     for key in _ONE_OR_MANY:
         if isinstance(body.get(key), str):
             body[key] = [body[key]]
-    host = body.pop("HostConfig", None) or {}
-    networking = body.pop("NetworkingConfig", None) or {}
+    host = body.pop("HostConfig", {})
+    networking = body.pop("NetworkingConfig", {})
     if not isinstance(host, dict) or not isinstance(networking, dict):
         raise InvalidArgument("invalid request: HostConfig and NetworkingConfig are objects")
     if host.get("NetworkMode", "") in ("", "default"):
