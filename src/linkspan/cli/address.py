@@ -1,6 +1,6 @@
 """Where the daemon listens, and how to get there: unix sockets, TCP, TCP with TLS."""
 
-# ruff: noqa: PTH
+# ruff: noqa: PTH110, PTH111
 # os.path throughout: pathlib takes longer to import than the command takes to run.
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`--volume`, `--mount`, `--tmpfs`, `--device`: what of the host's a container sees."""
 
-# ruff: noqa: PTH
+# ruff: noqa: PTH100, PTH111
 # os.path throughout: pathlib takes longer to import than the command takes to run.
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows as Docker's command prints them: in aligned columns, through a Go template, or as one JSON object a line."""
 
-# ruff: noqa: PTH
+# ruff: noqa: PTH110, PTH111, PTH123
 # os.path throughout: pathlib takes longer to import than the command takes to run.
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`cp`: files between a container and this machine, as tar streams."""
 
-# ruff: noqa: PTH
+# ruff: noqa: PTH100, PTH110, PTH112, PTH114, PTH118, PTH119, PTH120
 # os.path throughout: a trailing `/` or `/.` means something here, and pathlib drops it.
 
 from __future__ import annotations

@@ -152,9 +152,7 @@ LIST = Verb(
     "List networks.",
     list_networks,
     (
-        Flag(
-            "filter", "f", "filter", "Show those that match (driver=bridge, name=web …)", check=quantities.filter_entry
-        ),
+        Flag("filter", "f", "filter", "Show those that match (driver=bridge …)", check=quantities.filter_entry),
         Flag("format", "", "string", "table, json, or a Go template ({{.Name}})"),
         switch("no-trunc", "", "Do not shorten anything"),
         switch("quiet", "q", "Show the ids only"),
@@ -162,7 +160,7 @@ LIST = Verb(
     most=0,
 )
 REMOVE = Verb(
-    "[OPTIONS] NETWORK [NETWORK...]", "Remove networks.", remove, (switch("force", "f", "No error where there is none"),),
+    "[OPTIONS] NETWORK [NETWORK...]", "Remove networks.", remove, (switch("force", "f", "No error if missing"),),
     least=1,
 )  # fmt: skip
 PRUNE = Verb("[OPTIONS]", "Remove every network that no container uses.", prune, PRUNE_FLAGS, most=0)
