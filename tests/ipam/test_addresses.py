@@ -111,7 +111,7 @@ def test_pool_sources() -> None:
 
 def test_names_follow_from_what_they_name() -> None:
     assert mac_address("172.17.0.2") == "02:42:ac:11:00:02"
-    assert veth_name("0123456789abcdef") == "veth0123456"
+    assert veth_name("0123456789abcdef") == "veth0123456789a"
     assert bridge_name("0123456789abcdef") == "br-0123456789ab"
     assert parse_mac("02-42-AC-11-00-02") == "02:42:ac:11:00:02"
     for bad in ("02:42:ac:11:00", "01:00:5e:00:00:01", "02:42:ac:11:00:zz", "123"):

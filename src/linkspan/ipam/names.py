@@ -27,8 +27,8 @@ def parse_mac(text: str) -> str:
 
 
 def veth_name(endpoint_id: str) -> str:
-    """The host's end of an endpoint's veth pair, in Docker's form: veth and seven digits."""
-    return f"veth{endpoint_id[:7]}"
+    """The host's end of an endpoint's veth pair: as long as Linux allows, so that a thousand of them do not collide."""
+    return f"veth{endpoint_id[:11]}"
 
 
 def bridge_name(network_id: str) -> str:

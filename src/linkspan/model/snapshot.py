@@ -107,7 +107,7 @@ class Snapshot:
         return found
 
     def inverse(self, writes: Iterable[Write]) -> tuple[Write, ...]:
-        """The writes that take `after(writes)` back to this snapshot: what is new goes first, as it may be in the way."""
+        """The writes that take `after(writes)` back to this snapshot; what is new goes first, to be in nobody's way."""
         keys = dict.fromkeys((w.kind, w.id) for w in writes)
         old = [Write(kind, id_, self.get(kind, id_)) for kind, id_ in reversed(keys)]
         return tuple(sorted(old, key=lambda write: write.record is not None))

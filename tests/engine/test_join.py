@@ -1,0 +1,163 @@
+"""Joining the four modes, and what is given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from linkspan.engine.join import connect, disconnect, join, leave
+from linkspan.engine.nat import nat_rows
+from linkspan.engine.networks import NetworkRequest, create_network, remove_network
+from linkspan.engine.render import render_all, render_touched
+from linkspan.errors import Conflict, Forbidden, NotFound, PortInUse
+from linkspan.ipam.pools import DEFAULT_SOURCES
+from linkspan.model.container import EndpointIpamConfig, EndpointSettings
+from linkspan.model.endpoint import Binding
+from linkspan.model.network import Pool
+from linkspan.state.objects import Namespace, NftElement, Veth
+
+from .conftest import DRIVERS, HOST, World
+
+
+def started(world: World, name: str, mode: str = "bridge", ports: dict[str, str] | None = None) -> str:
+    made = world.container(name, mode, ports)
+    world.now = world.now.after(join(world.now, made, world.around()).writes)
+    world.run(made)
+    return made.id
+
+
+def test_addresses_in_order_and_every_field_of_an_endpoint(world: World) -> None:
+    first = started(world, "mysql", ports={"3306/tcp": "3306"})
+    second = started(world, "postgres1", ports={"5432/tcp": "54321"})
+    (one,) = world.now.endpoints_in(world.now.containers[first])
+    (two,) = world.now.endpoints_in(world.now.containers[second])
+    assert (one.address, two.address) == ("172.17.0.2", "172.17.0.3")
+    assert (one.gateway, one.prefix_length, one.mac) == ("172.17.0.1", 16, "02:42:ac:11:00:02")
+    assert (one.interface, one.host_interface) == ("eth0", f"veth{one.id[:11]}")
+    assert one.bindings == (Binding(protocol="tcp", address="0.0.0.0", port=3306, container_port=3306),)
+    assert two.exposed == ("5432/tcp",)
+
+
+def test_the_talks_two_tables(world: World) -> None:
+    started(world, "mysql", ports={"3306/tcp": "3306"})
+    started(world, "postgres1", ports={"5432/tcp": "10.211.55.4:54321"})
+    rows = [(r.chain, r.target, r.prot, r.source, r.destination, r.extra, r.container) for r in nat_rows(world.now)]
+    anywhere = "0.0.0.0/0"
+    assert rows == [
+        ("POSTROUTING", "MASQUERADE", "all", "172.17.0.0/16", anywhere, "", ""),
+        ("POSTROUTING", "MASQUERADE", "tcp", "172.17.0.2", "172.17.0.2", "tcp dpt:3306", "mysql"),
+        ("POSTROUTING", "MASQUERADE", "tcp", "172.17.0.3", "172.17.0.3", "tcp dpt:5432", "postgres1"),
+        ("DOCKER", "DNAT", "tcp", anywhere, anywhere, "tcp dpt:3306 to:172.17.0.2:3306", "mysql"),
+        ("DOCKER", "DNAT", "tcp", anywhere, "10.211.55.4", "tcp dpt:54321 to:172.17.0.3:5432", "postgres1"),
+    ]
+
+
+def test_host_and_none_have_no_interface(world: World) -> None:
+    host, none = started(world, "h", "host"), started(world, "n", "none")
+    in_host = world.now.sandbox(world.now.containers[host])
+    in_none = world.now.sandbox(world.now.containers[none])
+    assert in_host and in_host.kind == "host" and in_host.key.endswith("/default")
+    assert in_none and in_none.kind == "none"
+    rendered = render_all(world.now, DRIVERS, HOST)
+    assert [o.path for o in rendered.values() if isinstance(o, Namespace)] == [in_none.path]
+    assert not [o for o in rendered.values() if isinstance(o, Veth)]
+
+
+def test_a_port_is_held_by_one(world: World) -> None:
+    started(world, "a", ports={"80/tcp": "8080"})
+    late = world.container("late", ports={"80/tcp": "8080"})
+    with pytest.raises(PortInUse, match=r"endpoint late \(.*\): Bind for 0\.0\.0\.0:8080 failed: port is"):
+        join(world.now, late, world.around())
+
+
+def test_container_mode_shares_and_keeps_the_sandbox(world: World) -> None:
+    first = started(world, "mysql", ports={"3306/tcp": "3306"})
+    peer = world.container("postgres1", f"container:{first}")
+    assert join(world.now, peer, world.around()).writes == ()
+    world.run(peer)
+    mysql = world.now.containers[first]
+    assert leave(world.now, mysql).writes == ()  # the peer lives there
+    assert join(world.now, mysql, world.around()).writes == ()  # and mysql finds it again
+    assert leave(world.now, mysql, removed=True).writes
+
+
+def test_container_mode_needs_the_other_to_run(world: World) -> None:
+    stopped = world.container("stopped")
+    with pytest.raises(Conflict, match="cannot join network of a non running container"):
+        join(world.now, world.container("peer", f"container:{stopped.id}"), world.around())
+    with pytest.raises(Conflict, match="No such container"):
+        join(world.now, world.container("orphan", "container:nobody"), world.around())
+
+
+def network(world: World, name: str, **request: object) -> str:
+    (id_,) = world.ids(1)
+    asked = NetworkRequest(id=id_, created="", name=name, **request)  # type: ignore[arg-type]
+    world.now = world.now.after(create_network(world.now, asked, DRIVERS, DEFAULT_SOURCES, HOST).writes)
+    return id_
+
+
+def test_connect_and_disconnect_live(world: World) -> None:
+    web = started(world, "web")
+    running = world.now.containers[web]
+    back = world.now.networks[network(world, "back", pools=(Pool(subnet="10.5.0.0/24"),))]
+    settings = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="10.5.0.9"))
+    world.now = world.now.after(connect(world.now, running, back, settings, world.around()).writes)
+    one, two = world.now.endpoints_in(running)
+    assert (two.interface, two.address, two.default_route) == ("eth1", "10.5.0.9", False)
+    assert one.default_route
+    running = world.now.containers[running.id]
+    with pytest.raises(Forbidden, match="already exists in network back"):
+        connect(world.now, running, back, settings, world.around())
+    with pytest.raises(Forbidden, match=r"has active endpoints \(name:'web'"):
+        remove_network(world.now, back)
+    world.now = world.now.after(disconnect(world.now, running, back).writes)
+    assert [e.interface for e in world.now.endpoints_in(running)] == ["eth0"]
+    with pytest.raises(Forbidden, match="is not connected to network back"):
+        disconnect(world.now, world.now.containers[running.id], back)
+    world.now = world.now.after(remove_network(world.now, back).writes)
+    with pytest.raises(NotFound, match="network back not found"):
+        world.now.network("back")
+
+
+def test_predefined_networks_stay(world: World) -> None:
+    for name in ("bridge", "host", "none"):
+        with pytest.raises(Forbidden, match=f"{name} is a pre-defined network and cannot be removed"):
+            remove_network(world.now, world.now.network(name))
+
+
+def test_the_part_that_a_change_touches_is_that_part_of_the_whole(world: World) -> None:
+    def moved(before: object, after: object) -> tuple[dict[object, object], dict[object, object]]:
+        old, new = dict(before), dict(after)  # type: ignore[call-overload]
+        return ({k: v for k, v in old.items() if new.get(k) != v}, {k: v for k, v in new.items() if old.get(k) != v})
+
+    def check(writes: tuple[object, ...]) -> None:
+        after = world.now.after(writes)  # type: ignore[arg-type]
+        whole = moved(render_all(world.now, DRIVERS, HOST), render_all(after, DRIVERS, HOST))
+        part = moved(
+            render_touched(world.now, writes, DRIVERS),  # type: ignore[arg-type]
+            render_touched(after, writes, DRIVERS),  # type: ignore[arg-type]
+        )
+        assert whole == part
+        world.now = after
+
+    web = world.container("web", ports={"80/tcp": "8080", "53/udp": "127.0.0.1:53"})
+    check(join(world.now, web, world.around()).writes)
+    world.run(web)
+    back = NetworkRequest(id=world.ids(1)[0], created="", name="back", internal=True)
+    check(create_network(world.now, back, DRIVERS, DEFAULT_SOURCES, HOST).writes)
+    web = world.now.containers[web.id]
+    check(connect(world.now, web, world.now.network("back"), EndpointSettings(), world.around()).writes)
+    for mode in ("host", "none"):
+        check(join(world.now, world.container(mode, mode), world.around()).writes)
+    check(disconnect(world.now, world.now.containers[web.id], world.now.network("back")).writes)
+    check(leave(world.now, world.now.containers[web.id]).writes)
+    check(remove_network(world.now, world.now.network("back")).writes)
+
+
+def test_a_published_port_is_one_element(world: World) -> None:
+    started(world, "web", ports={"80/tcp": "8080"})
+    started(world, "db", ports={"53/udp": "127.0.0.1:53"})
+    rendered = render_all(world.now, DRIVERS, HOST).values()
+    elements = {(o.set, o.element, o.data) for o in rendered if isinstance(o, NftElement)}
+    assert ("published", "tcp . 8080", "172.17.0.2 . 80") in elements
+    assert ("published_at", "127.0.0.1 . udp . 53", "172.17.0.3 . 53") in elements
+    assert ("masquerade", "172.17.0.0/16", "") in elements
