@@ -181,13 +181,13 @@ class FakeContainers:
 
     async def logs(self, ref: str, **options: Any) -> AsyncIterator[tuple[int, bytes]]:
         self.asked.append(("logs", options))
-        yield STDOUT, b"one\n"
-        yield STDERR, b"two\n"
-        if options["follow"]:
-            try:
+        try:
+            yield STDOUT, b"one\n"
+            yield STDERR, b"two\n"
+            if options["follow"]:
                 await asyncio.Event().wait()
-            finally:
-                self.log_closed.set()
+        finally:
+            self.log_closed.set()
 
     async def resize(self, ref: str, height: int, width: int) -> None:
         self.processes[self.view(ref).container.id].size = (height, width)

@@ -27,9 +27,9 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
     async def end() -> list[str]:
         await server.close(1)
-        await asyncio.sleep(0)
         rest = asyncio.all_tasks() - {asyncio.current_task()}
-        return [repr(task) for task in rest]
+        late = (await asyncio.wait(rest, timeout=2))[1] if rest else set()
+        return [repr(task) for task in late]
 
     daemon, server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
     try:

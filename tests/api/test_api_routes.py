@@ -320,7 +320,7 @@ def test_images(running: Running) -> None:
 
 def test_pull_and_its_failures(running: Running) -> None:
     status, body, _ = running.ask("POST", "/images/create?fromImage=mysql&tag=8", headers={"X-Registry-Auth": "abc"})
-    assert status == 200 and [json.loads(line)["status"] for line in body.splitlines()][0] == "Pulling from mysql"
+    assert status == 200 and json.loads(body.splitlines()[0])["status"] == "Pulling from mysql"
     assert running.daemon.images.asked[-1] == ("pull", "mysql", "8", "", "abc")
     status, body, _ = running.ask("POST", "/images/create?fromImage=absent&tag=8")
     assert status == 404 and body["message"].startswith("pull access denied")

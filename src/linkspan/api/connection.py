@@ -106,6 +106,7 @@ class Connection(asyncio.StreamReaderProtocol):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_LIMIT)
         self._streaming = False
         self._left = False
+        self._taken_over = False
         self._busy = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -134,13 +135,16 @@ class Connection(asyncio.StreamReaderProtocol):
         if self._streaming and self._task is not None:
             self._task.cancel()
 
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
     async def shut(self, grace: float) -> None:
         """No further requests; the one at hand has `grace` seconds to end."""
         self._closing = True
         task = self._task
         if task is None:
             return
-        if not self._busy or self._streaming:
+        if not self._busy or self._streaming or self._taken_over:
             task.cancel()
         await asyncio.wait([task], timeout=grace)
         task.cancel()
@@ -286,6 +290,7 @@ class Connection(asyncio.StreamReaderProtocol):
             # By hand: h11 would chunk a body without a length, and clients that take the socket expect bare bytes.
             self._writer.write(b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s: %s\r\n" % h for h in headers) + b"\r\n")
         early, _ = self._http.trailing_data
+        self._taken_over = True
         try:
             await answer.run(_Raw(self._reader, self._writer, early))
         except ConnectionError:

@@ -46,6 +46,7 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._files: list[tuple[Path, int]] = []  # our socket files, with their inode numbers
+        self._closing = False
         self.addresses: list[str] = []
 
     async def listen(self, listener: Listener) -> None:
@@ -65,6 +66,7 @@ class Server:
 
     async def close(self, grace: float = 5.0) -> None:
         """Accepts no more; streams end at once, requests at hand have `grace` seconds."""
+        self._closing = True
         for server in self._servers:
             server.close()
         await asyncio.gather(*(connection.shut(grace) for connection in tuple(self._connections)))
@@ -74,7 +76,12 @@ class Server:
                     path.unlink()
 
     def _connection(self) -> Connection:
-        return Connection(self._api, HEADERS, self._connections.add, self._connections.discard)
+        return Connection(self._api, HEADERS, self._opened, self._connections.discard)
+
+    def _opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._closing:  # accepted just before the listener closed
+            connection.abort()
 
 
 async def serve(daemon: Daemon, listeners: Sequence[Listener]) -> Server:
