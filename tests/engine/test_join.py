@@ -88,17 +88,17 @@ def test_container_mode_needs_the_other_to_run(world: World) -> None:
         join(world.now, world.container("orphan", "container:nobody"), world.around())
 
 
-def network(world: World, name: str, **request: object) -> str:
+def network(world: World, name: str, **request: object) -> None:
     (id_,) = world.ids(1)
     asked = NetworkRequest(id=id_, created="", name=name, **request)  # type: ignore[arg-type]
     world.now = world.now.after(create_network(world.now, asked, DRIVERS, DEFAULT_SOURCES, HOST).writes)
-    return id_
 
 
 def test_connect_and_disconnect_live(world: World) -> None:
     web = started(world, "web")
     running = world.now.containers[web]
-    back = world.now.networks[network(world, "back", pools=(Pool(subnet="10.5.0.0/24"),))]
+    network(world, "back", pools=(Pool(subnet="10.5.0.0/24"),))
+    back = world.now.network("back")
     settings = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="10.5.0.9"))
     world.now = world.now.after(connect(world.now, running, back, settings, world.around()).writes)
     one, two = world.now.endpoints_in(running)
