@@ -172,14 +172,23 @@ class Processes:
         pid = self._init(id)
         if not pid:
             raise Conflict(f"container {id} has no process that could be started")
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError as error:
+            raise StartFailed(f"the process of container {id} ended before it was started") from error
+        try:
+            await self._release(id, pidfd)
+        finally:
+            os.close(pidfd)
+
+    async def _release(self, id: str, pidfd: int) -> None:
+        """The process blocks in opening exec.fifo for writing; reading its byte is all that `runc start` does."""
         fifo = self._state / id / "exec.fifo"
         try:
             fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             await self._run("start", id)
             return
-        # The process blocks in opening the fifo's other end; reading its byte is all that `runc start` does.
-        pidfd = os.pidfd_open(pid)
         try:
             await readable(fd, pidfd)
             if not os.read(fd, 1):
@@ -187,7 +196,6 @@ class Processes:
             fifo.unlink(missing_ok=True)
         finally:
             os.close(fd)
-            os.close(pidfd)
 
     async def kill(self, id: str, signal: int, all: bool = False) -> None:
         """Sends `signal` to the first process, or to every process of the container.
@@ -292,8 +300,8 @@ class Processes:
     async def exits(self) -> AsyncIterator[Exit]:
         """Each end of a process once, also those from before this call. One caller at a time."""
         with Inotify(self._exits, IN_MOVED_TO | IN_CLOSE_WRITE) as watch:
-            for path in sorted(self._exits.iterdir(), key=lambda path: path.stat().st_mtime):
-                self._ended.put_nowait(path.name)
+            for name in sorted(path.name for path in self._exits.iterdir()):
+                self._ended.put_nowait(name)
             watcher = asyncio.create_task(self._watch(watch))
             try:
                 while True:
