@@ -238,6 +238,7 @@ class FakeContainers:
         self, exec_id: str, *, detach: bool, tty: bool, console_size: tuple[int, int] | None
     ) -> Process | None:
         view = self.exec_view(exec_id)
+        await asyncio.sleep(0.02)  # no process starts in less; docker-py counts on it
         if view.config.cmd[0] == "missing":
             self.execs[exec_id] = dataclasses.replace(view, exit_code=127), None
             raise InvalidArgument('exec: "missing": executable file not found in $PATH')

@@ -10,6 +10,7 @@ import pytest
 from api_serving import Running
 from canned_daemon import APP, BRIDGE, IMAGE, JOB, WEB
 
+from linkspan.api import routes_streams
 from linkspan.api.routes import STATUS, Api, status_of
 from linkspan.errors import Internal, LinkspanError, PortInUse
 
@@ -285,7 +286,8 @@ def test_files(running: Running) -> None:
     assert len(running.ask("GET", "/containers/web/export")[1]) == 300_000
 
 
-def test_stats(running: Running) -> None:
+def test_stats(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes_streams, "STATS_INTERVAL", 0.0)
     _, body, _ = running.ask("GET", "/containers/web/stats?stream=0&one-shot=1")
     assert body["networks"]["eth0"]["rx_bytes"] == 10
     assert body["precpu_stats"]["cpu_usage"]["total_usage"] == 0

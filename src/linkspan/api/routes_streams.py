@@ -91,35 +91,32 @@ async def exec_start(daemon: Daemon, request: Request) -> Answer:
     asked = convert(body.get("ConsoleSize", (0, 0)), tuple[int, int])
     size = asked if any(asked) else config.console_size
     tty, detach = bool(body.get("Tty", config.tty)), bool(body.get("Detach", False))
-    type_ = content_type(tty=tty, version=request.version)
-    try:
-        attachment = await daemon.containers.exec_start(exec_id, detach=detach, tty=tty, console_size=size)
-    except LinkspanError as error:
-        if detach or daemon.containers.exec_view(exec_id).exit_code is None:
-            raise
-        # The command could not be run (126, 127): clients read why from the stream, and the status from the exec.
-        message = f"{error}\r\n".encode()
-
-        async def explain(raw: RawStream) -> None:
-            await raw.write(message if tty else frame(STDERR, message))
-
-        return Hijack(type_, explain)
-    if attachment is None:
+    if detach:
+        await daemon.containers.exec_start(exec_id, detach=True, tty=tty, console_size=size)
         return EMPTY
     keys = parse_detach_keys(config.detach_keys)
 
     async def run(raw: RawStream) -> None:
-        await connect(
-            raw,
-            attachment,
-            tty=tty,
-            stdin=config.attach_stdin,
-            stdout=config.attach_stdout,
-            stderr=config.attach_stderr,
-            detach_keys=keys,
-        )
+        # Started after the head has gone out, as in Docker: docker-py loses output that comes together with the head.
+        # Why a command cannot be run, clients read from the stream; its status (126, 127) they ask of the exec.
+        try:
+            attachment = await daemon.containers.exec_start(exec_id, detach=False, tty=tty, console_size=size)
+        except LinkspanError as error:
+            message = f"{error}\r\n".encode()
+            await raw.write(message if tty else frame(STDERR, message))
+            return
+        if attachment is not None:
+            await connect(
+                raw,
+                attachment,
+                tty=tty,
+                stdin=config.attach_stdin,
+                stdout=config.attach_stdout,
+                stderr=config.attach_stderr,
+                detach_keys=keys,
+            )
 
-    return Hijack(type_, run)
+    return Hijack(content_type(tty=tty, version=request.version), run)
 
 
 async def exec_resize(daemon: Daemon, request: Request) -> Answer:
