@@ -5,8 +5,6 @@ the demo ends, and the kernel then ends every process of the host; with the last
 So nothing has to be taken down, and nothing is ever made in the machine's own network.
 """
 
-import ctypes
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,12 +22,8 @@ while True:
     signal.pause()
 """
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+# Command prefix: the program is killed when the thread that starts it ends, be it by SIGKILL.
+DYING_WITH_US = ("setpriv", "--pdeathsig=KILL", "--")
 
 
 class Host:
@@ -39,11 +33,10 @@ class Host:
         self.name = name
         flags = ["--net", "--mount", "--pid", "--uts", "--propagation=private", "--mount-proc"]
         self._holder = subprocess.Popen(
-            ["unshare", *flags, "--fork", "--kill-child", sys.executable, "-c", _INIT, name],
+            [*DYING_WITH_US, "unshare", *flags, "--fork", "--kill-child", sys.executable, "-c", _INIT, name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the demo, which ends its hosts in order
-            preexec_fn=_die_with_parent,
         )
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":

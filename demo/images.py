@@ -30,7 +30,7 @@ from typing import Any
 
 from demo import registry
 from demo.console import Console
-from demo.hosts import Host
+from demo.hosts import DYING_WITH_US, Host
 from demo.layers import Layer, Layout
 
 CACHE = Path("/var/lib/linkspan/demo/images")
@@ -163,7 +163,6 @@ def _package_layer(layout: Layout, work: Path, name: str, recipe: dict[str, Any]
     for path, text in recipe.get("before", {}).items():
         (upper / path).parent.mkdir(parents=True, exist_ok=True)
         (upper / path).write_text(text)
-    # The overlay is mounted in a mount namespace of its own, which takes it along when it ends.
     options = f"lowerdir={work}/base,upperdir={upper},workdir={work}/{name}.work,redirect_dir=off,metacopy=off"
     _bootstrap(
         root,
@@ -211,7 +210,9 @@ def _bootstrap(root: Path, options: list[str], before: str = ":") -> None:
     settings = [f"--aptopt={file}" for file in _apt_settings()]
     hush = ["--aptopt=APT::Install-Recommends false", "--dpkgopt=force-unsafe-io"]
     command = ["mmdebstrap", "--mode=root", *settings, *hush, *options, SUITE, str(root), *_apt_sources()]
-    _run(["unshare", "--mount", "--propagation=private", "sh", "-ec", before + '\nexec "$@"', "sh", *command])
+    # In mounts and processes of its own: what is interrupted leaves neither.
+    spaces = ["unshare", "--mount", "--pid", "--propagation=private", "--mount-proc", "--fork", "--kill-child"]
+    _run([*DYING_WITH_US, *spaces, "sh", "-ec", before + '\nexec "$@"', "sh", *command])
 
 
 def _apt_sources() -> list[str]:
