@@ -61,14 +61,14 @@ class SqliteStore:
         return Snapshot().after(writes)
 
     def commit(self, writes: Sequence[Write]) -> None:
+        rows = [(w.kind, w.id, None if w.record is None else msgspec.json.encode(w.record)) for w in writes]
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for write in writes:
-                if write.record is None:
-                    self._db.execute("DELETE FROM record WHERE kind=? AND id=?", (write.kind, write.id))
+            for kind, id_, body in rows:
+                if body is None:
+                    self._db.execute("DELETE FROM record WHERE kind=? AND id=?", (kind, id_))
                 else:
-                    body = msgspec.json.encode(write.record)
-                    self._db.execute("INSERT OR REPLACE INTO record VALUES (?,?,?)", (write.kind, write.id, body))
+                    self._db.execute("INSERT OR REPLACE INTO record VALUES (?,?,?)", (kind, id_, body))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             if self._db.in_transaction:
