@@ -311,7 +311,7 @@ def test_next_run_is_not_confused_with_the_last(tmp_path: Path) -> None:
 
 def test_cancelled_create_leaves_nothing(tmp_path: Path) -> None:
     async def steps(box: Box) -> None:
-        for delay in (0, 0.002, 0.01, 0.02):
+        for delay in (0, 0.001, 0.003, 0.006):
             task = asyncio.create_task(box.create("c", "sleep", "60"))
             await asyncio.sleep(delay)
             task.cancel()

@@ -54,7 +54,7 @@ async def read(
             file.seek(_tail_offset(file, tail))
         rest = b""
         while True:
-            over = ended is None or ended.is_set()  # asked before reading: what was written before is then read
+            over = ended is not None and ended.is_set()  # asked before reading: what was written before is then read
             block = file.read(_BLOCK)
             if not block:
                 if watch is None or over or (last and time.time_ns() > last):
@@ -70,14 +70,14 @@ async def read(
                     continue
                 number = STDOUT if stream == b"stdout" else STDERR
                 if first or last:
-                    stamp = nanoseconds(head.decode())
+                    stamp = nanoseconds(head.decode(errors="replace"))
                     if stamp < first:
                         continue
                     if last and stamp > last:
                         return
                 begins, whole[number] = whole[number], tag[:1] == b"F"
                 if timestamps and begins:
-                    text = utc(head.decode()).encode() + b" " + text
+                    text = utc(head.decode(errors="replace")).encode() + b" " + text
                 yield number, text + b"\n" if whole[number] else text
             await asyncio.sleep(0)
 
@@ -121,8 +121,8 @@ def _backwards(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
         file.seek(at)
         block = file.read(size) + rest
         first, *lines = block.split(b"\n")
-        if newest and lines:
-            lines.pop()
+        if lines:
+            lines.pop()  # behind the last newline: an unfinished line, or nothing
             newest = False
         offset = at + len(first) + 1 + sum(len(line) + 1 for line in lines)
         for line in reversed(lines):

@@ -97,7 +97,12 @@ def read_inside(rootfs: Path, path: str) -> str:
         if number == 38:  # ENOSYS
             raise Unsupported("the kernel has no openat2 (Linux 5.6 has it)")
         return ""
-    with open(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return ""
-        return file.read(_LARGEST).decode(errors="surrogateescape")
+        pieces = []
+        while (size := sum(map(len, pieces))) < _LARGEST and (piece := os.read(fd, _LARGEST - size)):
+            pieces.append(piece)
+        return b"".join(pieces).decode(errors="surrogateescape")
+    finally:
+        os.close(fd)
