@@ -100,9 +100,7 @@ def read_inside(rootfs: Path, path: str) -> str:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return ""
-        pieces = []
-        while (size := sum(map(len, pieces))) < _LARGEST and (piece := os.read(fd, _LARGEST - size)):
-            pieces.append(piece)
-        return b"".join(pieces).decode(errors="surrogateescape")
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(_LARGEST).decode(errors="surrogateescape")
     finally:
         os.close(fd)
