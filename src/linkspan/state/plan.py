@@ -24,8 +24,8 @@ from linkspan.state.objects import (
     Address,
     BoundPort,
     Bridge,
-    Key,
     KernelObject,
+    Key,
     Namespace,
     NftElement,
     Route,
@@ -106,7 +106,9 @@ def diff(actual: State, desired: State) -> Plan:
             else:
                 remade.append(before)
                 made.append(after)
-    gone = [before for key, before in actual.items() if key not in desired and not isinstance(before, Sysctl)]
+    gone: list[KernelObject] = [
+        before for key, before in actual.items() if key not in desired and not isinstance(before, Sysctl)
+    ]
     if not (made or changed or gone):
         return Plan()
     first = remade + _in_the_way(gone, made)

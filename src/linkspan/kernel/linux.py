@@ -1,0 +1,406 @@
+"""The real kernel: takes a plan's steps in order, undoes them when one fails, reads back what is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
+from linkspan.kernel import rtnetlink, sysctl
+from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
+from linkspan.kernel.failure import explain
+from linkspan.kernel.namespaces import Namespaces
+from linkspan.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
+from linkspan.kernel.nftables import Nftables
+from linkspan.kernel.ports import Ports
+from linkspan.state.objects import (
+    HOST,
+    Address,
+    BoundPort,
+    Bridge,
+    KernelObject,
+    Namespace,
+    NftElement,
+    Route,
+    State,
+    Sysctl,
+    Veth,
+    state_of,
+)
+from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
+
+
+class LinuxKernel:
+    """Made and used in one thread; the host is the network namespace that the thread is in."""
+
+    def __init__(self, namespaces: Path, *, owned_table: bool = True) -> None:
+        """`namespaces` is the folder of our namespace files. `owned_table=False` lets others edit our nft table, and
+        flush it. Raises Conflict where another process owns the table, Unsupported where the kernel lacks nftables."""
+        try:
+            self._namespaces = Namespaces(namespaces)
+            self._sockets = {HOST: NetlinkSocket(NETLINK_ROUTE)}
+        except OSError as error:
+            raise explain(error, f"use the folder {namespaces} for network namespaces") from error
+        self._ports = Ports()
+        self._nft = Nftables(owned=owned_table)
+
+    def close(self) -> None:
+        self._ports.close()
+        self._nft.close()
+        for connection in self._sockets.values():
+            connection.close()
+        self._sockets.clear()
+        self._namespaces.close()
+
+    # --- doing
+
+    def apply(self, plan: Plan) -> None:
+        done: list[Step] = []
+        try:
+            for steps in _grouped(plan):
+                if isinstance(_subject(steps[0]), NftElement):
+                    self._nft.apply(steps)
+                else:
+                    self._take(steps[0])
+                done.extend(steps)
+        except LinkspanError:
+            self._undo(done)
+            raise
+
+    def _undo(self, done: list[Step]) -> None:
+        """As far as it goes: what cannot be undone is for the next reconcile to see."""
+        for steps in _grouped(undo(done)):
+            with contextlib.suppress(LinkspanError):
+                if isinstance(_subject(steps[0]), NftElement):
+                    self._nft.apply(steps)
+                else:
+                    self._take(steps[0])
+
+    def _take(self, step: Step) -> None:
+        try:
+            match step:
+                case Create(item):
+                    self._create(item)
+                case Replace(_, item):
+                    self._change(item)
+                case Delete(item):
+                    self._delete(item)
+        except OSError as error:
+            verb = {Create: "create", Replace: "change", Delete: "delete"}[type(step)]
+            raise explain(error, f"{verb} {_name(_subject(step))}") from error
+
+    def _create(self, item: KernelObject) -> None:
+        match item:
+            case BoundPort():
+                self._ports.bind(item)
+            case Namespace(path):
+                self._create_namespace(path)
+            case Bridge():
+                self._create_bridge(item)
+            case Veth():
+                self._create_veth(item)
+            case Address(namespace=namespace):
+                rtnetlink.add_address(self._inside(namespace), item)
+            case Sysctl():
+                self._write(item)
+            case Route():
+                self._create_route(item)
+            case _:
+                raise TypeError(item)
+
+    def _change(self, item: KernelObject) -> None:
+        match item:
+            case Bridge():
+                rtnetlink.change_bridge(self._sockets[HOST], item)
+            case Veth():
+                rtnetlink.change_veth(self._sockets[HOST], self._inside(item.namespace), item)
+            case Sysctl():
+                self._write(item)
+            case Route():
+                rtnetlink.set_route(self._inside(item.namespace), item, replace=True)
+            case _:
+                raise TypeError(item)
+
+    def _delete(self, item: KernelObject) -> None:
+        match item:
+            case BoundPort():
+                self._ports.release(item)
+            case Namespace(path):
+                self._leave(path)
+                self._namespaces.delete(path)
+            case Bridge(name=name) | Veth(name=name):
+                rtnetlink.delete_link(self._sockets[HOST], name)
+            case Address() | Route():
+                try:
+                    inside = self._inside(item.namespace)
+                except FileNotFoundError:
+                    return  # gone with its namespace
+                if isinstance(item, Address):
+                    rtnetlink.delete_address(inside, item)
+                else:
+                    rtnetlink.delete_route(inside, item)
+            case Sysctl():
+                pass  # nobody owns a setting
+            case _:
+                raise TypeError(item)
+
+    def _create_namespace(self, path: str) -> None:
+        if self._namespaces.exists(path):
+            rtnetlink.up(self._inside(path), "lo")
+            return
+        self._leave(path)
+
+        def prepare() -> None:
+            connection = NetlinkSocket(NETLINK_ROUTE)
+            try:
+                rtnetlink.up(connection, "lo")
+            except BaseException:
+                connection.close()
+                raise
+            self._sockets[path] = connection
+
+        try:
+            self._namespaces.create(path, prepare)
+        except BaseException:
+            self._leave(path)
+            raise
+
+    def _create_bridge(self, bridge: Bridge) -> None:
+        host = self._sockets[HOST]
+        try:
+            rtnetlink.create_bridge(host, bridge)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            there = rtnetlink.link(host, bridge.name).interface
+            if there.kind != "bridge" or not there.alias.startswith(rtnetlink.ALIAS):
+                raise _foreign(bridge.name) from None
+            rtnetlink.change_bridge(host, bridge)
+
+    def _create_veth(self, veth: Veth) -> None:
+        host, inside = self._sockets[HOST], self._inside(veth.namespace)
+        namespace = self._namespaces.open(veth.namespace) if veth.namespace else None
+        try:
+            rtnetlink.create_veth(host, veth, namespace)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            self._adopt_veth(veth)
+            return
+        finally:
+            if namespace is not None:
+                os.close(namespace)
+        try:
+            rtnetlink.up_peer(inside, veth)
+        except OSError:
+            rtnetlink.delete_link(host, veth.name)
+            raise
+
+    def _adopt_veth(self, veth: Veth) -> None:
+        """One of the two names is taken: by this very veth, left from before, or by something else."""
+        host, inside = self._sockets[HOST], self._inside(veth.namespace)
+        with contextlib.suppress(OSError):
+            here = rtnetlink.link(host, veth.name)
+            there = rtnetlink.link(inside, veth.peer)
+            if here.interface.alias.startswith(rtnetlink.ALIAS) and here.peer_index == there.interface.index:
+                rtnetlink.change_veth(host, inside, veth)
+                return
+        if any(item.interface.name == veth.name for item in rtnetlink.links(host)):
+            raise _foreign(veth.name)
+        raise Conflict(f"interface {veth.peer} exists already in {veth.namespace or 'the host'}")
+
+    def _create_route(self, route: Route) -> None:
+        inside = self._inside(route.namespace)
+        try:
+            # Inside a sandbox the engine has the say; on the host somebody else's route stays as it is.
+            rtnetlink.set_route(inside, route, replace=route.namespace != HOST)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            if not any(
+                found.ours and found.entry.destination == route.destination for found in rtnetlink.routes(inside)
+            ):
+                raise Conflict(f"a route to {route.destination} exists already and was not made by linkspan") from None
+            rtnetlink.set_route(inside, route, replace=True)
+
+    def _write(self, item: Sysctl) -> None:
+        with self._namespaces.inside(item.namespace):
+            try:
+                sysctl.write(item.name, item.value)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    raise InvalidArgument(f"sysctl {item.name} does not take the value {item.value!r}") from None
+                raise
+
+    # --- reading
+
+    def read(self, sysctls: Iterable[tuple[str, str]] = ()) -> State:
+        try:
+            return state_of(self._read(sysctls))
+        except OSError as error:
+            raise explain(error, "read the state of the kernel") from error
+
+    def _read(self, sysctls: Iterable[tuple[str, str]]) -> Iterator[KernelObject]:
+        yield from self._ports.held()
+        host = rtnetlink.links(self._sockets[HOST])
+        ours = {item.interface.index: item for item in host if item.interface.alias.startswith(rtnetlink.ALIAS)}
+        peers: dict[int, tuple[str, rtnetlink.Link]] = {}  # by the host end's index
+        for path in self._namespaces.paths():
+            yield Namespace(path)
+            inside = self._inside(path)
+            found = rtnetlink.links(inside)
+            mine = {}
+            for item in found:
+                other = ours.get(item.peer_index)
+                if item.interface.kind == "veth" and other and other.peer_index == item.interface.index:
+                    peers[item.peer_index] = (path, item)
+                    mine[item.interface.index] = item
+            yield from self._read_addresses(path, mine)
+            yield from self._read_routes(path)
+        for item in ours.values():
+            yield from _link_object(item, peers.get(item.interface.index))
+        yield from self._read_addresses(HOST, ours)
+        yield from self._read_routes(HOST)
+        yield from self._nft.read()
+        for namespace, name in sysctls:
+            with contextlib.suppress(NotFound):
+                value = self.sysctl(name, namespace)
+                if value is not None:
+                    yield Sysctl(namespace, name, value)
+
+    def _read_addresses(self, namespace: str, mine: dict[int, rtnetlink.Link]) -> Iterator[Address]:
+        for entry in rtnetlink.addresses(self._inside(namespace)) if mine else ():
+            if entry.ours and entry.index in mine:
+                yield Address(namespace, mine[entry.index].interface.name, entry.address)
+
+    def _read_routes(self, namespace: str) -> Iterator[Route]:
+        for found in rtnetlink.routes(self._inside(namespace)):
+            if found.ours:
+                yield Route(namespace, found.entry.destination, found.entry.interface, found.entry.gateway)
+
+    # --- facts
+
+    def interfaces(self, namespace: str = HOST) -> tuple[Interface, ...]:
+        with _reading(f"the interfaces of {namespace or 'the host'}"):
+            return rtnetlink.interfaces(self._inside(namespace))
+
+    def interface(self, name: str, namespace: str = HOST) -> Interface:
+        for item in self.interfaces(namespace):
+            if item.name == name:
+                return item
+        raise NotFound(f"interface {name} not found")
+
+    def routes(self, namespace: str = HOST) -> tuple[RouteEntry, ...]:
+        with _reading(f"the routes of {namespace or 'the host'}"):
+            return tuple(found.entry for found in rtnetlink.routes(self._inside(namespace)))
+
+    def statistics(self, interface: str, namespace: str = HOST) -> Statistics:
+        with _reading(f"the counters of interface {interface}"):
+            return rtnetlink.statistics(self._inside(namespace), interface)
+
+    def ephemeral_ports(self) -> EphemeralPorts:
+        first, _, last = (self.sysctl("net/ipv4/ip_local_port_range") or "32768 60999").partition(" ")
+        reserved: set[int] = set()
+        for part in filter(None, (self.sysctl("net/ipv4/ip_local_reserved_ports") or "").split(",")):
+            low, _, high = part.partition("-")
+            reserved.update(range(int(low), int(high or low) + 1))
+        return EphemeralPorts(int(first), int(last), frozenset(reserved))
+
+    def sysctl(self, name: str, namespace: str = HOST) -> str | None:
+        with _reading(f"the setting {name}"), self._namespaces.inside(namespace):
+            return sysctl.read(name)
+
+    def ruleset(self) -> str:
+        return self._nft.ruleset()
+
+    # --- one connection for each namespace
+
+    def _inside(self, namespace: str) -> NetlinkSocket:
+        """The connection into a namespace, kept open until the namespace is deleted: an open one keeps it alive."""
+        connection = self._sockets.get(namespace)
+        if connection is None:
+            with self._namespaces.inside(namespace):
+                connection = self._sockets[namespace] = NetlinkSocket(NETLINK_ROUTE)
+        return connection
+
+    def _leave(self, namespace: str) -> None:
+        connection = self._sockets.pop(namespace, None)
+        if connection is not None:
+            connection.close()
+
+
+def _grouped(plan: Plan) -> Iterator[list[Step]]:
+    """The steps one by one, but consecutive elements together: they are one transaction."""
+    elements: list[Step] = []
+    for step in plan:
+        if isinstance(_subject(step), NftElement):
+            elements.append(step)
+            continue
+        if elements:
+            yield elements
+            elements = []
+        yield [step]
+    if elements:
+        yield elements
+
+
+def _subject(step: Step) -> KernelObject:
+    return step.before if isinstance(step, Delete) else step.after
+
+
+def _name(item: KernelObject) -> str:
+    """The object as a reader of an error knows it."""
+    match item:
+        case Namespace(path):
+            return f"network namespace {path}"
+        case Bridge(name=name):
+            return f"bridge {name}"
+        case Veth(name=name, bridge=bridge):
+            return f"veth {name} on bridge {bridge}"
+        case Address(interface=interface, address=address):
+            return f"address {address} on interface {interface}"
+        case Route(destination=destination, gateway=gateway):
+            return f"route to {destination}" + (f" via {gateway}" if gateway else "")
+        case Sysctl(name=name, value=value):
+            return f"sysctl {name} = {value}"
+        case BoundPort(protocol=protocol, address=address, port=port):
+            return f"host port {address}:{port}/{protocol}"
+        case NftElement(set=set_, element=element):
+            return f"element {{ {element} }} of {set_}"
+
+
+def _link_object(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None) -> Iterator[KernelObject]:
+    seen = item.interface
+    up = seen.up and (peer is None or peer[1].interface.up)
+    mtu = seen.mtu if up else 0
+    if seen.kind == "bridge":
+        yield Bridge(seen.name, seen.alias, mtu, seen.mac)
+    elif seen.kind == "veth":
+        yield Veth(
+            name=seen.name,
+            alias=seen.alias,
+            namespace=peer[0] if peer else HOST,
+            peer=peer[1].interface.name if peer else "",
+            mac=peer[1].interface.mac if peer else "",
+            bridge=seen.master,
+            mtu=mtu,
+            hairpin=item.hairpin,
+            isolated=item.isolated,
+        )
+
+
+def _foreign(name: str) -> Conflict:
+    return Conflict(f"interface {name} exists already and was not made by linkspan: remove it, or choose another name")
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(f"cannot read {what}: no network namespace at {error.filename}") from None
+    except OSError as error:
+        raise explain(error, f"read {what}") from error

@@ -1,0 +1,357 @@
+"""Links, addresses and routes: each function one packet of messages to the kernel, or one dump parsed.
+
+A socket argument decides the namespace. Everything raises OSError; who calls says what it was about. Formats:
+linux/rtnetlink.h, linux/if_link.h.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import ipaddress
+import socket
+import struct
+
+from linkspan.kernel.contract import Interface, RouteEntry, Statistics
+from linkspan.kernel.netlink import (
+    ACK,
+    CREATE,
+    EXCL,
+    REPLACE,
+    NetlinkSocket,
+    attribute,
+    attributes,
+    nested,
+    number,
+    string,
+    text,
+    u8,
+    u32,
+)
+from linkspan.state.objects import Address, Bridge, Route, Veth
+
+PROTOCOL = 76  # "L"; free in iproute2's rt_protos. Marks our routes, and (since Linux 5.18) our addresses
+ALIAS = "linkspan:"
+
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
+
+_LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_ADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst, src length, tos, table, protocol, scope, type, flags
+
+_UP, _LOOPBACK = 0x1, 0x8
+_MAIN = 254
+_UNIVERSE, _SCOPE_LINK = 0, 253
+_UNICAST = 1
+_CLONED = 0x200
+_NODAD, _PERMANENT = 0x2, 0x80
+
+# IFLA_…
+_ADDRESS, _IFNAME, _MTU, _PEER_INDEX, _MASTER, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 18, 20
+_STATS64, _AF_SPEC, _NET_NS_FD = 23, 26, 28
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_PEER = 1
+_BRPORT_HAIRPIN, _BRPORT_ISOLATED = 4, 33
+# Of two addresses in one subnet the second is secondary, and goes with the first unless told otherwise: a new address
+# can only be added before the old one goes if it is.
+_PROMOTE_SECONDARIES = nested(_AF_SPEC, nested(socket.AF_INET, nested(1, u32(20, 1))))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """An interface with what only a bridge's ports and veth ends have."""
+
+    interface: Interface
+    peer_index: int  # of a veth's other end, in its own namespace
+    master_index: int
+    hairpin: bool
+    isolated: bool
+    statistics: bytes
+
+
+# --- links
+
+
+def links(inside: NetlinkSocket) -> list[Link]:
+    """All links of a namespace, without addresses, in index order."""
+    found = [_parse_link(body) for body in inside.dump(_GETLINK, _LINK.pack(0, 0, 0, 0, 0))]
+    names = {item.interface.index: item.interface.name for item in found}
+    return sorted(
+        (
+            dataclasses.replace(
+                item, interface=dataclasses.replace(item.interface, master=names.get(item.master_index, ""))
+            )
+            if item.master_index
+            else item
+            for item in found
+        ),
+        key=lambda item: item.interface.index,
+    )
+
+
+def link(inside: NetlinkSocket, name: str) -> Link:
+    """One link; its master's name is not filled in. OSError(ENODEV) if there is none."""
+    return _parse_link(inside.request([(_GETLINK, ACK, _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name))])[0][0])
+
+
+def interfaces(inside: NetlinkSocket) -> tuple[Interface, ...]:
+    held: dict[int, list[str]] = {}
+    for entry in addresses(inside):
+        held.setdefault(entry.index, []).append(entry.address)
+    return tuple(
+        dataclasses.replace(item.interface, addresses=tuple(held.get(item.interface.index, ())))
+        for item in links(inside)
+    )
+
+
+def statistics(inside: NetlinkSocket, name: str) -> Statistics:
+    # struct rtnl_link_stats64: rx, tx packets; rx, tx bytes; rx, tx errors; rx, tx dropped; …
+    counters = struct.unpack_from("=8Q", link(inside, name).statistics)
+    return Statistics(
+        rx_bytes=counters[2],
+        rx_packets=counters[0],
+        rx_errors=counters[4],
+        rx_dropped=counters[6],
+        tx_bytes=counters[3],
+        tx_packets=counters[1],
+        tx_errors=counters[5],
+        tx_dropped=counters[7],
+    )
+
+
+def up(inside: NetlinkSocket, name: str) -> None:
+    inside.request([(_NEWLINK, ACK, _LINK.pack(0, 0, 0, _UP, _UP) + text(_IFNAME, name))])
+
+
+def create_bridge(host: NetlinkSocket, bridge: Bridge) -> None:
+    """OSError(EEXIST) where the name is taken; a failure leaves nothing."""
+    mac = bridge.mac or _stable_mac(bridge.alias)
+    _create(
+        host,
+        bridge.name,
+        text(_IFNAME, bridge.name) + _mac(mac) + u32(_MTU, bridge.mtu) + nested(_LINKINFO, text(_INFO_KIND, "bridge")),
+        text(_IFNAME, bridge.name) + text(_IFALIAS, bridge.alias) + _PROMOTE_SECONDARIES,
+    )
+
+
+def change_bridge(host: NetlinkSocket, bridge: Bridge) -> None:
+    settings = text(_IFNAME, bridge.name) + text(_IFALIAS, bridge.alias) + u32(_MTU, bridge.mtu)
+    if bridge.mac:
+        settings += _mac(bridge.mac)
+    _put_up(host, settings + _PROMOTE_SECONDARIES)
+
+
+def create_veth(host: NetlinkSocket, veth: Veth, namespace: int | None) -> None:
+    """`namespace` is a descriptor of the peer's; None is the host's own. OSError(EEXIST) where either name is taken."""
+    peer = text(_IFNAME, veth.peer) + _mac(veth.mac) + u32(_MTU, veth.mtu)
+    if namespace is not None:
+        peer += u32(_NET_NS_FD, namespace)
+    creation = (
+        text(_IFNAME, veth.name)
+        + u32(_MTU, veth.mtu)
+        + nested(
+            _LINKINFO,
+            text(_INFO_KIND, "veth"),
+            nested(_INFO_DATA, nested(_VETH_PEER, _LINK.pack(0, 0, 0, 0, 0) + peer)),
+        )
+    )
+    if veth.bridge:
+        creation += u32(_MASTER, link(host, veth.bridge).interface.index)
+    _create(host, veth.name, creation, _port(veth))
+
+
+def change_veth(host: NetlinkSocket, inside: NetlinkSocket, veth: Veth) -> None:
+    """Everything but names and place."""
+    master = link(host, veth.bridge).interface.index if veth.bridge else 0
+    _put_up(host, text(_IFNAME, veth.name) + u32(_MTU, veth.mtu) + u32(_MASTER, master), _port(veth))
+    up_peer(inside, veth)
+
+
+def up_peer(inside: NetlinkSocket, veth: Veth) -> None:
+    _put_up(inside, text(_IFNAME, veth.peer) + _mac(veth.mac) + u32(_MTU, veth.mtu) + _PROMOTE_SECONDARIES)
+
+
+def delete_link(host: NetlinkSocket, name: str) -> None:
+    _tolerate(host, _DELLINK, _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name), errno.ENODEV)
+
+
+def _port(veth: Veth) -> bytes:
+    settings = text(_IFNAME, veth.name) + text(_IFALIAS, veth.alias)
+    if veth.bridge:
+        settings += nested(
+            _LINKINFO,
+            text(_INFO_SLAVE_KIND, "bridge"),
+            nested(_INFO_SLAVE_DATA, u8(_BRPORT_HAIRPIN, veth.hairpin), u8(_BRPORT_ISOLATED, veth.isolated)),
+        )
+    return settings
+
+
+def _create(host: NetlinkSocket, name: str, creation: bytes, settings: bytes) -> None:
+    # Two packets: in one, the kernel would go on and give our settings to somebody else's link of that name.
+    host.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + creation)])
+    try:
+        _put_up(host, settings)
+    except OSError:
+        delete_link(host, name)
+        raise
+
+
+def _put_up(inside: NetlinkSocket, *settings: bytes) -> None:
+    """Each of the settings in a message of its own, one packet; the last puts its link up."""
+    last = len(settings) - 1
+    inside.request(
+        [
+            (_NEWLINK, ACK, _LINK.pack(0, 0, 0, _UP if i == last else 0, _UP if i == last else 0) + body)
+            for i, body in enumerate(settings)
+        ]
+    )
+
+
+def _tolerate(inside: NetlinkSocket, kind: int, body: bytes, *accepted: int, flags: int = 0) -> None:
+    try:
+        inside.request([(kind, ACK | flags, body)])
+    except OSError as error:
+        if error.errno not in accepted:
+            raise
+
+
+def _mac(address: str) -> bytes:
+    return attribute(_ADDRESS, bytes.fromhex(address.replace(":", ""))) if address else b""
+
+
+def _stable_mac(alias: str) -> str:
+    # Left alone, a bridge takes the lowest MAC of its ports, and changes with them.
+    return "02:42:" + hashlib.sha256(alias.encode()).digest()[:4].hex(":")
+
+
+def _parse_link(body: bytes) -> Link:
+    _, _, index, flags, _ = _LINK.unpack_from(body)
+    found = attributes(body, _LINK.size)
+    info = attributes(found.get(_LINKINFO, b""))
+    port = attributes(info.get(_INFO_SLAVE_DATA, b"")) if info.get(_INFO_SLAVE_KIND) == b"bridge\0" else {}
+    return Link(
+        interface=Interface(
+            index=index,
+            name=string(found[_IFNAME]),
+            kind=string(info.get(_INFO_KIND, b"")),
+            mac=found.get(_ADDRESS, b"").hex(":"),
+            mtu=number(found.get(_MTU, b"")),
+            up=bool(flags & _UP),
+            loopback=bool(flags & _LOOPBACK),
+            alias=string(found.get(_IFALIAS, b"")),
+        ),
+        peer_index=number(found.get(_PEER_INDEX, b"")),
+        master_index=number(found.get(_MASTER, b"")),
+        hairpin=port.get(_BRPORT_HAIRPIN) == b"\1",
+        isolated=port.get(_BRPORT_ISOLATED) == b"\1",
+        statistics=found.get(_STATS64, b""),
+    )
+
+
+# --- addresses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AddressEntry:
+    index: int
+    address: str  # with its prefix length
+    ours: bool
+
+
+def addresses(inside: NetlinkSocket) -> list[AddressEntry]:
+    """All addresses of a namespace, except those that IPv6 gives every interface by itself (link-local)."""
+    found = []
+    for body in inside.dump(_GETADDR, _ADDR.pack(0, 0, 0, 0, 0)):
+        family, length, _, scope, index = _ADDR.unpack_from(body)
+        values = attributes(body, _ADDR.size)
+        if family == socket.AF_INET6 and scope == _SCOPE_LINK:
+            continue
+        address = ipaddress.ip_address(values.get(2) or values[1])  # IFA_LOCAL, or IFA_ADDRESS
+        found.append(AddressEntry(index, f"{address}/{length}", values.get(11) == bytes((PROTOCOL,))))  # IFA_PROTO
+    return found
+
+
+def add_address(inside: NetlinkSocket, address: Address) -> None:
+    """There already is success."""
+    _tolerate(inside, _NEWADDR, _address(inside, address), errno.EEXIST, flags=CREATE | EXCL)
+
+
+def delete_address(inside: NetlinkSocket, address: Address) -> None:
+    try:
+        body = _address(inside, address)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return
+        raise
+    _tolerate(inside, _DELADDR, body, errno.EADDRNOTAVAIL, errno.ENODEV)
+
+
+def _address(inside: NetlinkSocket, address: Address) -> bytes:
+    local = ipaddress.ip_interface(address.address)
+    index = link(inside, address.interface).interface.index
+    family = socket.AF_INET6 if local.version == 6 else socket.AF_INET
+    flags = _NODAD if local.version == 6 else 0  # nobody else hands out addresses on our bridges: nothing to detect
+    return (
+        _ADDR.pack(family, local.network.prefixlen, flags, _UNIVERSE, index)
+        + attribute(2, local.packed)
+        + attribute(1, local.packed)
+        + u8(11, PROTOCOL)
+    )
+
+
+# --- routes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RouteFound:
+    entry: RouteEntry
+    ours: bool
+
+
+def routes(inside: NetlinkSocket) -> list[RouteFound]:
+    """The main table's unicast routes with one way out, without IPv6's own link-local ones."""
+    found = []
+    names: dict[int, str] = {}
+    for family in (socket.AF_INET, socket.AF_INET6):
+        body = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+        for answer in inside.dump(_GETROUTE, body):
+            _, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(answer)
+            values = attributes(answer, _ROUTE.size)
+            if (number(values[15]) if 15 in values else table) != _MAIN or kind != _UNICAST or flags & _CLONED:
+                continue
+            destination = ipaddress.ip_address(values.get(1, bytes(16 if family == socket.AF_INET6 else 4)))
+            if destination.is_link_local and family == socket.AF_INET6:
+                continue
+            if not names:
+                names = {item.interface.index: item.interface.name for item in links(inside)}
+            gateway = str(ipaddress.ip_address(values[5])) if 5 in values else ""
+            name = names.get(number(values.get(4, b"")), "")
+            found.append(RouteFound(RouteEntry(f"{destination}/{length}", name, gateway), protocol == PROTOCOL))
+    return found
+
+
+def set_route(inside: NetlinkSocket, route: Route, *, replace: bool) -> None:
+    """OSError(EEXIST) where there is one to that destination, unless it may be replaced."""
+    index = link(inside, route.interface).interface.index
+    body = _route(route) + u32(4, index)
+    if route.gateway:
+        body += attribute(5, ipaddress.ip_address(route.gateway).packed)
+    inside.request([(_NEWROUTE, ACK | CREATE | (REPLACE if replace else EXCL), body)])
+
+
+def delete_route(inside: NetlinkSocket, route: Route) -> None:
+    """Ours only: the kernel compares the protocol number."""
+    _tolerate(inside, _DELROUTE, _route(route), errno.ESRCH, errno.ENODEV)
+
+
+def _route(route: Route) -> bytes:
+    destination = ipaddress.ip_network(route.destination)
+    family = socket.AF_INET6 if destination.version == 6 else socket.AF_INET
+    scope = _UNIVERSE if route.gateway else _SCOPE_LINK
+    body = _ROUTE.pack(family, destination.prefixlen, 0, 0, _MAIN, PROTOCOL, scope, _UNICAST, 0)
+    if destination.prefixlen:
+        body += attribute(1, destination.network_address.packed)
+    return body

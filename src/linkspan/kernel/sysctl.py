@@ -1,0 +1,39 @@
+"""Kernel settings under /proc/sys. Those of `net/` are the reading or writing thread's namespace's."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from linkspan.errors import InvalidArgument
+
+
+def read(name: str) -> str | None:
+    """The value, lists separated by single spaces; None where this kernel has no such setting."""
+    try:
+        descriptor = os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return " ".join(os.read(descriptor, 65536).decode().split())
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # some are write-only, or have no value in this state
+            return None
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def write(name: str, value: str) -> None:
+    """OSError(EINVAL) for a value that the setting does not take."""
+    descriptor = os.open(_path(name), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _path(name: str) -> str:
+    if ".." in name.split("/") or name.startswith("/"):
+        raise InvalidArgument(f"sysctl {name} is not a setting's name")
+    return f"/proc/sys/{name}"
