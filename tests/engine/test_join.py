@@ -160,4 +160,4 @@ def test_a_published_port_is_one_element(world: World) -> None:
     elements = {(o.set, o.element, o.data) for o in rendered if isinstance(o, NftElement)}
     assert ("published", "tcp . 8080", "172.17.0.2 . 80") in elements
     assert ("published_at", "127.0.0.1 . udp . 53", "172.17.0.3 . 53") in elements
-    assert ("masquerade", "172.17.0.0/16", "") in elements
+    assert ("masqueraded", "172.17.0.0/16", "") in elements

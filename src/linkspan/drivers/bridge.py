@@ -40,7 +40,7 @@ class BridgeDriver:
             yield NftElement("icc", f'"{name}" . "{name}"', comment=owner)
         if network.masquerade and not network.internal:
             for pool in network.pools:
-                yield NftElement("masquerade", pool.subnet, comment=owner)
+                yield NftElement("masqueraded", pool.subnet, comment=owner)
 
     def render_endpoint(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:
         inside = sandbox.path
