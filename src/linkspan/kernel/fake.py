@@ -1,0 +1,182 @@
+"""A kernel in memory, with the same contract: what a plan means, and how it fails, without root.
+
+Like the real one it knows nothing of networks: it holds objects. What exists beside ours (the host's interfaces, ports
+that other processes hold) is put in by the test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from linkspan.errors import Conflict, Internal, LinkspanError, NotFound, PortInUse
+from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
+from linkspan.state.objects import (
+    HOST,
+    Address,
+    BoundPort,
+    Bridge,
+    KernelObject,
+    Key,
+    NftElement,
+    Route,
+    State,
+    Sysctl,
+    Veth,
+)
+from linkspan.state.plan import Create, Delete, Plan, Step, apply, undo
+
+
+class FakeKernel:
+    """`host` is what the host has of its own; `taken` are ports held by others; `sysctls` the settings there are."""
+
+    def __init__(
+        self,
+        *,
+        host: Sequence[Interface] = (),
+        routes: Sequence[RouteEntry] = (),
+        taken: Iterable[BoundPort] = (),
+        ephemeral: EphemeralPorts | None = None,
+    ) -> None:
+        self.state: dict[Key, KernelObject] = {}
+        self.applied: list[Plan] = []  # what was asked for, in order
+        self.host = list(host)
+        self.host_routes = list(routes)
+        self.taken = set(taken)
+        self.closed = False
+        self._ephemeral = ephemeral or EphemeralPorts(32768, 60999)
+
+    def apply(self, plan: Plan) -> None:
+        self.applied.append(plan)
+        done: list[Step] = []
+        for step in plan:
+            try:
+                self._check(step)
+            except LinkspanError:
+                self.state = apply(undo(done), self.state)
+                raise
+            self.state = apply(Plan((step,)), self.state)
+            done.append(step)
+
+    def _check(self, step: Step) -> None:
+        """Raises what the real kernel would."""
+        if isinstance(step, Delete):
+            return
+        item = step.after
+        match item:
+            case BoundPort() if isinstance(step, Create) and item.key not in self.state:
+                self._check_port(item)
+            case Bridge(name=name):
+                if any(other.name == name for other in self.host):
+                    raise _foreign(name)
+            case Veth(name=name, bridge=bridge):
+                if any(other.name == name for other in self.host):
+                    raise _foreign(name)
+                self._need_namespace(item.namespace, item)
+                if bridge and not self._has_link(HOST, bridge):
+                    raise NotFound(f"cannot create veth {name} on bridge {bridge}: no such device")
+                if any(
+                    isinstance(other, Veth)
+                    and (other.namespace, other.peer) == (item.namespace, item.peer)
+                    and other.name != name
+                    for other in self.state.values()
+                ):
+                    raise Conflict(f"interface {item.peer} exists already in {item.namespace or 'the host'}")
+            case Address(namespace=namespace, interface=interface) | Route(namespace=namespace, interface=interface):
+                self._need_namespace(namespace, item)
+                if not self._has_link(namespace, interface):
+                    raise NotFound(f"cannot create {item}: no such device")
+            case Sysctl(namespace=namespace):
+                self._need_namespace(namespace, item)
+
+    def _check_port(self, port: BoundPort) -> None:
+        what = f"failed to bind host port {port.address}:{port.port}/{port.protocol}"
+        held = [other for other in self.state.values() if isinstance(other, BoundPort)]
+        for other in (*self.taken, *held):
+            same = (other.protocol, other.port) == (port.protocol, port.port)
+            if same and (other.address == port.address or "0.0.0.0" in (other.address, port.address)):
+                raise PortInUse(
+                    f"{what}: address already in use", protocol=port.protocol, address=port.address, port=port.port
+                )
+        own = {address.partition("/")[0] for item in self.interfaces() for address in item.addresses}
+        if port.address != "0.0.0.0" and not port.address.startswith("127.") and port.address not in own:
+            raise Internal(f"{what}: cannot assign requested address")
+
+    def _need_namespace(self, namespace: str, item: KernelObject) -> None:
+        if namespace != HOST and ("namespace", namespace) not in self.state:
+            raise NotFound(f"cannot create {item}: no such file or directory")
+
+    def _has_link(self, namespace: str, name: str) -> bool:
+        return name == "lo" or any(item.name == name for item in self.interfaces(namespace))
+
+    def read(self, sysctls: Iterable[tuple[str, str]] = ()) -> State:
+        wanted = {("sysctl", *name) for name in sysctls}
+        return {key: item for key, item in self.state.items() if not isinstance(item, Sysctl) or key in wanted}
+
+    def interfaces(self, namespace: str = HOST) -> tuple[Interface, ...]:
+        if namespace != HOST and ("namespace", namespace) not in self.state:
+            raise NotFound(f"cannot read the interfaces of {namespace}: no network namespace at {namespace}")
+        found = [Interface(1, "lo", "", "00:00:00:00:00:00", 65536, True, True, addresses=("127.0.0.1/8",))]
+        if namespace == HOST:
+            found.extend(self.host)
+        for item in self.state.values():
+            match item:
+                case Bridge() if namespace == HOST:
+                    found.append(_interface(item.name, "bridge", item.mac, item.mtu, alias=item.alias))
+                case Veth():
+                    if namespace == HOST:
+                        found.append(_interface(item.name, "veth", "", item.mtu, item.bridge, item.alias))
+                    if namespace == item.namespace:
+                        found.append(_interface(item.peer, "veth", item.mac, item.mtu))
+        held: dict[str, list[str]] = {}
+        for item in self.state.values():
+            if isinstance(item, Address) and item.namespace == namespace:
+                held.setdefault(item.interface, []).append(item.address)
+        return tuple(
+            dataclasses.replace(entry, index=index, addresses=(*entry.addresses, *held.get(entry.name, ())))
+            for index, entry in enumerate(found, 1)
+        )
+
+    def interface(self, name: str, namespace: str = HOST) -> Interface:
+        for item in self.interfaces(namespace):
+            if item.name == name:
+                return item
+        raise NotFound(f"interface {name} not found")
+
+    def routes(self, namespace: str = HOST) -> tuple[RouteEntry, ...]:
+        own = [
+            RouteEntry(item.destination, item.interface, item.gateway)
+            for item in self.state.values()
+            if isinstance(item, Route) and item.namespace == namespace
+        ]
+        return (*(self.host_routes if namespace == HOST else ()), *own)
+
+    def ephemeral_ports(self) -> EphemeralPorts:
+        return self._ephemeral
+
+    def sysctl(self, name: str, namespace: str = HOST) -> str | None:
+        item = self.state.get(("sysctl", namespace, name))
+        return item.value if isinstance(item, Sysctl) else None
+
+    def statistics(self, interface: str, namespace: str = HOST) -> Statistics:
+        if not self._has_link(namespace, interface):
+            raise NotFound(f"cannot read the counters of interface {interface}: no such device")
+        return Statistics(0, 0, 0, 0, 0, 0, 0, 0)
+
+    def ruleset(self) -> str:
+        elements = (item for item in self.state.values() if isinstance(item, NftElement))
+        lines = sorted(f"\t{item.set}: {item.element} : {item.data}".removesuffix(" : ") for item in elements)
+        return "\n".join(["table inet linkspan {", *lines, "}", ""])
+
+    def close(self) -> None:
+        self.closed = True
+        for key in [key for key, item in self.state.items() if isinstance(item, BoundPort)]:
+            del self.state[key]
+
+
+def _interface(name: str, kind: str, mac: str, mtu: int, master: str = "", alias: str = "") -> Interface:
+    return Interface(0, name, kind, mac, mtu, True, False, master, alias)
+
+
+def _foreign(name: str) -> Conflict:
+    return Conflict(f"interface {name} exists already and was not made by linkspan: remove it, or choose another name")
