@@ -7,7 +7,11 @@ programmer     the kernel thread: applies what differs between two snapshots
 mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
 lifecycle      start, stop, exit, restart, removal of containers
-streams        attach, exec and logs
+launch         from a record to a running process, and back
+attachments    clients' connections to standard streams
+execs          processes that join a running container
+waiting        who waits for a container's end
+identity       randomness and the clock
 sandbox_files  /etc/hosts and its kin, on the disk
 events         what happened, kept for a while and told to who listens
 containers, networks, images, volumes, system    the verbs, as the front doors call them

@@ -16,21 +16,22 @@ import msgspec
 from linkspan.containers.create import CreateRequest, create
 from linkspan.containers.names import check_name, invent_name
 from linkspan.containers.signals import parse_signal
+from linkspan.daemon.attachments import Attachments
+from linkspan.daemon.execs import Execs
 from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.programmer import Programmer
-from linkspan.daemon.streams import Attachments, Execs
 from linkspan.daemon.views import Attachment as NetworkPlace
 from linkspan.daemon.views import ContainerView, ExecView
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
 from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig
 from linkspan.model.snapshot import put
 from linkspan.runtime import archive, logs, stats
-from linkspan.runtime.top import top
 from linkspan.runtime.attachment import Attachment
+from linkspan.runtime.top import top
 
 T = TypeVar("T")
 

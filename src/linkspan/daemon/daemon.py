@@ -14,9 +14,11 @@ import shutil
 from pathlib import Path
 
 from linkspan.containers import lifecycle as rules
+from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
 from linkspan.daemon.events import Events
+from linkspan.daemon.execs import Execs
 from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
@@ -27,7 +29,6 @@ from linkspan.daemon.networks import Networks
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.reconcile import converge, settle_records
 from linkspan.daemon.sandbox_files import Names, SandboxFiles
-from linkspan.daemon.streams import Attachments, Execs
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
 from linkspan.drivers.bridge import BridgeDriver

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.sandbox_files import SandboxFiles
-from linkspan.daemon.streams import Attachments
 from linkspan.daemon.volumes import Volumes
 from linkspan.errors import Conflict, Internal, InvalidArgument
 from linkspan.model.container import Container, ExecConfig, Mount
