@@ -45,7 +45,8 @@ def main() -> int:
     if os.geteuid():
         print("The demo makes network namespaces and containers, which needs root: sudo make demo", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _interrupted)
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interruption, _interrupted)
     console = Console()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
@@ -81,8 +82,14 @@ def _daemon(arguments: argparse.Namespace) -> Daemon:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _let_nothing_interrupt()
     raise KeyboardInterrupt
+
+
+def _let_nothing_interrupt() -> None:
+    """Ending the hosts takes a moment, and must not be cut short."""
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interruption, signal.SIG_IGN)
 
 
 def _run(client: Client, daemon: Daemon, chosen: set[int], keep: bool, console: Console) -> int:
@@ -111,7 +118,7 @@ def _run(client: Client, daemon: Daemon, chosen: set[int], keep: bool, console: 
                 results += [(section, result) for result in _run_section(stage, section)]
         failed = not all(result is not None and result.held for _, result in results)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # ending the hosts takes a moment, and must not be cut short
+        _let_nothing_interrupt()
         if stage is not None:
             stage.end()
         if keep:
