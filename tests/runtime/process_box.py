@@ -27,6 +27,7 @@ def make_rootfs(folder: Path) -> Path:
         pytest.skip("needs Debian's runc, conmon and busybox-static")
     for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
         (folder / name).mkdir(parents=True)
+    (folder / "tmp").chmod(0o1777)
     shutil.copy(busybox, folder / "bin/busybox")
     for applet in APPLETS:
         (folder / "bin" / applet).symlink_to("busybox")

@@ -160,6 +160,7 @@ class Streams:
         self._pieces: collections.deque[tuple[int, bytes]] = collections.deque()
         self._held = 0
         self._ended = self._paused = self._hurried = self._closed = False
+        self._exit_told: asyncio.Event | None = None
         self._news = asyncio.Event()
         self._loop.add_reader(link.fileno(), self._receive)
 
@@ -207,8 +208,14 @@ class Streams:
         self._hurried = True
         self._resume()
 
+    def end_after(self, exit_told: asyncio.Event) -> None:
+        """Holds the end of the streams back until then: a client asks for the exit status as soon as it sees it."""
+        self._exit_told = exit_told
+
     async def read(self) -> tuple[int, bytes] | None:
         while not self._pieces:
+            if self._ended and not self._closed and self._exit_told:
+                await self._exit_told.wait()
             if self._ended or self._closed:
                 return None
             self._news.clear()

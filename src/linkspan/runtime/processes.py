@@ -423,16 +423,20 @@ class Processes:
                 await gate.streams.close()
             shutil.rmtree(home, ignore_errors=True)
             raise _failure(_EXEC_FAILED, text)
-        self._later(self._exec_end(id, exec_id, line, home))
+        told = asyncio.Event()
+        self._later(self._exec_end(id, exec_id, line, home, told))
+        if gate and gate.streams:
+            gate.streams.end_after(told)
         return pid, self._keep(id, gate.streams) if gate and gate.streams else None
 
-    async def _exec_end(self, id: str, exec_id: str, line: Line, home: Path) -> None:
+    async def _exec_end(self, id: str, exec_id: str, line: Line, home: Path, told: asyncio.Event) -> None:
         try:
             said = await line.read()
         finally:
             line.close()
         shutil.rmtree(home, ignore_errors=True)
         self._ended.put_nowait(Exit(id=id, exec_id=exec_id, code=said[0] if said else 137))
+        told.set()
 
     async def exec_resize(self, id: str, exec_id: str, height: int, width: int) -> None:
         home = self._containers / id / "exec" / exec_id

@@ -44,13 +44,12 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     cgroup: str  # the group's path below every cgroup mount, such as /linkspan/<id>
     hostname: str = ""
     network_namespace: str = ""  # "" is the host's own
-    pid_namespace: str = ""  # of the container to join: --pid container:…
+    pid_namespace: str = ""  # /proc/<pid>/ns/pid of the container to join: --pid container:…
     ipc_namespace: str = ""
     uts_namespace: str = ""
     hosts: str = ""  # our files for /etc/hosts, /etc/hostname, /etc/resolv.conf
     hostname_file: str = ""
     resolv_conf: str = ""
-    shm: str = ""  # a directory to be /dev/shm: another container's, for --ipc container:…
     devices: tuple[Device, ...] = ()  # those of --device, or every device of the host for --privileged
     nofile_hard: int = 1 << 20
     capabilities: tuple[str, ...] = ALL_CAPABILITIES  # those that the daemon itself has
@@ -208,7 +207,7 @@ def _home(env: list[str], identity: Identity) -> list[str]:
 
 
 def _directory(path: str) -> str:
-    return posixpath.normpath("/" + path)
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def _security(options: Sequence[str] | None) -> _Security:
@@ -317,8 +316,9 @@ def _kernel_mounts(host: HostConfig, around: Surroundings, security: _Security) 
         mounts.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind", "rprivate"]))
     else:
         mounts.append(_mount("/dev/mqueue", "mqueue", "mqueue", quiet))
-        if around.shm:
-            mounts.append(_mount("/dev/shm", "bind", around.shm, ["rbind", "rprivate"]))
+        if around.ipc_namespace:  # /proc/<pid>/ns/ipc: the memory is shared as a file system, too
+            shm = around.ipc_namespace.removesuffix("/ns/ipc") + "/root/dev/shm"
+            mounts.append(_mount("/dev/shm", "bind", shm, ["rbind", "rprivate"]))
         elif host.ipc_mode != "none":
             size = host.shm_size or SHM_SIZE
             mounts.append(_mount("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", f"size={size}"]))
