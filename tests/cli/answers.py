@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from fake_daemon import Answer, Asked, FakeDaemon, frame, path_stat
 
 WEB, DB, NEW, EXEC = "a" * 64, "b" * 64, "c" * 64, "e" * 64
+FAILING, NOTFOUND, DENIED = "1f" * 32, "2f" * 32, "3f" * 32
 CREATED = int(time.time()) - 7210
 LABELS = {"com.example.tier": "front", "a": "b"}
 FILE_STAT = path_stat("file")
@@ -32,7 +33,7 @@ LISTED: list[dict[str, Any]] = [
         ],
         "Labels": LABELS, "State": "running", "Status": "Up 2 hours", "SizeRw": 1200, "SizeRootFs": 123456789,
         "HostConfig": {"NetworkMode": "back"},
-        "NetworkSettings": {"Networks": {"back": {}, "front": {}}},
+        "NetworkSettings": {"Networks": {"back": {}}},
         "Mounts": [
             {"Type": "volume", "Name": "f" * 64, "Source": "/v", "Destination": "/d", "Driver": "local"},
             {"Type": "bind", "Source": "/srv/somewhere/far/away", "Destination": "/x"},
@@ -62,8 +63,8 @@ def container(name: str, identity: str, **state: Any) -> dict[str, Any]:
         },
         "Mounts": [{"Type": "bind", "Source": "/srv", "Destination": "/x", "Mode": "", "RW": True, "Propagation": ""}],
         "Config": {
-            "Hostname": "web", "Image": "nginx:1.25", "Env": ["A=1", "B=<x>"], "Cmd": ["nginx", "-g"], "Tty": name == "tty",
-            "OpenStdin": True, "Labels": LABELS, "AttachStdin": False, "Volumes": None,
+            "Hostname": "web", "Image": "nginx:1.25", "Env": ["A=1", "B=<x>"], "Cmd": ["nginx", "-g"],
+            "Tty": name == "tty", "OpenStdin": True, "Labels": LABELS, "AttachStdin": False, "Volumes": None,
         },
         "NetworkSettings": {
             "Ports": {
@@ -105,7 +106,7 @@ IMAGES = [
     },
 ]  # fmt: skip
 LAYERS = [
-    {"Id": "sha256:" + "1" * 64, "Created": CREATED, "CreatedBy": "CMD [\"mysqld\"]", "Size": 0, "Comment": "", "Tags": None},
+    {"Id": "sha256:" + "1" * 64, "Created": CREATED, "CreatedBy": "CMD x", "Size": 0, "Comment": "", "Tags": None},
     {
         "Id": "<missing>", "Created": CREATED - 86400 * 800, "Size": 123456789, "Comment": "buildkit", "Tags": None,
         "CreatedBy": "/bin/sh -c #(nop) ADD file:0123456789abcdef0123456789abcdef in / ",
@@ -181,14 +182,19 @@ def script(daemon: FakeDaemon) -> None:
         if image == "nobodyimage" or (image == "newimage" and image not in pulled):
             return missing(f"No such image: {image}:latest")
         warnings = ["something is odd"] if image == "newimage" else []
-        return Answer(201, {"Id": {"failing": WEB, "notfound": DB, "denied": EXEC}.get(image, NEW), "Warnings": warnings})
+        return Answer(
+            201,
+            {"Id": {"failing": FAILING, "notfound": NOTFOUND, "denied": DENIED}.get(image, NEW), "Warnings": warnings},
+        )
 
     def pull(asked: Asked) -> Answer:
         if "fromSrc" in asked.query:
             return Answer(chunks=lines({"status": "sha256:" + "6" * 64}))
         name = asked.query["fromImage"][0].rpartition("/")[2]
         if name == "nobodyimage":
-            return missing("pull access denied for nobodyimage, repository does not exist or may require 'docker login'")
+            return missing(
+                "pull access denied for nobodyimage, repository does not exist or may require 'docker login'"
+            )
         if name == "broken":
             return Answer(chunks=lines(PULLED[0], {"errorDetail": {"message": "disk full"}, "error": "disk full"}))
         pulled.add(name)
@@ -197,22 +203,29 @@ def script(daemon: FakeDaemon) -> None:
     on["POST /containers/create"] = create
     on["POST /images/create"] = pull
     on["GET /containers/json"] = Answer(body=LISTED)
-    on["GET /info"] = Answer(body={"ServerVersion": "29.1", "OSType": "linux", "IndexServerAddress": "https://index.docker.io/v1/"})
+    on["GET /info"] = Answer(
+        body={"ServerVersion": "29.1", "OSType": "linux", "IndexServerAddress": "https://index.docker.io/v1/"}
+    )
     on["GET /version"] = Answer(body={"Version": "29.1", "ApiVersion": "1.51", "Os": "linux", "Components": []})
     for name, identity in (("web", WEB), ("db", DB), ("tty", "d" * 64), (NEW, NEW), (WEB, WEB)):
         _container(on, name, identity)
     on["GET /containers/stopped/json"] = Answer(body=container("stopped", DB, Running=False, Status="exited"))
-    for identity in (NEW, DB, EXEC):
+    on[f"POST /containers/{NEW}/attach"] = Answer(
+        stream=speak(frame(1, b"out\n"), frame(2, b"err\n"), echo=True),
+        headers={"Content-Type": "application/vnd.docker.multiplexed-stream"},
+    )
+    for identity in (FAILING, NOTFOUND, DENIED):
         on[f"POST /containers/{identity}/attach"] = Answer(
-            stream=speak(frame(1, b"out\n"), frame(2, b"err\n"), echo=True),
-            headers={"Content-Type": "application/vnd.docker.multiplexed-stream"},
+            stream=speak(echo=True), headers={"Content-Type": "application/vnd.docker.multiplexed-stream"}
         )
         on[f"POST /containers/{identity}/wait"] = Answer(body={"StatusCode": 0})
     on[f"POST /containers/{NEW}/wait"] = Answer(body={"StatusCode": 42})
-    on[f"POST /containers/{WEB}/start"] = Answer(500, {"message": "driver failed programming external connectivity"})
-    failed = "failed to create task: exec: \"missing\": executable file not found in $PATH"
-    on[f"POST /containers/{DB}/start"] = Answer(400, {"message": failed})
-    on[f"POST /containers/{EXEC}/start"] = Answer(400, {"message": "failed to create task: permission denied"})
+    on[f"POST /containers/{FAILING}/start"] = Answer(
+        500, {"message": "driver failed programming external connectivity"}
+    )
+    failed = 'failed to create task: exec: "missing": executable file not found in $PATH'
+    on[f"POST /containers/{NOTFOUND}/start"] = Answer(400, {"message": failed})
+    on[f"POST /containers/{DENIED}/start"] = Answer(400, {"message": "failed to create task: permission denied"})
     _nobody(on)
     _exec(on)
     _others(on)
@@ -230,8 +243,12 @@ def _container(on: dict[str, Any], name: str, identity: str) -> None:
     logged = [b"one\n"] if name == "tty" else [frame(1, b"one\n")[:5], frame(1, b"one\n")[5:] + frame(2, b"two\n")]
     on[f"GET {path}/logs"] = Answer(chunks=logged)
     on[f"GET /containers/{identity}/logs"] = Answer(chunks=logged)
-    on[f"GET {path}/top"] = Answer(body={"Titles": ["PID", "CMD"], "Processes": [["4711", "nginx: master"], ["4712", "x"]]})
-    on[f"GET {path}/changes"] = Answer(body=[{"Path": "/etc", "Kind": 0}, {"Path": "/a", "Kind": 1}, {"Path": "/b", "Kind": 2}])
+    on[f"GET {path}/top"] = Answer(
+        body={"Titles": ["PID", "CMD"], "Processes": [["4711", "nginx: master"], ["4712", "x"]]}
+    )
+    on[f"GET {path}/changes"] = Answer(
+        body=[{"Path": "/etc", "Kind": 0}, {"Path": "/a", "Kind": 1}, {"Path": "/b", "Kind": 2}]
+    )
     on[f"GET {path}/stats"] = Answer(body=STATS)
     on[f"GET {path}/export"] = Answer(chunks=[b"a tar ", b"stream"])
     on[f"POST {path}/exec"] = Answer(201, {"Id": EXEC})
@@ -245,7 +262,9 @@ def _container(on: dict[str, Any], name: str, identity: str) -> None:
         value = known.get(asked.query["path"][0])
         if value is None:
             return missing(f"Could not find the file {asked.query['path'][0]} in container {name}")
-        return Answer(body=archive() if asked.method == "GET" else None, headers={"X-Docker-Container-Path-Stat": value})
+        return Answer(
+            body=archive() if asked.method == "GET" else None, headers={"X-Docker-Container-Path-Stat": value}
+        )
 
     on[f"HEAD {path}/archive"] = stat
     on[f"GET {path}/archive"] = stat
@@ -253,7 +272,15 @@ def _container(on: dict[str, Any], name: str, identity: str) -> None:
 
 
 def _nobody(on: dict[str, Any]) -> None:
-    for verb in ("GET {}/json", "POST {}/start", "POST {}/stop", "POST {}/wait", "DELETE {}", "POST {}/kill", "HEAD {}/archive"):
+    for verb in (
+        "GET {}/json",
+        "POST {}/start",
+        "POST {}/stop",
+        "POST {}/wait",
+        "DELETE {}",
+        "POST {}/kill",
+        "HEAD {}/archive",
+    ):
         on[verb.format("/containers/nobody")] = missing("No such container: nobody")
     on["GET /images/nobody/json"] = missing("No such image: nobody:latest")
     on["GET /networks/nobody"] = missing("network nobody not found")
@@ -287,10 +314,14 @@ def _others(on: dict[str, Any]) -> None:
     on["POST /images/mysql/tag"] = Answer(201)
     on["DELETE /images/mysql"] = Answer(body=[{"Untagged": "mysql:latest"}, {"Deleted": "sha256:" + "1" * 64}])
     on["GET /images/get"] = Answer(chunks=[b"an ", b"archive"])
-    on["POST /images/load"] = Answer(chunks=lines({"stream": "Loaded image: mysql:latest\n"}))
-    pushed = lines({"status": "The push refers to repository [localhost:5000/team/app]"}, {"status": "Pushed", "id": "1"})
+    on["POST /images/load"] = Answer(
+        chunks=lines({"stream": "Loaded image: mysql:latest\n"}), headers={"Content-Type": "application/json"}
+    )
+    pushed = lines(
+        {"status": "The push refers to repository [localhost:5000/team/app]"}, {"status": "Pushed", "id": "1"}
+    )
     on["POST /images/localhost:5000/team/app/push"] = Answer(chunks=pushed)
-    front = {**NETWORK, "Name": "front10", "Id": "8" * 64, "Labels": {"a": "b", "c": "d"}, "Internal": True}
+    front = {**NETWORK, "Name": "front10", "Id": "8" * 64, "Labels": {"c": "d"}, "Internal": True}
     on["GET /networks"] = Answer(body=[front, NETWORK, {**NETWORK, "Name": "front9", "Id": "7" * 64}])
     on["GET /networks/bridge"] = Answer(body=NETWORK)
     on["GET /networks/back"] = Answer(body={**NETWORK, "Name": "back"})
@@ -304,9 +335,12 @@ def _others(on: dict[str, Any]) -> None:
     on["DELETE /volumes/data"] = Answer(204)
     on["POST /volumes/prune"] = Answer(body={"VolumesDeleted": ["data"], "SpaceReclaimed": 12345})
     on["POST /containers/prune"] = Answer(body={"ContainersDeleted": [WEB], "SpaceReclaimed": 1234567})
-    on["POST /images/prune"] = Answer(body={"ImagesDeleted": [{"Deleted": "sha256:1"}, {"Untagged": "x:1"}], "SpaceReclaimed": 5})
+    on["POST /images/prune"] = Answer(
+        body={"ImagesDeleted": [{"Deleted": "sha256:1"}, {"Untagged": "x:1"}], "SpaceReclaimed": 5}
+    )
     on["POST /build/prune"] = Answer(body={"CachesDeleted": [], "SpaceReclaimed": 0})
     on["GET /system/df"] = Answer(body={
-        "LayersSize": 123456789, "Images": [{**IMAGES[0], "Containers": 1, "SharedSize": 0}, {**IMAGES[1], "Containers": 0}],
+        "LayersSize": 123456789,
+        "Images": [{**IMAGES[0], "Containers": 1, "SharedSize": 0}, {**IMAGES[1], "Containers": 0}],
         "Containers": LISTED, "Volumes": [{**VOLUME, "UsageData": {"RefCount": 1, "Size": 500}}], "BuildCache": [],
     })  # fmt: skip

@@ -35,7 +35,7 @@ class Command:
         self, *words: str, input: bytes = b"", program: tuple[str, ...] = ()
     ) -> subprocess.CompletedProcess[bytes]:
         line = [*(program or (sys.executable, "-m", "linkspan.cli.main")), *words]
-        return subprocess.run(line, env=self.environment, input=input, capture_output=True, timeout=30, check=False)
+        return subprocess.run(line, env=self.environment, input=input, capture_output=True, timeout=5, check=False)
 
 
 @pytest.fixture

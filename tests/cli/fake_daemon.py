@@ -55,7 +55,7 @@ def path_stat(name: str, *, directory: bool = False) -> str:
     """The X-Docker-Container-Path-Stat header of a file or directory."""
     mode = (1 << 31 | 0o755) if directory else 0o644
     return base64.b64encode(
-        json.dumps({"name": name, "size": 3, "mode": mode, "mtime": "", "linkTarget": ""}).encode()
+        json.dumps({"name": name, "size": 3, "mode": mode, "mtime": "2025-01-02T03:04:05Z", "linkTarget": ""}).encode()
     ).decode()
 
 
@@ -64,6 +64,7 @@ class FakeDaemon:
 
     def __init__(self, path: Path) -> None:
         self.asked: list[Asked] = []
+        self.glued = b""  # sent in one piece with the head of a 101
         self.on: dict[str, Answer | Handler] = {
             "HEAD /_ping": Answer(headers={"Api-Version": "1.51", "Ostype": "linux", "Builder-Version": "2"}),
             "GET /_ping": Answer(body="OK", headers={"Api-Version": "1.51", "Ostype": "linux"}),
@@ -103,7 +104,8 @@ class FakeDaemon:
                 if callable(answer):
                     answer = answer(asked)
                 if answer.stream is not None:
-                    connection.sendall(_head(101, {"Connection": "Upgrade", "Upgrade": "tcp", **answer.headers}))
+                    head = _head(101, {"Connection": "Upgrade", "Upgrade": "tcp", **answer.headers})
+                    connection.sendall(head + self.glued)
                     answer.stream(reader, connection)
                     return
                 self._send(connection, asked, answer)

@@ -59,6 +59,8 @@ def endpoints(line: Parsed) -> tuple[str, dict[str, dict[str, Any]]]:
         if network["name"] in result:
             raise Failure(f'network "{network["name"]}" is specified multiple times')
         result[network["name"]] = _endpoint(network)
+    if len(line.list("network")) == 1 and not any(result.values()):
+        result = {}  # as Docker's command does it: NetworkMode says it all
     return networks[0]["name"], result
 
 
@@ -92,7 +94,7 @@ def _endpoint(network: dict[str, Any]) -> dict[str, Any]:
     endpoint: dict[str, Any] = {}
     if network["aliases"]:
         endpoint["Aliases"] = network["aliases"]
-    if network.get("links"):
+    if network.get("links") and _is_user_defined(name):  # elsewhere HostConfig has them
         endpoint["Links"] = network["links"]
     if network["driver_options"]:
         endpoint["DriverOpts"] = network["driver_options"]

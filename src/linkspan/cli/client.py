@@ -17,16 +17,15 @@ from linkspan.cli.failure import EngineError, Failure
 
 API = "/v1.51"
 PIECE = 64 * 1024
-SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+IN_PATH = UNRESERVED | frozenset(b"/:@")
 
 Query = Mapping[str, str | int | bool | list[str] | None]
 
 
-def quote(text: str, *, slash: bool = True) -> str:
-    """Percent-encodes a path, or with `slash` off one segment or a query value."""
-    return "".join(
-        chr(byte) if chr(byte) in SAFE and (slash or byte != 0x2F) else f"%{byte:02X}" for byte in text.encode()
-    )
+def quote(text: str, safe: frozenset[int] = UNRESERVED) -> str:
+    """Percent-encodes everything but `safe`."""
+    return "".join(chr(byte) if byte in safe else f"%{byte:02X}" for byte in text.encode())
 
 
 def encode_query(query: Query) -> str:
@@ -36,7 +35,7 @@ def encode_query(query: Query) -> str:
         if value is None or value is False:
             continue
         for item in value if isinstance(value, list) else [value]:
-            parts.append(f"{key}={quote('1' if item is True else str(item), slash=False)}")
+            parts.append(f"{key}={quote('1' if item is True else str(item))}")
     return "&".join(parts)
 
 
@@ -172,7 +171,7 @@ class Client:
             head["Transfer-Encoding"] = "chunked"
         elif method in ("POST", "PUT"):
             head["Content-Length"] = "0"
-        url = API + quote(path) + (f"?{encode_query(query)}" if query else "")
+        url = API + quote(path, IN_PATH) + (f"?{encode_query(query)}" if query else "")
         start = (
             f"{method} {url} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in head.items()) + "\r\n"
         )

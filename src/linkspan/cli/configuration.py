@@ -291,8 +291,7 @@ def _host(line: Parsed) -> dict[str, Any]:
         "Isolation": "isolation",
     }  # fmt: skip
     lists = {
-        "VolumesFrom": "volumes-from", "CapAdd": "cap-add", "CapDrop": "cap-drop", "GroupAdd": "group-add",
-        "Links": "link",
+        "VolumesFrom": "volumes-from", "GroupAdd": "group-add", "Links": "link",
     }  # fmt: skip
     switches = {
         "AutoRemove": "rm", "Privileged": "privileged", "PublishAllPorts": "publish-all", "ReadonlyRootfs": "read-only",
@@ -302,6 +301,7 @@ def _host(line: Parsed) -> dict[str, Any]:
     host.update({key: line.list(flag) for key, flag in lists.items() if line.list(flag)})
     host.update({key: True for key, flag in switches.items() if line.on(flag)})
     host.update({key: quantities.pairs(line.list(flag)) for key, flag in maps.items() if line.list(flag)})
+    host.update(_capabilities(line.list("cap-add"), line.list("cap-drop")))
     host["RestartPolicy"] = restart_policy(line.text("restart"))
     options = quantities.pairs(line.list("log-opt"))
     if line.text("log-driver") == "none" and options:
@@ -329,6 +329,18 @@ def _host(line: Parsed) -> dict[str, Any]:
     return host
 
 
+def _capabilities(add: list[str], drop: list[str]) -> dict[str, list[str]]:
+    """In the form CAP_NET_ADMIN, sorted; what is both added and dropped is added."""
+
+    def named(text: str) -> str:
+        name = text.strip().upper()
+        return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
+
+    added = {named(text) for text in add}
+    dropped = {named(text) for text in drop} - added
+    return {key: sorted(names) for key, names in (("CapAdd", added), ("CapDrop", dropped)) if names}
+
+
 def _resources(line: Parsed) -> dict[str, Any]:
     numbers = {
         "CpuShares": "cpu-shares", "BlkioWeight": "blkio-weight", "CpuPeriod": "cpu-period", "CpuQuota": "cpu-quota",
@@ -348,7 +360,9 @@ def _resources(line: Parsed) -> dict[str, Any]:
     if line.on("oom-kill-disable"):
         result["OomKillDisable"] = True
     if line.list("ulimit"):
-        result["Ulimits"] = [_ulimit(text) for text in line.list("ulimit")]
+        result["Ulimits"] = sorted(
+            (_ulimit(text) for text in line.list("ulimit")), key=lambda limit: str(limit["Name"])
+        )
     if line.list("device"):
         try:
             result["Devices"] = [mounts.device(text) for text in line.list("device")]
@@ -372,18 +386,18 @@ def restart_policy(text: str) -> dict[str, Any]:
 
 def _security(options: list[str]) -> dict[str, Any]:
     """SecurityOpt, with a seccomp profile read from its file; `systempaths=unconfined` unmasks /proc and /sys."""
-    from pathlib import Path
-
     result: dict[str, Any] = {}
     kept: list[str] = []
     for option in options:
         name, separator, value = option.partition("=") if "=" in option else option.partition(":")
         if not separator and name != "no-new-privileges":
-            raise Failure(f'invalid --security-opt: "{option}"')
+            raise Failure(f'Invalid --security-opt: "{option}"')
         if option == "systempaths=unconfined":
             result.update(MaskedPaths=[], ReadonlyPaths=[])
             continue
         if name == "seccomp" and value not in ("unconfined", "builtin"):
+            from pathlib import Path
+
             try:
                 option = "seccomp=" + json.dumps(json.loads(Path(value).read_bytes()), separators=(",", ":"))
             except OSError as error:

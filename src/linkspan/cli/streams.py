@@ -113,6 +113,8 @@ def pump(wire: Wire, *, stdin: bool, tty: bool, keys: bytes = b"") -> bool:
     connection.setblocking(False)
     frames, detach = Demultiplexer(), DetachKeys(keys if tty else b"")
     outgoing, reading = b"", stdin
+    if not stdin:
+        _half_close(connection)  # it would wait for input that never comes
     if wire.buffer:
         _write(frames, wire.buffer, tty)
     while True:
@@ -142,9 +144,13 @@ def pump(wire: Wire, *, stdin: bool, tty: bool, keys: bytes = b"") -> bool:
                 return True
             if not typed:
                 reading = False
-                with contextlib.suppress(OSError):
-                    # Not the method of a TLS socket: that one would end the reading direction too.
-                    socket.socket.shutdown(connection, socket.SHUT_WR)
+                _half_close(connection)
+
+
+def _half_close(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        # Not the method of a TLS socket: that one would end the reading direction too.
+        socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
 def _receive(connection: socket.socket) -> bytes | None:

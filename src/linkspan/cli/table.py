@@ -44,13 +44,13 @@ def write(rows: Iterable[Row], format: str, default: str, headers: Mapping[str, 
         if all(field in headers for field in fields):
             cells = [[str(row[field]) for field in fields] for row in rows]
             return align([[headers[field] for field in fields], *cells])
-    from linkspan.cli.template import Template
+    from linkspan.cli.template import Methods, Template
 
     template = Template(pattern)
-    lines = [template.render(row) for row in rows]
+    lines = [template.render(Methods(row)) for row in rows]
     if not titled:
         return "".join(f"{line}\n" for line in lines)
-    titles: dict[str, Any] = {**headers, "Label": lambda name: re.split("[./]", name)[-1].replace("-", " ").upper()}
+    titles: dict[str, Any] = {**headers, "Label": lambda name: re.sub("[-_]", " ", name.split(".")[-1])}
     head = template.render(titles, strict=False).replace("<no value>", "")
     return align([line.split("\t") for line in (head, *lines)])
 

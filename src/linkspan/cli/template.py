@@ -378,11 +378,30 @@ def _type(value: object) -> str:
     )
 
 
+class Methods(dict[str, Any]):
+    """A row of a table: in Docker's command each field is a method, and its JSON is written in another way."""
+
+
+_HTML = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
+
+
 def to_json(value: object) -> str:
-    """Compact JSON as Go's encoder writes it, methods left out, the keys of a row sorted."""
-    if isinstance(value, dict) and any(callable(item) for item in value.values()):
-        value = {key: item for key, item in sorted(value.items()) if not callable(item)}
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """Compact JSON as Docker's command writes it: the keys of maps sorted; in rows also `<`, `>` and `&` escaped."""
+    if isinstance(value, Methods):
+        plain = {key: item for key, item in sorted(value.items()) if not callable(item)}
+        return json.dumps(plain, separators=(",", ":"), ensure_ascii=False).translate(_HTML)
+    return json.dumps(_sorted(value), separators=(",", ":"), ensure_ascii=False)
+
+
+def _sorted(value: object) -> object:
+    """Go sorts the keys of a map, and keeps the fields of a struct, whose names all begin with a capital."""
+    if isinstance(value, dict):
+        is_struct = all(re.fullmatch(r"[A-Z]\w*", key) for key in value)
+        items = value.items() if is_struct else sorted(value.items())
+        return {key: _sorted(item) for key, item in items}
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    return value
 
 
 def _index(value: Any, *keys: Any) -> Any:

@@ -78,8 +78,13 @@ def _fetch(call: Invocation, container: str, source: str, target: str) -> None:
     folder = bool(stat.get("mode", 0) & DIRECTORY)
     place, name = _place(target, source, stat["name"], folder=folder)
     size = _extract(response.pieces(), place, stat["name"], name)
-    if not call.line.on("quiet"):
-        print(f"Successfully copied {words.size(size)} to {os.path.abspath(target)}", file=sys.stderr)
+    _tell(call, f"Successfully copied {words.size(size, digits=3)} to {os.path.abspath(target)}")
+
+
+def _tell(call: Invocation, text: str) -> None:
+    """On a terminal only, where --quiet does not say either way."""
+    if not (call.line.on("quiet") if call.line.given("quiet") else not os.isatty(1)):
+        print(text, file=sys.stderr)
 
 
 def _check_parent(target: str) -> None:
@@ -165,8 +170,7 @@ def _send(call: Invocation, source: str, container: str, target: str) -> None:
         "PUT", f"/containers/{container}/archive", {"path": place, **query},
         headers={"Content-Type": "application/x-tar"}, content=content,
     ).close()  # fmt: skip
-    if not call.line.on("quiet"):
-        print(f"Successfully copied {words.size(size)} to {container}:{target}", file=sys.stderr)
+    _tell(call, f"Successfully copied {words.size(size, digits=3)} to {container}:{target}")
 
 
 def _packed(

@@ -36,11 +36,13 @@ def run(call: Invocation) -> int:
 def _rows(image: dict[str, Any], *, full: bool, digests: bool) -> list[dict[str, Any]]:
     """One line for each tag; with `digests` for each digest of it too."""
     tags = [text.rpartition(":") for text in image.get("RepoTags") or [] if text != f"{NONE}:{NONE}"]
-    known = dict(text.split("@", 1) for text in image.get("RepoDigests") or [] if text != f"{NONE}@{NONE}")
+    digest_of = dict(text.split("@", 1) for text in image.get("RepoDigests") or [] if text != f"{NONE}@{NONE}")
     if tags:
-        return [_row(image, name, tag, known.get(name, NONE), full=full) for name, _, tag in tags]
-    if known:
-        return [_row(image, name, NONE, digest, full=full) for name, digest in known.items()]
+        return [
+            _row(image, name, tag, digest_of.get(name, NONE) if digests else NONE, full=full) for name, _, tag in tags
+        ]
+    if digest_of:
+        return [_row(image, name, NONE, digest if digests else NONE, full=full) for name, digest in digest_of.items()]
     return [_row(image, NONE, NONE, NONE, full=full)]
 
 
@@ -56,7 +58,7 @@ def _row(image: dict[str, Any], name: str, tag: str, digest: str, *, full: bool)
         "CreatedSince": words.since(created),
         "CreatedAt": words.local_time(created),
         "Size": size,
-        "VirtualSize": size,
+        "VirtualSize": words.size(image.get("Size") or 0),
         "Containers": "N/A" if containers == -1 else str(containers),
         "SharedSize": "N/A" if shared == -1 else words.size(shared),
         "UniqueSize": "N/A" if shared == -1 else words.size((image.get("Size") or 0) - shared),

@@ -27,7 +27,8 @@ def inspect(kinds: tuple[str, ...]) -> Callable[[Invocation], int]:
         if "type" in call.line.flags and call.line.text("type"):
             wanted = (call.line.text("type"),)
             if wanted[0] not in PATHS:
-                raise Failure(f'unknown type: "{wanted[0]}"')
+                known = ", ".join(f'"{kind}"' for kind in sorted(PATHS))
+                raise Failure(f'unknown type: "{wanted[0]}": must be one of {known}')
         found: list[Any] = []
         errors: list[str] = []
         for name in call.arguments:

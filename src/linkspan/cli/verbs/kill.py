@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from linkspan.cli.client import Client
 from linkspan.cli.flags import Flag, Invocation, Verb
 from linkspan.cli.verbs.each import each
 
@@ -9,10 +10,10 @@ from linkspan.cli.verbs.each import each
 def run(call: Invocation) -> int:
     query = {"signal": call.line.text("signal") or None}
 
-    def kill(name: str) -> None:
-        call.client.call("POST", f"/containers/{name}/kill", query)
+    def kill(client: Client, name: str) -> None:
+        client.call("POST", f"/containers/{name}/kill", query)
 
-    return each(call.arguments, kill)
+    return each(call, kill)
 
 
 VERB = Verb(

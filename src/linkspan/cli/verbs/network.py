@@ -160,7 +160,7 @@ LIST = Verb(
     most=0,
 )
 REMOVE = Verb(
-    "[OPTIONS] NETWORK [NETWORK...]", "Remove networks.", remove, (switch("force", "f", "No error if missing"),),
+    "NETWORK [NETWORK...]", "Remove networks.", remove, (switch("force", "f", "No error if missing"),),
     least=1,
 )  # fmt: skip
 PRUNE = Verb("[OPTIONS]", "Remove every network that no container uses.", prune, PRUNE_FLAGS, most=0)

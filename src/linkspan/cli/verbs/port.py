@@ -15,10 +15,10 @@ def run(call: Invocation) -> int:
         number, _, protocol = asked.partition("/")
         wanted = f"{number}/{protocol or 'tcp'}"
         if not number.isdigit() or int(number) > 65535:
-            raise Failure(f"Error: invalid port ({number})")
+            raise Failure(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": invalid syntax')
         bindings = ports.get(wanted)
         if not bindings:
-            raise Failure(f"Error: No public port '{wanted}' published for {name}")
+            raise Failure(f"Error: No public port '{asked}' published for {name}")
         lines = [_host(binding) for binding in bindings]
     else:
         lines = [

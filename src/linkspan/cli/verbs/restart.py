@@ -8,7 +8,7 @@ from linkspan.cli.verbs.stop import FLAGS, send
 
 
 def run(call: Invocation) -> int:
-    return each(call.arguments, lambda name: send(call, name, "restart"))
+    return each(call, lambda client, name: send(call, client, name, "restart"), in_order=True)
 
 
 VERB = Verb(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from linkspan.cli.client import Client
 from linkspan.cli.failure import EngineError
 from linkspan.cli.flags import Invocation, Verb, switch
 from linkspan.cli.verbs.each import each
@@ -11,15 +12,15 @@ def run(call: Invocation) -> int:
     line = call.line
     query = {"v": line.on("volumes"), "force": line.on("force"), "link": line.on("link")}
 
-    def remove(name: str) -> None:
+    def remove(client: Client, name: str) -> None:
         try:
-            call.client.call("DELETE", f"/containers/{name.strip('/')}", query)
+            client.call("DELETE", f"/containers/{name.strip('/')}", query)
         except EngineError as error:
-            # --force means that it be gone: that it is gone already is no error.
-            if not (line.on("force") and error.http_status == 404):
-                raise
+            if line.on("force") and error.http_status == 404:
+                error.status = 0  # --force means that it be gone: that it is gone already is told, and no failure
+            raise
 
-    return each(call.arguments, remove)
+    return each(call, remove)
 
 
 VERB = Verb(

@@ -43,10 +43,10 @@ def run(call: Invocation) -> int:
 def _detached(call: Invocation, request: dict[str, Any]) -> int:
     try:
         container = create(call.client, call.line, request)
+        print(container, flush=True)  # before the start, as it exists whether or not it starts
         call.client.call("POST", f"/containers/{container}/start")
     except Failure as failure:
         raise with_hint(failure, "run", status_of(failure)) from None
-    print(container)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from linkspan.cli.client import Client
 from linkspan.cli.failure import EngineError, Failure
 from linkspan.cli.flags import Flag, Invocation, Verb, switch
 from linkspan.cli.verbs.each import each
@@ -14,13 +15,13 @@ def run(call: Invocation) -> int:
             raise Failure("you cannot start and attach multiple containers at once")
         return _attached(call, call.arguments[0])
 
-    def start(name: str) -> None:
-        call.client.call("POST", f"/containers/{name}/start")
+    def start(client: Client, name: str) -> None:
+        client.call("POST", f"/containers/{name}/start")
 
     failed: list[str] = []
-    each(call.arguments, start, failed=failed)
+    each(call, start, in_order=True, failed=failed)
     if failed:
-        raise Failure(f"failed to start containers: {', '.join(failed)}")
+        raise Failure(f"Error: failed to start containers: {', '.join(failed)}")
     return 0
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from linkspan.cli.client import Client
 from linkspan.cli.flags import Flag, Invocation, Verb, integer
 from linkspan.cli.verbs.each import each
 
 
 def run(call: Invocation) -> int:
-    return each(call.arguments, lambda name: send(call, name, "stop"))
+    return each(call, lambda client, name: send(call, client, name, "stop"))
 
 
-def send(call: Invocation, name: str, verb: str) -> None:
+def send(call: Invocation, client: Client, name: str, verb: str) -> None:
     """POSTs stop or restart with the flags of the command line."""
     seconds = call.line.number("timeout") if call.line.given("timeout") else None
-    call.client.call("POST", f"/containers/{name}/{verb}", {"signal": call.line.text("signal") or None, "t": seconds})
+    client.call("POST", f"/containers/{name}/{verb}", {"signal": call.line.text("signal") or None, "t": seconds})
 
 
 FLAGS = (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from linkspan.cli import quantities
+from linkspan.cli.client import Client
 from linkspan.cli.configuration import FLAGS, restart_policy
 from linkspan.cli.flags import Invocation, Verb
 from linkspan.cli.verbs.each import each
@@ -36,13 +36,13 @@ def run(call: Invocation) -> int:
         changes["RestartPolicy"] = restart_policy(line.text("restart"))
     warnings: list[str] = []
 
-    def update(name: str) -> None:
-        answer = call.client.post(f"/containers/{name}/update", None, changes) or {}
+    def update(client: Client, name: str) -> None:
+        answer = client.post(f"/containers/{name}/update", None, changes) or {}
         warnings.extend(answer.get("Warnings") or [])
 
-    status = each(call.arguments, update)
+    status = each(call, update, in_order=True)
     if warnings:
-        print("\n".join(warnings), file=sys.stderr)
+        print("\n".join(warnings))
     return status
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from linkspan.cli import quantities, table, words
-from linkspan.cli.failure import EngineError, Failure
+from linkspan.cli.client import Client
+from linkspan.cli.failure import Failure
 from linkspan.cli.flags import Flag, Invocation, Verb, switch
 from linkspan.cli.verbs.each import each
 from linkspan.cli.verbs.prune import PRUNE_FLAGS, confirmed
@@ -62,16 +63,12 @@ def _row(volume: dict[str, Any]) -> dict[str, Any]:
 
 
 def remove(call: Invocation) -> int:
-    force = call.line.on("force")
+    query = {"force": call.line.on("force")}
 
-    def act(name: str) -> None:
-        try:
-            call.client.call("DELETE", f"/volumes/{name}", {"force": force})
-        except EngineError as error:
-            if not (force and error.http_status == 404):
-                raise
+    def act(client: Client, name: str) -> None:
+        client.call("DELETE", f"/volumes/{name}", query)
 
-    return each(call.arguments, act)
+    return each(call, act, in_order=True)
 
 
 def prune(call: Invocation) -> int:

@@ -1,0 +1,177 @@
+"""The command itself: finding the daemon, finding the verb, help, what Docker does not have, and how fast it starts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from answers import script
+from fake_daemon import Answer, FakeDaemon
+
+from conftest import Command
+from linkspan.cli import address, credentials
+from linkspan.cli.failure import Failure
+from linkspan.cli.main import GROUPS, VERBS
+from linkspan.cli.reference import Reference
+
+ROWS = [
+    {
+        "chain": "POSTROUTING", "target": "MASQUERADE", "prot": "all", "opt": "--", "source": "172.17.0.0/16",
+        "destination": "0.0.0.0/0", "extra": "", "container": "", "network": "bridge",
+    },
+    {
+        "chain": "DOCKER", "target": "DNAT", "prot": "tcp", "opt": "--", "source": "0.0.0.0/0",
+        "destination": "0.0.0.0/0", "extra": "tcp dpt:3306 to:172.17.0.2:3306", "container": "mysql",
+        "network": "bridge",
+    },
+]  # fmt: skip
+
+
+def test_nobody_listens(linkspan: Command) -> None:
+    done = linkspan("-H", "unix:///does/not/exist.sock", "ps")
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        "Cannot connect to the linkspan daemon at unix:///does/not/exist.sock. Is linkspand running?\n"
+    )
+    assert linkspan("-H", "tcp://127.0.0.1:1", "run", "alpine").returncode == 125
+
+
+def test_where_the_daemon_is() -> None:
+    assert address.from_options("", {}, {}).host == "unix:///run/linkspan.sock"
+    assert address.from_options("", {}, {"DOCKER_HOST": "unix:///d"}).target == "/d"
+    assert address.from_options("", {}, {"DOCKER_HOST": "unix:///d", "LINKSPAN_HOST": "unix:///l"}).target == "/l"
+    assert address.from_options("tcp://h:1", {}, {"LINKSPAN_HOST": "unix:///l"}).target == ("h", 1)
+    assert address.from_options("h", {}, {}).target == ("h", 2375)
+    assert address.from_options("[::1]:5", {}, {}).target == ("::1", 5)
+    secure = address.from_options("tcp://h", {}, {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/does/not/exist"})
+    assert secure.target == ("h", 2376)
+    assert secure.tls == address.Tls(True, "", "", "")
+    assert address.from_options("tcp://h", {"tlsverify": "true", "tlscert": "/c"}, {}).tls is not None
+    for wrong in ("ftp://x", "tcp://h:port", "tcp://h:99999"):
+        with pytest.raises(Failure, match="unable to parse docker host"):
+            address.from_options(wrong, {}, {})
+
+
+def test_mistyped(linkspan: Command) -> None:
+    done = linkspan("netwrok", "ls")
+    assert done.returncode == 1
+    assert "unknown command: linkspan netwrok" in done.stderr.decode()
+    assert "Did you mean `linkspan network`" in done.stderr.decode()
+    assert "`linkspan network inspect`" in linkspan("network", "inspct").stderr.decode()
+
+
+@pytest.mark.parametrize("path", sorted([(verb,) for verb in VERBS] + [(g, v) for g in GROUPS for v in GROUPS[g][1]]))
+def test_every_verb_has_help(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    from linkspan.cli.main import command
+
+    assert command([*path, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage:  linkspan {' '.join(path)}")
+
+
+def test_overview(linkspan: Command) -> None:
+    assert b"  run         Create a container from an image" in linkspan().stdout
+    assert linkspan("help", "run").stdout == linkspan("run", "--help").stdout
+    assert linkspan("--version").stdout.startswith(b"linkspan version ")
+
+
+def test_nat(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["GET /linkspan/nat"] = Answer(body=ROWS)
+    daemon.on["GET /linkspan/nat/nft"] = Answer(body=b"table inet linkspan {\n}\n")
+    assert linkspan("nat").stdout.decode() == (
+        "Chain PREROUTING (policy ACCEPT)\n"
+        "target     prot opt source               destination\n"
+        "\n"
+        "Chain OUTPUT (policy ACCEPT)\n"
+        "target     prot opt source               destination\n"
+        "\n"
+        "Chain POSTROUTING (policy ACCEPT)\n"
+        "target     prot opt source               destination\n"
+        "MASQUERADE all  --  172.17.0.0/16        0.0.0.0/0  /* bridge */\n"
+        "\n"
+        "Chain DOCKER (1 rule)\n"
+        "target     prot opt source               destination\n"
+        "DNAT       tcp  --  0.0.0.0/0            0.0.0.0/0            tcp dpt:3306 to:172.17.0.2:3306"
+        "  /* mysql, bridge */\n"
+    )
+    assert linkspan("nat", "--nft").stdout == b"table inet linkspan {\n}\n"
+
+
+def test_an_error_without_json(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["GET /containers/json"] = Answer(500, b"out of order")
+    done = linkspan("ps")
+    assert (done.returncode, done.stderr) == (1, b"Error response from daemon: out of order\n")
+
+
+def test_a_404_that_is_not_about_the_image_pulls_nothing(linkspan: Command, daemon: FakeDaemon) -> None:
+    script(daemon)
+    assert linkspan("run", "badnetwork").returncode == 125
+    assert daemon.verbs == ["POST /containers/create"]
+
+
+def test_stop_stops_all_at_once_and_tells_in_order(linkspan: Command, daemon: FakeDaemon) -> None:
+    script(daemon)
+    assert linkspan("stop", "db", "web").stdout == b"db\nweb\n"
+
+
+def test_login_is_used(linkspan: Command, daemon: FakeDaemon, tmp_path: Path) -> None:
+    script(daemon)
+    daemon.on["POST /auth"] = Answer(body={"Status": "Login Succeeded", "IdentityToken": ""})
+    done = linkspan("login", "-u", "me", "--password-stdin", "localhost:5000", input=b"secret\n")
+    assert done.stdout == b"Login Succeeded\n"
+    stored = tmp_path / ".docker" / "config.json"
+    assert stored.stat().st_mode & 0o777 == 0o600
+    linkspan("pull", "localhost:5000/app")
+    sent = daemon.last("POST /images/create").headers["x-registry-auth"]
+    assert json.loads(base64.urlsafe_b64decode(sent)) == {
+        "username": "me", "password": "secret", "serveraddress": "localhost:5000"
+    }  # fmt: skip
+    assert linkspan("logout", "localhost:5000").returncode == 0
+    assert json.loads(stored.read_text())["auths"] == {}
+
+
+def test_credential_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "docker-credential-fake"
+    program.write_text('#!/bin/sh\necho \'{"Username": "<token>", "Secret": "s"}\'\n')
+    program.chmod(0o755)
+    (tmp_path / "config.json").write_text('{"credHelpers": {"localhost:5000": "fake"}}')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert credentials.lookup("localhost:5000") == {"identitytoken": "s", "serveraddress": "localhost:5000"}
+    assert credentials.lookup("elsewhere") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "tag", "familiar"),
+    [
+        ("alpine", "docker.io/library/alpine", "", "alpine"),
+        ("me/app:1", "docker.io/me/app", "1", "me/app"),
+        ("localhost:5000/app", "localhost:5000/app", "", "localhost:5000/app"),
+        ("localhost/app:2", "localhost/app", "2", "localhost/app"),
+        ("index.docker.io/app", "docker.io/library/app", "", "app"),
+        ("docker.io/library/app:3", "docker.io/library/app", "3", "app"),
+    ],
+)
+def test_references(text: str, name: str, tag: str, familiar: str) -> None:
+    reference = Reference(text)
+    assert (reference.name, reference.tag, reference.familiar) == (name, tag, familiar)
+
+
+@pytest.mark.parametrize("text", ["", "A", "a:b:c", "a/", "a@b", "-a", "a b", "a//b"])
+def test_what_no_image_can_be_called(text: str) -> None:
+    with pytest.raises(Failure, match="invalid reference format"):
+        Reference(text)
+
+
+def test_little_is_imported_before_the_daemon_is_asked() -> None:
+    """A command line is short-lived: what takes long to import is left out until a verb needs it."""
+    code = (
+        "import sys; from linkspan.cli.main import command; command(['-H', 'unix:///none', 'run', '-d', 'alpine']);"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"argparse", "http.client", "asyncio", "ssl", "pathlib", "ipaddress", "datetime", "subprocess", "msgspec"}
+    assert not heavy & set(done.stdout.split())
