@@ -15,7 +15,8 @@ import pytest
 
 from linkspan.runtime import cgroups
 from linkspan.runtime.attachment import STDOUT, Attachment
-from linkspan.runtime.processes import Exit, Processes
+from linkspan.runtime.exits import Exit
+from linkspan.runtime.processes import Processes
 
 APPLETS = "cat chmod dd echo env false grep head id ls mount seq sh sleep stty touch tr true yes".split()  # noqa: SIM905
 
@@ -78,6 +79,7 @@ class Box:
         await self._exits.aclose()
         for id in self.processes.ids():
             await self.processes.delete(id)
+        self.processes.close()
 
 
 @contextlib.asynccontextmanager

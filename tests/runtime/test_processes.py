@@ -282,6 +282,7 @@ def test_daemon_with_an_empty_memory_finds_everything_again(tmp_path: Path) -> N
         assert (last.id, last.code) == ("runs", 137)
         assert await drain(streams) == (b"", b"")
         await exits.aclose()
+        again.close()
 
     in_box(tmp_path, steps)
 
@@ -295,6 +296,20 @@ async def _untold_exit(box: Box, id: str) -> None:
 async def _started(box: Box, id: str) -> int:
     await box.processes.start(id)
     return (await box.processes.state(id)).pid
+
+
+def test_killed_monitor_ends_its_container(tmp_path: Path) -> None:
+    async def steps(box: Box) -> None:
+        pid = await box.create("c", "sleep", "60")
+        await box.processes.start("c")
+        os.kill(int((box.exec_root / "containers/c/conmon.pid").read_text()), signal.SIGKILL)
+        ended = await box.exit()
+        assert (ended.id, ended.code) == ("c", 137)
+        assert (await box.processes.state("c")).phase == "exited"
+        await box.processes.delete("c")
+        assert not Path(f"/proc/{pid}").exists()
+
+    in_box(tmp_path, steps)
 
 
 def test_next_run_is_not_confused_with_the_last(tmp_path: Path) -> None:

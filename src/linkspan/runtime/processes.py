@@ -5,7 +5,7 @@ running container again:
 
     containers/<id>/    the OCI bundle (config.json); conmon's pid, attach, ctl, oom; `exit` once the exit was told
     containers/<id>/exec/<exec id>/   the same of an exec
-    exits/<id>          written by conmon when the process has ended, its output delivered and logged
+    exits/<id>          written by conmon when the process has ended (see exits)
     runc/<id>/          runc's own state
 
 Where runc only passes a word to the kernel (start, signals, freezing) we say it ourselves: each runc command costs
@@ -20,6 +20,7 @@ import contextlib
 import os
 import shutil
 import signal as signals
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from linkspan.errors import Conflict, Internal, InvalidArgument, NotFound
 from linkspan.runtime import cgroups
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.conmon import Child, Gate, Line, Streams, connect, readable, resize
-from linkspan.runtime.inotify import IN_CLOSE_WRITE, IN_MOVED_TO, Inotify
+from linkspan.runtime.exits import KILLED, Exit, Exits
 
 _CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 _EXEC_FAILED = "OCI runtime exec failed: "
@@ -65,26 +66,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     monitored: bool = False
 
 
-class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a container's process (`exec_id` None) or of an exec's. `finished` is Unix time, in seconds."""
-
-    id: str
-    exec_id: str | None
-    code: int
-    oom: bool = False
-    finished: float = 0.0
-
-
 class Processes:
     def __init__(self, exec_root: Path, *, runc: str = "runc", conmon: str = "conmon") -> None:
         """Makes the folders. Raises Internal where runc or conmon is not installed."""
         self._runc, self._conmon = _program(runc), _program(conmon)
-        self._containers, self._exits, self._state = (exec_root / name for name in ("containers", "exits", "runc"))
-        for folder in (self._containers, self._exits, self._state):
+        folders = tuple(exec_root / name for name in ("containers", "exits", "runc"))
+        self._containers, self._exit_dir, self._state = folders
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._env = {"PATH": os.environ.get("PATH", os.defpath)}
         self._streams: dict[str, set[Streams]] = {}  # by container, those of its execs too
-        self._ended: asyncio.Queue[str | Exit] = asyncio.Queue()
+        self._exits = Exits(self._exit_dir, self._containers, self._cgroup)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- the life of a container's process ---------------------------------------------------------------------------
@@ -112,7 +104,7 @@ class Processes:
         (home / "config.json").write_bytes(msgspec.json.encode(spec))
         if stdin_once:
             (home / "stdin-once").touch()
-        options = ["--bundle", str(home), "--exit-dir", str(self._exits), "--persist-dir", str(home)]
+        options = ["--bundle", str(home), "--exit-dir", str(self._exit_dir), "--persist-dir", str(home)]
         options += ["--log-path", f"k8s-file:{log_path}", "--no-sync-log"]
         if tty:
             options.append("--terminal")
@@ -129,6 +121,7 @@ class Processes:
         except BaseException:
             await asyncio.shield(self._undo(id, making))
             raise
+        self._exits.watch(id)
         return pid
 
     async def _undo(self, id: str, making: asyncio.Future[tuple[int, str, Line]]) -> None:
@@ -232,15 +225,16 @@ class Processes:
     async def delete(self, id: str) -> None:
         """Kills what still runs, and removes every trace: cgroups, folders. Nothing there is success."""
         home = self._containers / id
+        self._exits.forget(id)
         if (self._state / id).exists():
             for streams in self._streams.get(id, ()):
                 streams.hurry()
             await self._run("delete", "--force", id)
         if home.exists():
-            await self._monitor_gone(home)
+            await self._monitor_gone(id)
             await self._remove_cgroup(self._cgroup(id))
             shutil.rmtree(home, ignore_errors=True)
-        (self._exits / id).unlink(missing_ok=True)
+        self._exits.forget(id)
         self._streams.pop(id, None)
 
     async def _remove_cgroup(self, path: str) -> None:
@@ -254,19 +248,18 @@ class Processes:
             await asyncio.sleep(0.01)
         raise Internal(f"cgroup {path} cannot be removed: {failures[0]}")
 
-    async def _monitor_gone(self, home: Path) -> None:
+    async def _monitor_gone(self, id: str, *, kill: bool = True) -> None:
         """Waits for conmon to end: it still drains, and would write its exit file into the next run."""
-        pid = self._monitor_pid(home)
-        if not pid:
-            return
         with contextlib.suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(pid)
-            try:
-                await asyncio.wait_for(readable(pidfd), 5)
-            except TimeoutError:
-                os.kill(pid, signals.SIGKILL)
-            finally:
-                os.close(pidfd)
+            if pid := self._exits.monitor(id):
+                pidfd = os.pidfd_open(pid)
+                try:
+                    await asyncio.wait_for(readable(pidfd), 5)
+                except TimeoutError:
+                    if kill:
+                        os.kill(pid, signals.SIGKILL)
+                finally:
+                    os.close(pidfd)
 
     # -- what is known of it -----------------------------------------------------------------------------------------
 
@@ -276,18 +269,17 @@ class Processes:
         if not home.exists():
             return Status(phase="absent")
         oom = (home / "oom").exists() or cgroups.oom_killed(self._cgroup(id))
-        monitored = bool(self._monitor_pid(home))
         if pid := self._init(id):
             if (self._state / id / "exec.fifo").exists():
                 phase = "created"
             else:
                 phase = "paused" if cgroups.frozen(self._cgroup(id)) else "running"
-            return Status(phase=phase, pid=pid, oom=oom, monitored=monitored)
-        for path in (self._exits / id, home / "exit"):
-            with contextlib.suppress(OSError, ValueError):
-                code, finished = int(path.read_text()), path.stat().st_mtime
-                return Status(phase="exited", exit_code=code, finished=finished, oom=oom, monitored=monitored)
-        return Status(phase="exited", oom=oom, monitored=monitored)
+            return Status(phase=phase, pid=pid, oom=oom, monitored=bool(self._exits.monitor(id)))
+        if not self._exits.recorded(id):
+            await self._monitor_gone(id, kill=False)  # it is about to tell
+        code, finished = self._exits.recorded(id) or (None, 0.0)
+        monitored = bool(self._exits.monitor(id))
+        return Status(phase="exited", exit_code=code, finished=finished, oom=oom, monitored=monitored)
 
     async def pids(self, id: str) -> list[int]:
         """The container's processes, by their pids on the host."""
@@ -297,40 +289,13 @@ class Processes:
         """Every container that has folders here: what a restarted daemon asks about."""
         return sorted(path.name for path in self._containers.iterdir())
 
-    async def exits(self) -> AsyncIterator[Exit]:
+    def exits(self) -> AsyncIterator[Exit]:
         """Each end of a process once, also those from before this call. One caller at a time."""
-        with Inotify(self._exits, IN_MOVED_TO | IN_CLOSE_WRITE) as watch:
-            for name in sorted(path.name for path in self._exits.iterdir()):
-                self._ended.put_nowait(name)
-            watcher = asyncio.create_task(self._watch(watch))
-            try:
-                while True:
-                    item = await self._ended.get()
-                    taken = item if isinstance(item, Exit) else self._take(item)
-                    if taken:
-                        yield taken
-            finally:
-                watcher.cancel()
-                await asyncio.gather(watcher, return_exceptions=True)
+        return self._exits.each()
 
-    async def _watch(self, watch: Inotify) -> None:
-        while True:
-            for _, name in await watch.names():
-                self._ended.put_nowait(name)
-
-    def _take(self, name: str) -> Exit | None:
-        """Moves the exit file into the container's folder, so that it is told once, and `state` still knows it."""
-        home = self._containers / name
-        try:
-            text = (self._exits / name).read_text()
-            if not text:
-                return None  # conmon writes beside it and renames
-            (self._exits / name).rename(home / "exit")
-        except OSError:
-            return None  # told already, or of a run that was deleted
-        oom = (home / "oom").exists() or cgroups.oom_killed(self._cgroup(name))
-        finished = (home / "exit").stat().st_mtime
-        return Exit(id=name, exec_id=None, code=int(text), oom=oom, finished=finished)
+    def close(self) -> None:
+        """Lets go; containers run on."""
+        self._exits.close()
 
     # -- its streams -------------------------------------------------------------------------------------------------
 
@@ -435,7 +400,7 @@ class Processes:
         finally:
             line.close()
         shutil.rmtree(home, ignore_errors=True)
-        self._ended.put_nowait(Exit(id=id, exec_id=exec_id, code=said[0] if said else 137))
+        self._exits.put(Exit(id=id, exec_id=exec_id, code=said[0] if said else KILLED, finished=time.time()))
         told.set()
 
     async def exec_resize(self, id: str, exec_id: str, height: int, width: int) -> None:
@@ -460,13 +425,6 @@ class Processes:
         # proc(5): state is field 3, the start time field 22; it tells a pid that was given again.
         lives = after_name[0] not in "ZX" and int(after_name[19]) == state.init_process_start
         return state.init_process_pid if lives else 0
-
-    def _monitor_pid(self, home: Path) -> int:
-        try:
-            pid = int((home / "conmon.pid").read_text())
-            return pid if os.fsencode(home) in Path(f"/proc/{pid}/cmdline").read_bytes() else 0
-        except (OSError, ValueError):
-            return 0
 
     def _cgroup(self, id: str) -> str:
         try:
