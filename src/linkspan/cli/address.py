@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from linkspan.cli.failure import Failure
 
@@ -16,8 +16,7 @@ DEFAULT = "unix:///run/linkspan.sock"
 PLAIN_PORT, TLS_PORT = 2375, 2376
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """Paths of PEM files; with `verify` off the daemon's certificate is taken as it is."""
 
     verify: bool
@@ -26,8 +25,7 @@ class Tls:
     key: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """`host` as the user gave it; of a unix socket, `target` is its path, else it is (name, port)."""
 
     host: str

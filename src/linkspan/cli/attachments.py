@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from typing import Any
 
 from linkspan.cli.failure import Failure
 from linkspan.cli.flags import Parsed, integer
+from linkspan.cli.quantities import fields
 
 PREDEFINED = ("default", "bridge", "host", "none")
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}|(?:[0-9a-fA-F]{4}\.){2}[0-9a-fA-F]{4}")
@@ -19,7 +19,7 @@ def long_form(text: str) -> dict[str, Any]:
     if "=" not in text:
         wanted["name"] = text
         return wanted
-    for field in next(csv.reader([text]), []):
+    for field in fields(text):
         key, equals, value = field.partition("=")
         key, value = key.strip().lower(), value.strip()
         if not equals or not key:

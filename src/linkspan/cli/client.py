@@ -6,7 +6,6 @@ http.client would take longer to import than most commands run, and cannot give 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,15 +69,13 @@ class Wire:
         self.socket.close()
 
 
-@dataclasses.dataclass(slots=True)
 class Response:
     """An answer whose head has been read; the body comes as it is asked for."""
 
-    status: int
-    headers: dict[str, str]
-    wire: Wire
-    bodiless: bool
-    done: bool = False
+    def __init__(self, status: int, headers: dict[str, str], wire: Wire, *, bodiless: bool) -> None:
+        self.status, self.headers, self.wire = status, headers, wire
+        self.bodiless = bodiless
+        self.done = False  # the body has been read to its end
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it arrives."""
@@ -221,7 +218,8 @@ class Client:
                 name, _, value = line.decode("latin-1").partition(":")
                 headers[name.strip().lower()] = value.strip()
             if status == 101 or status >= 200:
-                return Response(status, headers, wire, method == "HEAD" or status in (101, 204, 304))
+                bodiless = method == "HEAD" or status in (101, 204, 304)
+                return Response(status, headers, wire, bodiless=bodiless)
 
     def _checked(self, response: Response, *, keep: bool) -> Response:
         if response.status < 400:

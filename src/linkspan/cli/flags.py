@@ -2,14 +2,15 @@
 
 `--name value`, `--name=value`, `-n value`, `-nvalue`, `-n=value`; several short switches in one word (`-it`); a bool
 flag takes its value only after `=`. A verb that runs another program (run, exec) ends its own flags at the first
-argument. argparse differs in most of this, and takes longer to import than most commands run.
+argument. argparse differs in most of this, and takes longer to import than most commands run. (So do dataclasses,
+which is why the values here are named tuples.)
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from linkspan.cli.failure import UsageError
 
@@ -20,8 +21,7 @@ FLAG_STATUS = 125  # of a command line that cannot be parsed, as Docker's
 HELP_WIDTH = 100
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """`value` is the word for the flag's value in help texts; "" makes it a switch. `check` raises ValueError."""
 
     name: str
@@ -42,8 +42,7 @@ def switch(name: str, short: str, help: str, *, default: bool = False) -> Flag:
     return Flag(name, short, "", help, "true" if default else "false")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """A command line taken apart: values by flag name, in the order given, and the arguments."""
 
     flags: dict[str, Flag]
@@ -68,8 +67,7 @@ class Parsed:
         return integer(self.text(name) or "0")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """What a verb's function gets: its command line, and the way to the daemon."""
 
     line: Parsed
@@ -81,8 +79,7 @@ class Invocation:
         return self.line.arguments
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(NamedTuple):
     """A verb: its usage (without the command's name), a sentence, its flags, the number of arguments, its function."""
 
     usage: str
@@ -92,7 +89,7 @@ class Verb:
     least: int = 0
     most: int | None = None
     runs_program: bool = False  # flags end at the first argument
-    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)  # further names of flags
+    aliases: Mapping[str, str] = MappingProxyType({})  # further names of flags
     detail: str = ""  # examples and remarks for the help text
 
 

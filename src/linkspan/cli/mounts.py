@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from linkspan.cli.flags import is_true
-from linkspan.cli.quantities import size
+from linkspan.cli.quantities import fields, size
 
 
 def volumes(items: Iterable[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -62,7 +61,7 @@ def mount(item: str) -> dict[str, Any]:
     """`type=bind,source=…,target=…,readonly` as the API's Mount. Raises ValueError in Docker's words."""
     result: dict[str, Any] = {"Type": "volume"}
     options: dict[str, dict[str, Any]] = {"Bind": {}, "Volume": {}, "Tmpfs": {}, "Image": {}}
-    for field in next(csv.reader([item]), []):
+    for field in fields(item):
         key, equals, value = field.partition("=")
         key = key.lower()
         if not equals:

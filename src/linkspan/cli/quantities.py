@@ -161,3 +161,13 @@ def filter_entry(text: str) -> str:
     if "=" not in text:
         raise ValueError("bad format of filter (expected name=value)")
     return text
+
+
+def fields(text: str) -> list[str]:
+    """`a=1,"b=2,3"` at its commas, as a line of a CSV file."""
+    import csv
+
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise ValueError(f"invalid value {text!r}: {error}") from None
