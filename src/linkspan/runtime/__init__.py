@@ -1,10 +1,18 @@
 """Containers as processes on root file systems: runc runs them, conmon watches them, skopeo brings their images.
 
 attachment   one client's connection to a process's standard streams
-spec         the OCI runtime spec of a container: capabilities, mounts, limits, seccomp (pure)
-processes    conmon and runc: create, start, signal, exec, attach, exit
+spec         the OCI runtime spec of a container: process, namespaces, mounts (pure)
+capabilities, resources, seccomp    parts of it: names, limits and devices, system calls
+users        --user and --group-add, looked up in the container's files
+host_facts   what the host gives to every spec; its device nodes
+processes    conmon and runc: create, start, signal, exec, attach
+conmon       how conmon is started, its pipes, its attach socket
+exits        the end of each process, told once
+cgroups      where a container's control groups are; who is in them; freezing
+inotify      the kernel's word that a file changed
 logs         conmon's log file, read as Docker's
 stats        cgroup files as Docker's numbers
+top          a container's processes as the host's ps shows them
 images       skopeo, the layer store, references (a package)
 rootfs       overlay mounts on the layers
 volumes      the directories of volumes

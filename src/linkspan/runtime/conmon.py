@@ -114,8 +114,13 @@ async def readable(*fds: int) -> None:
     """Waits until one of `fds` has something to read, or its other end is gone; a pidfd: until the process ended."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
     for fd in fds:
-        loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+        loop.add_reader(fd, wake)
     try:
         await ready
     finally:

@@ -31,7 +31,8 @@ from linkspan.errors import Conflict, Internal, InvalidArgument, NotFound
 from linkspan.runtime import cgroups
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.conmon import Child, Gate, Line, Streams, connect, readable, resize
-from linkspan.runtime.exits import KILLED, Exit, Exits
+from linkspan.runtime.exits import KILLED, Exits
+from linkspan.runtime.exits import Exit as Exit  # part of what Processes gives
 
 _CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 _EXEC_FAILED = "OCI runtime exec failed: "

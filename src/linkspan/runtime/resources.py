@@ -87,8 +87,12 @@ def device_rules(config: HostConfig, devices: Iterable[Device]) -> list[dict[str
         if not (match := _RULE.fullmatch(text)):
             raise InvalidArgument(f"invalid device cgroup rule format: '{text}'")
         kind, major, minor, access = match.groups()
-        rules.append(_rule(kind, *(None if number == "*" else int(number) for number in (major, minor)), access))
+        rules.append(_rule(kind, _node_number(major), _node_number(minor), access))
     return rules
+
+
+def _node_number(text: str) -> int | None:
+    return None if text == "*" else int(text)
 
 
 def _rule(kind: str, major: int | None, minor: int | None, access: str) -> dict[str, Any]:
