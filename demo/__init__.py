@@ -4,13 +4,17 @@ The map:
 
 __main__    the command line: builds, starts, runs the sections, sums up, cleans up
 section*    the scenario, one file a section: steps as data, with their checks
+afterwards  the last step of each section
+settings    NetworkSettings, as the talk lists them
 step        what a step is, and how it is run and told
 stage       what the steps act on: hosts, daemon, clients
+daemons     the daemon under the scenario
 client      the client that the commands are typed into: docker, or linkspan
 hosts       test hosts: network namespaces on a fabric
 sweep       what a run may have left, found and removed
 images      where the images come from; builds them from Debian packages
 layers      image layers and manifests from directories
 registry    Debian's docker-registry, as a process of ours
+probe       asks a port, or answers, inside a host; answer.pl the same inside a container
 console     what the reader sees
 """

@@ -19,6 +19,7 @@ from demo import (
     section5_none,
     section7_bridge_of_ones_own,
 )
+from demo.afterwards import REMOVE_EVERYTHING
 from demo.client import Client, choose
 from demo.console import Console
 from demo.daemons import Daemon, dockerd, linkspand
@@ -144,7 +145,8 @@ def _run_section(stage: Stage, section: Section) -> list[Result | None]:
     if section.before is not None:
         section.before(stage)
     lost = False
-    for step in section.steps:
+    # Images are what the other sections stand on, and no containers.
+    for step in (*section.steps, *([REMOVE_EVERYTHING] if section.number else [])):
         if lost:
             results.append(None)
             continue

@@ -18,6 +18,7 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
+import json
 import shutil
 import signal
 import subprocess
@@ -236,8 +237,9 @@ def _fill_registry(place: Path, console: Console) -> None:
     try:
         process = registry.start(host.enter(), place / "registry", place, address)
         registry.wait_until_it_answers(host.enter(), process, address)
-        names = _output(["sh", "-c", f"""grep -o '"[a-z0-9]*:[a-z0-9.]*"' {place}/oci/index.json | tr -d '"'"""])
-        for name in (name for name in names.split() if name.split(":")[0] in NAMES):
+        index = json.loads((place / "oci" / "index.json").read_text())
+        for entry in index["manifests"]:
+            name = entry["annotations"]["org.opencontainers.image.ref.name"]
             with console.working(f"{name}: pushing it to the local registry"):
                 copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", "--format=v2s2"]
                 _run([*host.enter(), *copy, f"oci:{place}/oci:{name}", f"docker://{address}/{name}"])

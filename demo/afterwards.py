@@ -1,0 +1,27 @@
+"""The last step of each section: its containers are removed, and nothing of them is left on the host."""
+
+from demo.stage import Stage
+from demo.step import Output, Step, require, succeeded
+
+_STAYS = {"lo", "eth0", "docker0", "br0"}
+
+
+def _nothing_left(stage: Stage, output: Output) -> str:
+    succeeded(output)
+    containers = stage.output("docker ps -aq")
+    require(containers == "", f"containers: {containers}")
+    links = {link["ifname"] for link in stage.links()}
+    require(links <= _STAYS, f"interfaces: {sorted(links - _STAYS)}")
+    mounts = [line for line in stage.output("cat /proc/self/mounts").splitlines() if f"{stage.folder}/lib" in line]
+    require(not any(line.startswith("overlay") for line in mounts), f"mounts: {mounts}")
+    rows = [row for row in stage.output("linkspan nat").splitlines() if "DNAT" in row or "dpt:" in row]
+    require(not rows, f"NAT rows: {rows}")
+    return "no container, no interface but " + ", ".join(sorted(links)) + ", no mount, no published port"
+
+
+REMOVE_EVERYTHING = Step(
+    "docker ps -aq | xargs -r docker rm -f -v",
+    "every container of this section is removed, with its interfaces, mounts and ports",
+    _nothing_left,
+    within=5,
+)
