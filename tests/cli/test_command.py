@@ -106,6 +106,14 @@ def test_an_error_without_json(linkspan: Command, daemon: FakeDaemon) -> None:
     assert (done.returncode, done.stderr) == (1, b"Error response from daemon: out of order\n")
 
 
+def test_an_answer_that_makes_no_sense(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["GET /containers/json"] = Answer(body=[{"Name": "no id"}])
+    done = linkspan("ps")
+    assert done.returncode == 1
+    assert b"unexpected answer from the daemon" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_404_that_is_not_about_the_image_pulls_nothing(linkspan: Command, daemon: FakeDaemon) -> None:
     script(daemon)
     assert linkspan("run", "badnetwork").returncode == 125

@@ -175,6 +175,13 @@ def command(words: Sequence[str]) -> int:
             raise
         print(error, file=sys.stderr)
         return 1
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        # Not the user's doing: the daemon answered in a form that we do not know, or there is a fault in here.
+        if debug:
+            raise
+        kind = type(error).__name__
+        print(f"linkspan: unexpected answer from the daemon ({kind}: {error}); -D shows where", file=sys.stderr)
+        return 1
 
 
 def _dispatch(options: Parsed) -> int:

@@ -38,6 +38,7 @@ def _text(info: dict[str, Any]) -> str:
     plugins = info.get("Plugins") or {}
     lines.append(" Plugins:")
     lines += [f"  {key}: {' '.join(plugins[key])}" for key in ("Volume", "Network", "Log") if plugins.get(key)]
+    lines.append(f" Swarm: {(info.get('Swarm') or {}).get('LocalNodeState') or 'inactive'}")
     if info.get("Runtimes"):
         lines.append(f" Runtimes: {' '.join(sorted(info['Runtimes']))}")
     for title, key in (

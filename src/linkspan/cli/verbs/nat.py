@@ -7,6 +7,7 @@ from typing import Any
 
 from linkspan.cli.flags import Invocation, Verb, switch
 
+WIDTHS = (10, 4, 3, 20, 20, 0)
 CHAINS = ("PREROUTING", "OUTPUT", "POSTROUTING", "DOCKER")
 TITLES = {
     "PREROUTING": "Chain PREROUTING (policy ACCEPT)",
@@ -35,10 +36,8 @@ def _chain(chain: str, rows: list[dict[str, Any]]) -> str:
     title = TITLES.get(chain) or f"Chain {chain} ({len(rows)} rule{references})"
     lines = [title, "target     prot opt source               destination"]
     for row in rows:
-        line = (
-            f"{row['target']:<10} {row['prot']:<4} {row['opt']:<3} {row['source']:<20} {row['destination']:<20} "
-            f"{row['extra']}"
-        ).rstrip()
+        cells = zip(("target", "prot", "opt", "source", "destination", "extra"), WIDTHS, strict=True)
+        line = " ".join(f"{row.get(key) or '':<{width}}" for key, width in cells).rstrip()
         whose = ", ".join(str(row[key]) for key in ("container", "network") if row.get(key))
         lines.append(f"{line}  /* {whose} */" if whose else line)
     return "\n".join(lines) + "\n"
