@@ -85,11 +85,11 @@ class Stage:
         command = self.daemon.command(self.folder, self.socket, *flags)
         self._running = self.host.start(command, log=self.folder / "daemon.log", env=self.environment)
         deadline = time.monotonic() + 30
-        while self.type("docker version").status:
+        while (answer := self.type("docker version")).status:
             if self._running.poll() is not None:
                 raise RuntimeError(f"{self.daemon.name} ended with status {self._running.returncode}:\n{self._tail()}")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.daemon.name} does not answer after 30 s:\n{self._tail()}")
+                raise RuntimeError(f"{self.daemon.name} does not answer: {answer.both}\n{self._tail()}")
             time.sleep(0.05)
 
     def stop_daemon(self) -> None:
