@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,13 +40,17 @@ class LinuxKernel:
     def __init__(self, namespaces: Path, *, owned_table: bool = True) -> None:
         """`namespaces` is the folder of our namespace files. `owned_table=False` lets others edit our nft table, and
         flush it. Raises Conflict where another process owns the table, Unsupported where the kernel lacks nftables."""
-        try:
-            self._namespaces = Namespaces(namespaces)
-            self._sockets = {HOST: NetlinkSocket(NETLINK_ROUTE)}
-        except OSError as error:
-            raise explain(error, f"use the folder {namespaces} for network namespaces") from error
-        self._ports = Ports()
-        self._nft = Nftables(owned=owned_table)
+        with contextlib.ExitStack() as opened:
+            try:
+                self._namespaces = Namespaces(namespaces)
+                opened.callback(self._namespaces.close)
+                self._sockets = {HOST: NetlinkSocket(NETLINK_ROUTE)}
+                opened.callback(self._sockets[HOST].close)
+            except OSError as error:
+                raise explain(error, f"use the folder {namespaces} for network namespaces") from error
+            self._ports = Ports()
+            self._nft = Nftables(owned=owned_table)
+            opened.pop_all()
 
     def close(self) -> None:
         self._ports.close()
@@ -61,10 +66,7 @@ class LinuxKernel:
         done: list[Step] = []
         try:
             for steps in _grouped(plan):
-                if isinstance(_subject(steps[0]), NftElement):
-                    self._nft.apply(steps)
-                else:
-                    self._take(steps[0])
+                self._take_together(steps)
                 done.extend(steps)
         except LinkspanError:
             self._undo(done)
@@ -74,10 +76,19 @@ class LinuxKernel:
         """As far as it goes: what cannot be undone is for the next reconcile to see."""
         for steps in _grouped(undo(done)):
             with contextlib.suppress(LinkspanError):
-                if isinstance(_subject(steps[0]), NftElement):
-                    self._nft.apply(steps)
-                else:
-                    self._take(steps[0])
+                self._take_together(steps)
+
+    def _take_together(self, steps: list[Step]) -> None:
+        if isinstance(_subject(steps[0]), NftElement):
+            self._nft.apply(steps)
+        elif len(steps) > 1:
+            names = [item.name for item in map(_subject, steps) if isinstance(item, (Bridge, Veth))]
+            try:
+                rtnetlink.delete_links(self._sockets[HOST], names)
+            except OSError as error:
+                raise explain(error, f"delete the links {', '.join(names)}") from error
+        else:
+            self._take(steps[0])
 
     def _take(self, step: Step) -> None:
         try:
@@ -333,18 +344,19 @@ class LinuxKernel:
 
 
 def _grouped(plan: Plan) -> Iterator[list[Step]]:
-    """The steps one by one, but consecutive elements together: they are one transaction."""
-    elements: list[Step] = []
-    for step in plan:
-        if isinstance(_subject(step), NftElement):
-            elements.append(step)
-            continue
-        if elements:
-            yield elements
-            elements = []
-        yield [step]
-    if elements:
-        yield elements
+    """The steps one by one, except what goes together: consecutive elements, and consecutive links to be deleted."""
+    for kind, steps in itertools.groupby(plan, key=_group):
+        if kind:
+            yield list(steps)
+        else:
+            yield from ([step] for step in steps)
+
+
+def _group(step: Step) -> str:
+    subject = _subject(step)
+    if isinstance(subject, NftElement):
+        return "elements"
+    return "links" if isinstance(step, Delete) and isinstance(subject, (Bridge, Veth)) else ""
 
 
 def _subject(step: Step) -> KernelObject:

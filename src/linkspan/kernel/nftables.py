@@ -153,7 +153,11 @@ class NftError(Exception):
 
 
 class _Library:
-    """One libnftables context, with the netlink connection that owns the table."""
+    """One libnftables context, with the netlink connection that owns the table.
+
+    libnftables waits with select(), so its connection has to be among the first 1024 descriptors of the process: it is
+    opened when the daemon starts, and never again.
+    """
 
     def __init__(self) -> None:
         try:
@@ -192,15 +196,16 @@ class _Library:
 def _netfilter_sockets() -> set[int]:
     """The descriptors of this process that are netlink connections to netfilter."""
     found = set()
-    for name in [entry.name for entry in Path("/proc/self/fd").iterdir()]:
+    for entry in list(Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError):
-            duplicate = socket.socket(fileno=os.dup(int(name)))
-            with duplicate:
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(entry.name))) as duplicate:
                 if (
                     duplicate.family == socket.AF_NETLINK
                     and duplicate.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL) == NETLINK_NETFILTER
                 ):
-                    found.add(int(name))
+                    found.add(int(entry.name))
     return found
 
 

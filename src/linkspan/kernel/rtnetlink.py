@@ -51,9 +51,10 @@ _NODAD, _PERMANENT = 0x2, 0x80
 
 # IFLA_…
 _ADDRESS, _IFNAME, _MTU, _PEER_INDEX, _MASTER, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 18, 20
-_STATS64, _AF_SPEC, _NET_NS_FD = 23, 26, 28
+_STATS64, _AF_SPEC, _GROUP, _NET_NS_FD = 23, 26, 27, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
+_GOING = 0x6C73676F  # the link group of what is about to be deleted together
 _BRPORT_HAIRPIN, _BRPORT_ISOLATED = 4, 33
 # Of two addresses in one subnet the second is secondary, and goes with the first unless told otherwise: a new address
 # can only be added before the old one goes if it is.
@@ -132,8 +133,12 @@ def create_bridge(host: NetlinkSocket, bridge: Bridge) -> None:
     _create(
         host,
         bridge.name,
-        text(_IFNAME, bridge.name) + _mac(mac) + u32(_MTU, bridge.mtu) + nested(_LINKINFO, text(_INFO_KIND, "bridge")),
-        text(_IFNAME, bridge.name) + text(_IFALIAS, bridge.alias) + _PROMOTE_SECONDARIES,
+        # A bridge follows the lowest mtu of its ports until its own is *changed*: so it is made with another one.
+        text(_IFNAME, bridge.name)
+        + _mac(mac)
+        + u32(_MTU, bridge.mtu - 1)
+        + nested(_LINKINFO, text(_INFO_KIND, "bridge")),
+        text(_IFNAME, bridge.name) + text(_IFALIAS, bridge.alias) + u32(_MTU, bridge.mtu) + _PROMOTE_SECONDARIES,
     )
 
 
@@ -176,6 +181,14 @@ def up_peer(inside: NetlinkSocket, veth: Veth) -> None:
 
 def delete_link(host: NetlinkSocket, name: str) -> None:
     _tolerate(host, _DELLINK, _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name), errno.ENODEV)
+
+
+def delete_links(host: NetlinkSocket, names: list[str]) -> None:
+    """Several at once: the kernel waits some 20 ms for every CPU to let go of a link, or of a whole group of them."""
+    for name in names:
+        body = _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name) + u32(_GROUP, _GOING)
+        _tolerate(host, _NEWLINK, body, errno.ENODEV)
+    _tolerate(host, _DELLINK, _LINK.pack(0, 0, 0, 0, 0) + u32(_GROUP, _GOING), errno.ENODEV)
 
 
 def _port(veth: Veth) -> bytes:

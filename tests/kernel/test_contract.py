@@ -1,0 +1,260 @@
+"""What any kernel does with a plan: the fake and the real one, by the same tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkspan.errors import Conflict, Internal, LinkspanError, NotFound, PortInUse
+from linkspan.kernel.contract import Interface, Kernel
+from linkspan.kernel.fake import FakeKernel
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.state.objects import (
+    HOST,
+    Address,
+    BoundPort,
+    Bridge,
+    KernelObject,
+    Namespace,
+    NftElement,
+    Route,
+    State,
+    Sysctl,
+    Veth,
+    state_of,
+)
+from linkspan.state.plan import Plan, diff, revert
+from tests.hosts import Host, hosts
+
+
+class OnItsThread:
+    """A kernel whose every call is made in the host's thread."""
+
+    def __init__(self, host: Host, kernel: LinuxKernel) -> None:
+        self._host, self._kernel = host, kernel
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments, **options: self._host.call(getattr(self._kernel, name), *arguments, **options)
+
+
+@dataclasses.dataclass
+class World:
+    kernel: Kernel
+    folder: str
+    host: Host | None = None
+
+    def network(self, name: str = "docker0", subnet: str = "172.17.0", mtu: int = 1500) -> list[KernelObject]:
+        return [
+            Bridge(name, f"linkspan:{name}", mtu, "02:42:00:00:00:01"),
+            Address(HOST, name, f"{subnet}.1/16"),
+            Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1"),
+            NftElement("bridges", f'"{name}"', "", "net"),
+            NftElement("same_bridge", f'"{name}" . "{name}"', "", "net"),
+            NftElement("icc", f'"{name}" . "{name}"', "", "net"),
+            NftElement("masqueraded", f"{subnet[:-2]}.0.0/16", "", "net"),
+        ]
+
+    def endpoint(self, number: int, port: int = 0, bridge: str = "docker0", mtu: int = 1500) -> list[KernelObject]:
+        path = f"{self.folder}/c{number}"
+        return [
+            Namespace(path),
+            Veth(f"veth{number}", f"linkspan:{number}", path, "eth0", f"02:42:ac:11:00:{number:02x}", bridge, mtu),
+            Address(path, "eth0", f"172.17.0.{number}/16"),
+            Route(path, "0.0.0.0/0", "eth0", "172.17.0.1"),
+            *self.published(number, port or 8000 + number),
+        ]
+
+    def published(self, number: int, port: int) -> list[KernelObject]:
+        return [
+            BoundPort("tcp", "0.0.0.0", port),
+            NftElement("published", f"tcp . {port}", f"172.17.0.{number} . 80", f"{number}"),
+            NftElement("published_at", f"127.0.0.1 . udp . {port}", f"172.17.0.{number} . 53", f"{number}"),
+        ]
+
+    def reach(self, before: State, desired: State) -> None:
+        self.kernel.apply(diff(before, desired))
+        self.expect(desired)
+
+    def expect(self, desired: State) -> None:
+        assert diff(self.read(desired), desired) == Plan()
+
+    def read(self, desired: State) -> State:
+        return self.kernel.read([(item.namespace, item.name) for item in desired.values() if isinstance(item, Sysctl)])
+
+
+@pytest.fixture(params=["fake", pytest.param("linux", marks=pytest.mark.root)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    folder = tmp_path / "netns"
+    if request.param == "fake":
+        eth0 = Interface(2, "eth0", "", "02:00:00:00:00:01", 1500, True, False, addresses=("10.211.55.4/24",))
+        yield World(FakeKernel(host=[eth0]), str(folder))
+        return
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with hosts(main="10.211.55.4/24") as made:
+        host = made["main"]
+        kernel = host.call(LinuxKernel, folder)
+        try:
+            yield World(OnItsThread(host, kernel), str(folder), host)  # type: ignore[arg-type]
+        finally:
+            host.call(kernel.apply, diff(host.call(kernel.read), {}))
+            host.call(kernel.close)
+        assert [entry["ifname"] for entry in host.json("ip", "-j", "link")] == ["lo", "eth0"]
+        assert list(folder.iterdir()) == []
+
+
+def test_what_is_applied_is_read_back(world: World) -> None:
+    desired = state_of([*world.network(), *world.endpoint(2), *world.endpoint(3)])
+    world.reach({}, desired)
+    world.kernel.apply(diff({}, desired))  # all is there already, and that is success
+    world.expect(desired)
+    world.kernel.apply(revert({}, desired))
+    assert world.read({}) == {}
+    world.kernel.apply(revert({}, desired))  # and so is all being gone
+
+
+def test_what_changes_in_place(world: World) -> None:
+    before = state_of([*world.network(), *world.network("br2", "172.18.0"), *world.endpoint(2)])
+    world.reach({}, before)
+    veth = before["link", HOST, "veth2"]
+    assert isinstance(veth, Veth)
+    moved = dataclasses.replace(
+        veth, alias="linkspan:x", mac="02:42:ac:11:00:99", bridge="br2", mtu=1400, hairpin=False, isolated=True
+    )
+    after = state_of(
+        [
+            *world.network(mtu=1400),
+            *world.network("br2", "172.18.0"),
+            *(item for item in world.endpoint(2) if not isinstance(item, Veth)),
+            moved,
+        ]
+    )
+    world.reach(before, after)
+    world.kernel.apply(revert(before, after))
+    world.expect(before)
+
+
+def test_an_address_changes_within_its_subnet_and_the_route_through_it_stays(world: World) -> None:
+    before = state_of([*world.network(), *world.endpoint(2)])
+    world.reach({}, before)
+    path = f"{world.folder}/c2"
+    after = dict(before)
+    del after["address", path, "eth0", "172.17.0.2/16"], after["address", HOST, "docker0", "172.17.0.1/16"]
+    after |= state_of([Address(path, "eth0", "172.17.0.77/16"), Address(HOST, "docker0", "172.17.0.9/16")])
+    world.reach(before, after)
+
+
+def test_a_subnet_gives_way_to_one_that_overlaps_it(world: World) -> None:
+    before = state_of([NftElement("masqueraded", "172.17.0.0/16", "", "a"), NftElement("masqueraded", "10.0.0.0/8")])
+    after = state_of([NftElement("masqueraded", "172.17.4.0/24", "", "a"), NftElement("masqueraded", "11.0.0.0/8")])
+    world.reach({}, before)
+    world.reach(before, after)
+
+
+def test_a_port_moves_from_one_container_to_another(world: World) -> None:
+    before = state_of([*world.network(), *world.endpoint(2, port=80), *world.endpoint(3)])
+    world.reach({}, before)
+    after = {key: item for key, item in before.items() if item not in world.published(3, 8003)}
+    after |= {item.key: item for item in world.published(3, 80)}
+    world.reach(before, after)
+
+
+def test_a_port_moves_from_any_address_to_one(world: World) -> None:
+    before = state_of([BoundPort("udp", "0.0.0.0", 5353)])
+    world.reach({}, before)
+    world.reach(before, state_of([BoundPort("udp", "10.211.55.4", 5353)]))
+
+
+def test_eth0_goes_and_comes_in_one_plan(world: World) -> None:
+    before = state_of([*world.network(), *world.endpoint(2)])
+    world.reach({}, before)
+    after = dict(before)
+    old = after.pop(("link", HOST, "veth2"))
+    assert isinstance(old, Veth)
+    after |= state_of([dataclasses.replace(old, name="veth9", alias="linkspan:9")])
+    world.reach(before, after)
+
+
+def test_a_taken_port_is_named_and_nothing_is_left(world: World) -> None:
+    before = state_of([*world.network(), *world.endpoint(2, port=80)])
+    world.reach({}, before)
+    for taken in (BoundPort("tcp", "10.211.55.4", 80), BoundPort("tcp", "127.0.0.1", 80)):
+        with pytest.raises(PortInUse) as caught:
+            world.kernel.apply(diff(before, before | state_of([*world.endpoint(3), taken])))
+        assert str(caught.value) == f"failed to bind host port {taken.address}:80/tcp: address already in use"
+        assert (caught.value.protocol, caught.value.address, caught.value.port) == ("tcp", taken.address, 80)
+        assert world.read(before) == before
+
+
+def test_an_address_that_the_host_lacks(world: World) -> None:
+    with pytest.raises(Internal, match=r"failed to bind host port 10\.9\.9\.9:80/tcp: cannot assign requested address"):
+        world.kernel.apply(diff({}, state_of([BoundPort("tcp", "10.9.9.9", 80)])))
+
+
+def test_somebody_elses_interface_is_left_alone(world: World) -> None:
+    before = world.kernel.interface("eth0")
+    with pytest.raises(Conflict, match="interface eth0 exists already"):
+        world.kernel.apply(diff({}, state_of([Bridge("eth0", "linkspan:net")])))
+    with pytest.raises(Conflict, match="interface eth0 exists already"):
+        world.kernel.apply(
+            diff(
+                {},
+                state_of(
+                    [Namespace(f"{world.folder}/c1"), Veth("eth0", "linkspan:1", f"{world.folder}/c1", "e", "", "")]
+                ),
+            )
+        )
+    assert world.kernel.interface("eth0") == before
+    assert world.read({}) == {}
+
+
+def test_a_failure_half_way_is_undone(world: World) -> None:
+    before = state_of([*world.network(), *world.endpoint(2)])
+    world.reach({}, before)
+    path = f"{world.folder}/c3"
+    broken = state_of([*world.endpoint(3), Address(path, "eth7", "10.0.0.1/24")])
+    with pytest.raises(LinkspanError, match="eth7"):
+        world.kernel.apply(diff(before, before | broken))
+    assert world.read(before) == before
+
+
+def test_a_bridge_that_is_missing(world: World) -> None:
+    with pytest.raises(NotFound, match="cannot create veth veth2 on bridge docker0: no such device"):
+        world.kernel.apply(diff({}, state_of(world.endpoint(2))))
+    assert world.read({}) == {}
+
+
+def test_facts(world: World) -> None:
+    world.kernel.apply(diff({}, state_of([*world.network(), *world.endpoint(2)])))
+    eth0 = world.kernel.interface("eth0")
+    assert (eth0.addresses, eth0.up, eth0.master) == (("10.211.55.4/24",), True, "")
+    docker0 = world.kernel.interface("docker0")
+    assert (docker0.kind, docker0.mac, docker0.alias) == ("bridge", "02:42:00:00:00:01", "linkspan:docker0")
+    assert docker0.addresses == ("172.17.0.1/16",)
+    assert world.kernel.interface("veth2").master == "docker0"
+    inside = world.kernel.interfaces(f"{world.folder}/c2")
+    assert [item.name for item in inside] == ["lo", "eth0"]
+    assert inside[1].addresses == ("172.17.0.2/16",)
+    routes = [(r.destination, r.gateway) for r in world.kernel.routes(f"{world.folder}/c2")]
+    assert ("0.0.0.0/0", "172.17.0.1") in routes
+    assert world.kernel.statistics("eth0", f"{world.folder}/c2").rx_errors == 0
+    ports = world.kernel.ephemeral_ports()
+    assert 1024 <= ports.first < ports.last <= 65535
+    assert world.kernel.sysctl("net/ipv4/conf/docker0/route_localnet") == "1"
+    assert world.kernel.sysctl("net/ipv4/nonesuch") is None
+    assert "tcp . 8002" in world.kernel.ruleset()
+
+
+def test_what_is_not_there(world: World) -> None:
+    gone = f"{world.folder}/gone"
+    with pytest.raises(NotFound, match="interface nope not found"):
+        world.kernel.interface("nope")
+    with pytest.raises(NotFound, match="no network namespace at"):
+        world.kernel.interfaces(gone)
+    with pytest.raises(NotFound, match="nope"):
+        world.kernel.statistics("nope")

@@ -1,0 +1,160 @@
+"""The real kernel alone: held against `ip`, drift, a second daemon, others' flushes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from linkspan.errors import Conflict
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.kernel.nftables import RULESET, Nftables
+from linkspan.state.objects import HOST, Address, Bridge, Namespace, NftElement, Route, Veth, state_of
+from linkspan.state.plan import Plan, diff
+from tests.hosts import Host, hosts
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with hosts(main="10.211.55.4/24") as made:
+        yield made["main"]
+
+
+@pytest.fixture
+def kernel(host: Host, tmp_path: Path) -> Iterator[LinuxKernel]:
+    made = host.call(LinuxKernel, tmp_path / "netns")
+    yield made
+    host.call(made.apply, diff(host.call(made.read), {}))
+    host.call(made.close)
+
+
+def attached(folder: Path) -> dict[tuple[str, ...], object]:
+    path = str(folder / "netns" / "c1")
+    return state_of(
+        [
+            Bridge("docker0", "linkspan:net", 1450, "02:42:00:00:00:01"),
+            Address(HOST, "docker0", "172.17.0.1/16"),
+            Namespace(path),
+            Veth("veth1", "linkspan:ep", path, "eth0", "02:42:ac:11:00:02", "docker0", 1450, isolated=True),
+            Address(path, "eth0", "172.17.0.2/16"),
+            Route(path, "0.0.0.0/0", "eth0", "172.17.0.1"),
+            NftElement("published", "tcp . 80", "172.17.0.2 . 80", "ep"),
+        ]
+    )
+
+
+def test_against_ip(host: Host, kernel: LinuxKernel, tmp_path: Path) -> None:
+    host.call(kernel.apply, diff({}, attached(tmp_path)))
+    path = str(tmp_path / "netns" / "c1")
+    for enter, namespace in ((host.path, HOST), (path, path)):
+        seen = subprocess.check_output(["nsenter", f"--net={enter}", "ip", "-j", "-d", "address"], text=True)
+        ours = host.call(kernel.interfaces, namespace)
+        for theirs, mine in zip(json.loads(seen), ours, strict=True):
+            assert (mine.index, mine.name, mine.mtu) == (theirs["ifindex"], theirs["ifname"], theirs["mtu"])
+            assert mine.mac == theirs["address"]
+            assert mine.up == ("UP" in theirs["flags"])
+            assert mine.master == theirs.get("master", "")
+            assert mine.alias == theirs.get("ifalias", "")
+            assert mine.kind == theirs.get("linkinfo", {}).get("info_kind", "")
+            assert list(mine.addresses) == [
+                f"{a['local']}/{a['prefixlen']}" for a in theirs["addr_info"] if not a["local"].startswith("fe80")
+            ]
+    (port,) = host.json("ip", "-j", "-d", "link", "show", "veth1")
+    assert port["linkinfo"]["info_slave_data"]["hairpin"] is True
+    assert port["linkinfo"]["info_slave_data"]["isolated"] is True
+
+
+def test_drift_is_seen_and_mended(host: Host, kernel: LinuxKernel, tmp_path: Path) -> None:
+    desired = attached(tmp_path)
+    host.call(kernel.apply, diff({}, desired))
+    inside = f"--net={tmp_path / 'netns' / 'c1'}"
+    damages = (
+        ["ip", "link", "set", "docker0", "down"],
+        ["ip", "link", "set", "veth1", "nomaster"],
+        ["ip", "link", "del", "veth1"],
+        ["ip", "link", "del", "docker0"],
+        ["nsenter", inside, "ip", "route", "del", "default"],
+        ["nsenter", inside, "ip", "link", "set", "eth0", "down"],
+        ["nsenter", inside, "ip", "address", "flush", "dev", "eth0"],
+    )
+    for damage in damages:
+        host.run(*damage)
+        plan = diff(host.call(kernel.read), desired)
+        assert plan, damage
+        host.call(kernel.apply, plan)
+        # Putting a link up or down takes routes with it, which only the next look can see.
+        host.call(kernel.apply, diff(host.call(kernel.read), desired))
+        assert diff(host.call(kernel.read), desired) == Plan(), damage
+
+
+def test_a_flush_by_others_leaves_the_table(host: Host, kernel: LinuxKernel, tmp_path: Path) -> None:
+    desired = attached(tmp_path)
+    host.call(kernel.apply, diff({}, desired))
+    host.run("nft", "flush", "ruleset")
+    assert diff(host.call(kernel.read), desired) == Plan()
+    assert subprocess.run(["nsenter", f"--net={host.path}", "nft", "delete", "table", "inet", "linkspan"]).returncode
+
+
+def test_a_new_daemon_takes_over(host: Host, kernel: LinuxKernel, tmp_path: Path) -> None:
+    desired = attached(tmp_path)
+    host.call(kernel.apply, diff({}, desired))
+    with pytest.raises(Conflict, match="another linkspand"):
+        host.call(LinuxKernel, tmp_path / "netns")
+    host.call(kernel.close)
+    before = host.run("nft", "list", "table", "inet", "linkspan")
+    second = host.call(LinuxKernel, tmp_path / "netns")
+    try:
+        assert diff(host.call(second.read), desired) == Plan()
+        more = state_of([NftElement("published", "udp . 53", "172.17.0.2 . 53")])
+        host.call(second.apply, diff({}, more))
+        assert "udp . 53" in host.call(second.ruleset)
+        host.call(second.apply, diff(more, {}))
+        after = host.run("nft", "list", "table", "inet", "linkspan")
+        assert after.partition("map")[2] == before.partition("map")[2]  # before it stands who owns the table
+    finally:
+        host.call(second.close)
+        kernel.__init__ = None  # type: ignore[method-assign,assignment]
+        host.call(LinuxKernel.__init__, kernel, tmp_path / "netns")
+
+
+def test_an_older_ruleset_is_replaced_and_elements_stay(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = host.call(Nftables)
+    element = NftElement("published", "tcp . 80", "172.17.0.2 . 80", "ep")
+    host.call(old.apply, list(diff({}, state_of([element]))))
+    before = host.call(old.ruleset)
+    host.call(old.close)
+    changed = RULESET.replace("iifname @internal drop", "iifname @internal counter drop")
+    monkeypatch.setattr("linkspan.kernel.nftables.RULESET", changed)
+    monkeypatch.setattr("linkspan.kernel.nftables.VERSION", "ruleset_newer")
+    new = host.call(Nftables)
+    after = host.call(new.ruleset)
+    assert host.call(new.read) == [element]
+    assert "counter packets 0 bytes 0 drop" in after
+    assert "ruleset_newer" in after
+    assert after.count("chain ") == before.count("chain ")
+    # A set whose type changed: the table is built anew.
+    monkeypatch.setattr(
+        "linkspan.kernel.nftables.RULESET",
+        changed.replace("set icc { type ifname . ifname; }", "set icc { type ifname . ifname . inet_proto; }").replace(
+            "iifname . oifname @icc", "iifname . oifname . meta l4proto @icc"
+        ),
+    )
+    monkeypatch.setattr("linkspan.kernel.nftables.VERSION", "ruleset_newest")
+    host.call(new.close)
+    newest = host.call(Nftables)
+    assert "ruleset_newest" in host.call(newest.ruleset)
+    host.call(newest.close)
+
+
+def test_a_plain_table_stays_plain(host: Host) -> None:
+    plain = host.call(Nftables, owned=False)
+    host.call(plain.close)
+    second = host.call(Nftables)
+    assert not second.owned
+    host.call(second.apply, list(diff({}, state_of([NftElement("published", "tcp . 80", "172.17.0.2 . 80")]))))
+    host.call(second.close)
