@@ -37,6 +37,7 @@ class Net:
     def __init__(self, host: Host, outside: Host, folder: Path) -> None:
         self.paths = {HOST_ADDRESS: host.path, OUTSIDE: outside.path}
         self.host, self.outside = host, outside
+        self.kernel: LinuxKernel
         objects: list[KernelObject] = [Sysctl(HOST, "net/ipv4/ip_forward", "1")]
         for number, name in ((17, "docker0"), (18, "br-other"), (19, "br-inner")):
             objects += [
@@ -107,7 +108,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     with hosts(main=f"{HOST_ADDRESS}/24", outside=f"{OUTSIDE}/24") as made:
         host, outside = made["main"], made["outside"]
         net = Net(host, outside, folder)
-        kernel = host.call(LinuxKernel, folder)
+        kernel = net.kernel = host.call(LinuxKernel, folder)
         try:
             host.call(kernel.apply, diff({}, net.desired))
             # A neighbour who knows where the containers are, and routes the host's loopback to it.
@@ -189,6 +190,27 @@ def test_out_under_the_hosts_address(net: Net) -> None:
     assert net.tcp(ONE, OUTSIDE, 81, OUTSIDE, 81) == HOST_ADDRESS
     assert net.udp(OTHER, OUTSIDE, 53, OUTSIDE, 53) == HOST_ADDRESS
     assert net.tcp(INNER, OUTSIDE, 81, OUTSIDE, 81) == ""
+
+
+def test_a_udp_client_that_goes_on_sending_follows_the_port(net: Net) -> None:
+    kind = socket.SOCK_DGRAM
+    first, second = (state_of([NftElement("published", "udp . 9053", f"{address} . 53")]) for address in (ONE, TWO))
+    with (
+        socket_in(net.paths[OUTSIDE], kind) as client,
+        socket_in(net.paths[ONE], kind) as one,
+        socket_in(net.paths[TWO], kind) as two,
+    ):
+        one.bind(("0.0.0.0", 53))
+        two.bind(("0.0.0.0", 53))
+        for before, after, server in (({}, first, one), (first, second, two), (second, {}, None)):
+            client.sendto(b"before", (HOST_ADDRESS, 9053))
+            net.host.call(net.kernel.apply, diff(before, after))
+            client.sendto(b"after", (HOST_ADDRESS, 9053))
+            if server:
+                assert server.recvfrom(16)[0] == b"after"
+        with pytest.raises(TimeoutError):
+            while True:
+                assert two.recvfrom(16)[0] == b"before"
 
 
 def test_a_flush_by_others_stops_nothing(net: Net) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
-from linkspan.kernel import rtnetlink, sysctl
+from linkspan.kernel import conntrack, rtnetlink, sysctl
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.failure import explain
 from linkspan.kernel.namespaces import Namespaces
-from linkspan.kernel.netlink import NETLINK_ROUTE, NetlinkSocket
+from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from linkspan.kernel.nftables import Nftables
 from linkspan.kernel.ports import Ports
 from linkspan.state.objects import (
@@ -81,6 +81,7 @@ class LinuxKernel:
     def _take_together(self, steps: list[Step]) -> None:
         if isinstance(_subject(steps[0]), NftElement):
             self._nft.apply(steps)
+            self._forget(steps)
         elif len(steps) > 1:
             names = [item.name for item in map(_subject, steps) if isinstance(item, (Bridge, Veth))]
             try:
@@ -89,6 +90,20 @@ class LinuxKernel:
                 raise explain(error, f"delete the links {', '.join(names)}") from error
         else:
             self._take(steps[0])
+
+    def _forget(self, steps: list[Step]) -> None:
+        """UDP connections to ports that were just published or withdrawn, so that they are translated anew."""
+        ports = {port for port in map(_udp_port, steps) if port}
+        if not ports:
+            return
+        own = [entry.address.partition("/")[0] for entry in rtnetlink.addresses(self._sockets[HOST])]
+        # At worst a client goes on with its old translation until it pauses: no reason to fail, the port is published.
+        with contextlib.suppress(OSError):
+            connection = NetlinkSocket(NETLINK_NETFILTER)
+            try:
+                conntrack.forget_udp(connection, ports, own)
+            finally:
+                connection.close()
 
     def _take(self, step: Step) -> None:
         try:
@@ -357,6 +372,14 @@ def _group(step: Step) -> str:
     if isinstance(subject, NftElement):
         return "elements"
     return "links" if isinstance(step, Delete) and isinstance(subject, (Bridge, Veth)) else ""
+
+
+def _udp_port(step: Step) -> int:
+    subject = _subject(step)
+    if isinstance(subject, NftElement) and subject.set.startswith("published"):
+        *_, protocol, port = subject.element.split(" . ")
+        return int(port) if protocol == "udp" else 0
+    return 0
 
 
 def _subject(step: Step) -> KernelObject:
