@@ -99,7 +99,6 @@ class Lifecycle:
             current = self._ledger.now.containers[container.id]
             self._ledger.commit([put(rules.failed(current, str(error), code))])
             self.publish("die", container, exitCode=str(code))
-            self.waiting.ended(container.id, code, str(error))
             if container.host_config.auto_remove:
                 await self._remove(container.id, volumes=True)
             raise
@@ -287,7 +286,7 @@ class Lifecycle:
         self._ledger.commit(gone)
         self._locks.pop(container_id, None)
         self.publish("destroy", container)
-        self.waiting.removed(container_id, container.state.exit_code, container.state.error)
+        self.waiting.removed(container_id, container.state.exit_code)
 
     def rewrite_files(self, container_id: str) -> None:
         """/etc/hosts after a network was connected or disconnected."""
