@@ -67,6 +67,10 @@ class Launch:
     async def prepare(self, container: Container) -> Container:
         """Checks what only the host can tell, and makes the volumes that are not there. Raises InvalidArgument."""
         spec.validate(container.config, container.host_config)
+        try:
+            (self._folder / container.id).mkdir(mode=0o710)
+        except OSError as error:
+            raise Internal(f"cannot make the container's folder in {self._folder}: {error.strerror}") from error
         mounts = []
         for mount in container.mounts:
             if mount.type == "bind":
