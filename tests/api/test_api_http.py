@@ -360,3 +360,12 @@ def test_passed_sockets() -> None:
         passed_sockets({}, os.getpid(), "")
     with pytest.raises(Unavailable):
         passed_sockets({"LISTEN_FDS": "1", "LISTEN_PID": "1"}, 2, "")
+
+
+def test_a_client_that_vanishes_with_answers_unread_ends_its_stream(running: Running) -> None:
+    """The connection is then lost by a reset, without an end of file before."""
+    client = running.connect()
+    client.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    client.recv(1, socket.MSG_PEEK)
+    client.close()
+    running.run(asyncio.wait_for(running.daemon.system.closed.wait(), 5))

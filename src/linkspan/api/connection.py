@@ -109,7 +109,7 @@ class Connection(asyncio.StreamReaderProtocol):
         self._taken_over = False
         self._busy = False
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._serving: asyncio.Task[None] | None = None  # `_task` is StreamReaderProtocol's own
 
     # -- asyncio's side ---------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Connection(asyncio.StreamReaderProtocol):
         loop = asyncio.get_running_loop()
         self._writer = asyncio.StreamWriter(transport, self, self._reader, loop)
         self._on_open(self)
-        self._task = loop.create_task(self._run())
+        self._serving = loop.create_task(self._run())
 
     def eof_received(self) -> bool:
         half_open = super().eof_received()
@@ -132,8 +132,8 @@ class Connection(asyncio.StreamReaderProtocol):
 
     def _client_left(self) -> None:
         self._left = True
-        if self._streaming and self._task is not None:
-            self._task.cancel()
+        if self._streaming and self._serving is not None:
+            self._serving.cancel()
 
     def abort(self) -> None:
         self._writer.transport.abort()
@@ -141,7 +141,7 @@ class Connection(asyncio.StreamReaderProtocol):
     async def shut(self, grace: float) -> None:
         """No further requests; the one at hand has `grace` seconds to end."""
         self._closing = True
-        task = self._task
+        task = self._serving
         if task is None:
             return
         if not self._busy or self._streaming or self._taken_over:
@@ -172,7 +172,8 @@ class Connection(asyncio.StreamReaderProtocol):
         try:
             event = await self.next_event()
         except h11.RemoteProtocolError as error:
-            self._send(error_response(error.error_status_hint, f"malformed HTTP request: {error}"), close=True)
+            words = str(error).partition(": bytearray")[0]  # h11 shows the bytes as Python does
+            self._send(error_response(error.error_status_hint, f"malformed HTTP request: {words}"), close=True)
             return False
         if not isinstance(event, h11.Request):
             return False
