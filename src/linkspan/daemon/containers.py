@@ -283,7 +283,8 @@ class Containers:
     async def stats(self, ref: str) -> dict[str, Any]:
         """One sample in Docker's JSON form, without `precpu_stats`."""
         container = self._find(ref)
-        sample = stats.sample(self._launch.cgroup_path(container))
+        sample: dict[str, Any] = {"id": container.id, "name": f"/{container.name}"}
+        sample |= stats.sample(self._launch.cgroup_path(container))
         owner = self._launch.sandbox_owner(container)
         sandbox = self._ledger.now.sandbox(owner)
         names = [e.interface for e in self._ledger.now.endpoints_in(owner) if e.interface]
