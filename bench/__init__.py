@@ -8,7 +8,7 @@ rows              medians, and a measured row with its budget
 results           RESULTS.md, and the description of the machine
 peers             Debian's docker.io and containerd, unpacked below a folder rather than installed
 place             the run's folder, what may be left of it, and the check that nothing is
-worker            a process in a test host that answers calls: the timing happens there, without entering a host each time
+worker            a process in a test host that answers calls, and times what it does there
 attach_linkspan   worker: our engine as the daemon wires it, without HTTP and without containers
 attach_netavark   worker: podman's netavark
 attach_cni        worker: the CNI bridge, host-local and portmap plugins

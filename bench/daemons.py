@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.peers import Docker
 from bench.place import CGROUP, Place
+from bench.worker import CHECKOUT
 
 IMAGE = "bench:latest"
 COMMAND = ("/bin/sleep", "1000000")
@@ -33,8 +34,9 @@ class Daemon:
         docker: Docker,
         program: Sequence[str],
         flags: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+        paths: Sequence[str] = (),
     ) -> None:
+        """`paths` come before everything else where it looks for programs."""
         self.name = name
         self.folder = place.folder_for(name)
         self.host = place.host(name)
@@ -47,7 +49,12 @@ class Daemon:
             *("--cgroup-parent", f"/{CGROUP}", *flags),
         ]
         path = ":".join([*docker.paths, os.environ.get("PATH", ""), "/usr/sbin:/sbin"])
-        self._environment = {**os.environ, **(environment or {}), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        self._environment = {
+            **os.environ,
+            "PATH": ":".join([*paths, path]),
+            "PYTHONPATH": str(CHECKOUT),  # for bench.traced; it runs in another directory
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._client = [docker.program, "-H", f"unix://{self.socket}"]
         self._client_environment = {
@@ -147,14 +154,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def linkspand(
-    place: Place, docker: Docker, *, name: str = "linkspand", traced: Path | None = None, flags: Sequence[str] = ()
+    place: Place, docker: Docker, *, name: str = "linkspand", traced: Path | None = None, paths: Sequence[str] = ()
 ) -> Daemon:
     """Ours, from the environment that runs this; with `traced`, its phases are written to that file."""
-    if traced is None:
-        return Daemon(place, name, docker, [str(Path(sys.executable).parent / "linkspand")], flags)
-    checkout = str(Path(__file__).parent.parent)
-    environment = {"PYTHONPATH": checkout}
-    return Daemon(place, name, docker, [sys.executable, "-m", "bench.traced", str(traced)], flags, environment)
+    program = [str(Path(sys.executable).parent / "linkspand")]
+    if traced is not None:
+        program = [sys.executable, "-m", "bench.traced", str(traced)]
+    return Daemon(place, name, docker, program, paths=paths)
 
 
 def dockerd(place: Place, docker: Docker, *, name: str = "dockerd", flags: Sequence[str] = ()) -> Daemon:

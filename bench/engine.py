@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from bench.place import Place
-from bench.rows import Row, Samples, Section, milliseconds
-from bench.worker import Worker
 from demo.console import Console
+
+from bench.place import Place
+from bench.rows import TIMES, Row, Samples, Section, milliseconds
+from bench.worker import Worker
 
 LIMIT_MS = 3.0
 FASTER = 15.0
@@ -38,18 +39,21 @@ def attach(place: Place, console: Console, runs: int) -> Section:
     ours = _samples(made["linkspan"])
     rows = [
         Row(
-            "attach a sandbox to a bridge and publish a port",
+            "attach a sandbox to a bridge and publish a port, with the namespace made",
             ours,
             (("netavark", _samples(made["netavark"])), ("CNI", _samples(made["cni"]))),
             f"≤ {LIMIT_MS:.0f} ms",
             limit=LIMIT_MS,
         )
     ]
+    alike = milliseconds([one["seconds"] - one["phases"].get("apply: Namespace", 0.0) for one in made["linkspan"]])
     for peer, title in (("netavark", "netavark"), ("cni", "CNI bridge + portmap")):
         samples = _samples(made[peer])
-        faster = samples.median / ours.median
-        budget = f"≥ {FASTER:.0f}× faster than {title}"
-        rows.append(Row("the same", ours, ((title, samples),), budget, faster, FASTER, at_least=True))
+        faster = samples.median / alike.median
+        budget = f"≥ {FASTER:.0f}{TIMES} faster than {title}"
+        rows.append(
+            Row("the same, the namespace there", alike, ((title, samples),), budget, faster, FASTER, at_least=True)
+        )
     rows.append(
         Row(
             "detach and unpublish",
@@ -60,14 +64,16 @@ def attach(place: Place, console: Console, runs: int) -> Section:
     return Section(
         "Attach a sandbox to a bridge and publish a port (engine only)",
         tuple(rows),
-        "linkspan: in this process as in the daemon, from the decision to the last kernel answer: address, MAC and port "
-        "chosen; records committed to SQLite with fsync; both states rendered, their difference; hop to the kernel "
-        "thread; namespace made and held by a mount, host port reserved by a bound socket, veth pair, addresses, route, "
-        "one nftables transaction. netavark: `netavark setup`; CNI: `bridge` (with host-local) ADD and `portmap` ADD; "
-        "each from the start of the program to its end, with a namespace that is there already (ours makes it within "
-        "its time). One endpoint is attached before, so that the bridge is there.",
+        "linkspan: in this process as in the daemon, from the decision to the last kernel answer: address, MAC and "
+        "port chosen; records committed to SQLite with fsync; both states rendered, their difference; hop to the "
+        "kernel thread; namespace made and held by a mount, host port reserved by a bound socket, veth pair, addresses, "
+        "route, one nftables transaction. netavark: `netavark setup`; CNI: `bridge` (with host-local) ADD and "
+        "`portmap` ADD; each from the start of the program to its end. Their callers make the namespace and keep the "
+        "records; so where we are held against them, the making of the namespace is left out of our time too, and the "
+        "commit is not. One endpoint is attached before, so that the bridge is there.",
         (
-            ("linkspan", phases(made["linkspan"])),
+            ("linkspan, attach", phases(made["linkspan"])),
+            ("linkspan, detach", phases(gone["linkspan"])),
             ("CNI", phases(made["cni"])),
         ),
     )
@@ -75,7 +81,8 @@ def attach(place: Place, console: Console, runs: int) -> Section:
 
 def crowded(place: Place, console: Console, runs: int) -> Section:
     """One port with 10,000 there already, and one endpoint with 1,000 there, each against none in turns."""
-    hosts, workers = zip(*(place.worker("bench.attach_linkspan", name) for name in ("empty", "ports", "endpoints")))
+    names = ("empty", "ports", "endpoints")
+    hosts, workers = zip(*(place.worker("bench.attach_linkspan", name) for name in names), strict=True)
     empty, ports, endpoints = workers
     base: dict[Worker, str] = {}
     for worker in workers:
@@ -103,7 +110,11 @@ def crowded(place: Place, console: Console, runs: int) -> Section:
         _against("publish one port", f"{THERE:,} ports there", publishing[ports], publishing[empty], GROWTH),
         _against("attach and publish one port", f"{THERE:,} ports there", attaching[ports], attaching[empty], GROWTH),
         _against(
-            "attach and publish one port", f"the {ENDPOINTS:,}th endpoint", attaching[endpoints], attaching[empty], GROWTH
+            "attach and publish one port",
+            f"the {ENDPOINTS:,}th endpoint",
+            attaching[endpoints],
+            attaching[empty],
+            GROWTH,
         ),
         Row(f"{THERE:,} ports of one container at once", milliseconds([filled["seconds"]])),
     )
@@ -129,7 +140,7 @@ def _against(
 ) -> Row:
     mine, theirs = _samples(ours), _samples(others)
     factor = mine.median / theirs.median
-    return Row(f"{what}, {where}", mine, (("with none", theirs),), f"≤ {limit}×", factor, limit)
+    return Row(f"{what}, {where}", mine, (("with none", theirs),), f"≤ {limit}{TIMES}", factor, limit)
 
 
 def _samples(done: Sequence[dict[str, Any]]) -> Samples:

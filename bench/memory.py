@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from demo.hosts import Host
 
 @dataclass(frozen=True)
 class Held:
-    """Bytes by program. PSS counts a page shared by n processes 1/n each, so that sums are true; RSS counts it n times."""
+    """Bytes by program. PSS counts a page that n processes share 1/n each, so that sums are true; RSS n times."""
 
     pss: dict[str, int]
     rss: dict[str, int]
@@ -34,7 +33,7 @@ class Held:
 
 def held(host: Host) -> Held:
     """Of every process in the host's pid namespace but its first: containers have pid namespaces of their own."""
-    space = os.readlink(f"/proc/{host.pid}/ns/pid")
+    space = Path(f"/proc/{host.pid}/ns/pid").readlink()
     pss: dict[str, int] = defaultdict(int)
     rss: dict[str, int] = defaultdict(int)
     processes: dict[str, int] = defaultdict(int)
@@ -42,7 +41,7 @@ def held(host: Host) -> Held:
         if not path.name.isdigit() or int(path.name) == host.pid:
             continue
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            if os.readlink(path / "ns/pid") != space:
+            if (path / "ns/pid").readlink() != space:
                 continue
             fields = _fields((path / "smaps_rollup").read_text())
             name = (path / "comm").read_text().strip()
@@ -59,10 +58,3 @@ def _fields(text: str) -> dict[str, int]:
         name, _, rest = line.partition(":")
         found[name] = int(rest.split()[0]) * 1024
     return found
-
-
-def slab() -> int:
-    """Bytes of the kernel's own objects, of the whole machine."""
-    return next(
-        int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("Slab:")
-    )

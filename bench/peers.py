@@ -8,8 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from bench.place import FOLDER
 from demo.console import Console
+
+from bench.place import FOLDER
 
 PACKAGES = ("docker.io", "containerd")
 SHOWN = ("runc", "conmon", "netavark", "containernetworking-plugins", "libnftables1", "iptables", "python3")

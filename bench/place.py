@@ -8,8 +8,9 @@ import shutil
 import time
 from pathlib import Path
 
-from bench.worker import Worker
 from demo.hosts import Host
+
+from bench.worker import Worker
 
 FOLDER = Path("/var/lib/linkspan/bench")
 CGROUP = "linkspan-bench"
@@ -57,8 +58,15 @@ class Place:
         for host in self._hosts:
             host.end()
         left = self._sweep()
+        deadline = time.monotonic() + 15
+        while (more := self._more()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left + more
+
+    def _more(self) -> list[str]:
+        """What the machine has now and did not have before."""
         after = _machine()
-        return left + [f"{what} {name}" for what, names in after.items() for name in sorted(names - self._before[what])]
+        return [f"{what} {name}" for what, names in after.items() for name in sorted(names - self._before[what])]
 
     def _sweep(self) -> list[str]:
         deadline = time.monotonic() + 15

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -67,7 +69,7 @@ class Row:
     @property
     def ratios(self) -> str:
         """Each peer's median as a multiple of ours."""
-        return ", ".join(f"{figure(samples.median / self.ours.median)}×" for _, samples in self.peers)
+        return ", ".join(f"{figure(samples.median / self.ours.median)}{TIMES}" for _, samples in self.peers)
 
 
 @dataclass(frozen=True)
