@@ -17,7 +17,7 @@ from demo.step import (
 MOUNTS = "-v $D/mysql/data:/var/lib/mysql -v $D/mysql/conf:/etc/mysql/conf.d -e MYSQL_ROOT_PASSWORD=123456"
 RUN_MYSQL = f"docker run --name mysql -p 3306:3306 {MOUNTS} -d mysql"
 # A first start makes the database, which takes some seconds on a slow disk.
-STARTING = 60.0
+STARTING = 30.0
 
 
 def mysql(sql: str, address: str = HOST_ADDRESS) -> str:

@@ -16,6 +16,10 @@ class Wrong(Exception):
     """What was seen is not what was expected. The text says what was seen."""
 
 
+class Hopeless(Wrong):
+    """What was seen is wrong, and will not become right by waiting."""
+
+
 @dataclass(frozen=True)
 class Output:
     """What a typed command came to."""
@@ -76,15 +80,16 @@ def run_step(stage: Stage, step: Step) -> Result:
     """Types the command and checks it, until it holds or its time is over."""
     began = time.monotonic()
     while True:
+        hopeless = False
         try:
             output = stage.type(step.command, where=step.where)
             seen, held = step.check(stage, output), True
         except Wrong as wrong:
-            seen, held = str(wrong), False
+            seen, held, hopeless = str(wrong), False, isinstance(wrong, Hopeless)
         except Exception as error:  # a check that stumbles over what it sees is a step that does not hold
             seen, held = f"{type(error).__name__}: {error}", False
         seconds = time.monotonic() - began
-        if held or seconds > step.within:
+        if held or hopeless or seconds > step.within:
             return Result(step, held, seen, seconds)
         time.sleep(0.1)
 
