@@ -116,8 +116,8 @@ def _show(section: Section, console: Console) -> None:
     console.heading(section.title)
     for row in section.rows:
         console.line(f"  {_mark(row, console)} {row.what}: {row.ours}" + (f"   {row.budget}" if row.budget else ""))
-        for (name, samples), ratio in zip(row.peers, row.ratios.split(", "), strict=False):
-            console.line(f"      {name}: {samples}   {ratio}")
+        for number, (name, samples) in enumerate(row.peers):
+            console.line(f"      {name}: {samples}   {''.join(row.ratios[number : number + 1])}")
 
 
 def _mark(row: Row, console: Console) -> str:

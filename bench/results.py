@@ -47,7 +47,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
     lines = [f"| what | linkspan | peers | {TIMES} | budget | |", "|---|---|---|---|---|---|"]
     for row in rows:
         peers = "; ".join(f"{name} {_cell(samples)}" for name, samples in row.peers)
-        ratios = row.ratios if all(row.ours.values) and row.ours.median > 0 else ""
+        ratios = ", ".join(row.ratios)
         budget = row.budget + (f" (is {figure(row.measured)})" if row.measured is not None else "")
         lines.append(f"| {row.what} | {_cell(row.ours)} | {peers} | {ratios} | {budget} | {_VERDICT[row.met]} |")
     return lines

@@ -67,9 +67,10 @@ class Row:
         return value >= self.limit if self.at_least else value <= self.limit
 
     @property
-    def ratios(self) -> str:
-        """Each peer's median as a multiple of ours."""
-        return ", ".join(f"{figure(samples.median / self.ours.median)}{TIMES}" for _, samples in self.peers)
+    def ratios(self) -> tuple[str, ...]:
+        """Each peer's median as a multiple of ours; none where ours is nothing."""
+        ours = self.ours.median
+        return tuple(f"{figure(samples.median / ours)}{TIMES}" for _, samples in self.peers) if ours > 0 else ()
 
 
 @dataclass(frozen=True)
