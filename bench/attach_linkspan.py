@@ -58,43 +58,43 @@ class Stopwatch:
 class TimedKernel(LinuxKernel):
     def __init__(self, namespaces: Path, watch: Stopwatch) -> None:
         super().__init__(namespaces)
-        self._watch = watch
+        self._stopwatch = watch
 
     def apply(self, plan: Plan) -> None:
         since = time.perf_counter()
         super().apply(plan)
-        self._watch.add("apply", since)
+        self._stopwatch.add("apply", since)
 
     def _take_together(self, steps: list[Step]) -> None:
         since = time.perf_counter()
         super()._take_together(steps)
         subject = getattr(steps[0], "after", None) or getattr(steps[0], "before", None)
-        self._watch.add(f"apply: {type(subject).__name__}", since)
+        self._stopwatch.add(f"apply: {type(subject).__name__}", since)
 
 
 class TimedLedger(Ledger):
     def __init__(self, path: Path, watch: Stopwatch) -> None:
         super().__init__(SqliteStore(path))
-        self._watch = watch
+        self._stopwatch = watch
 
     def commit(self, writes: Sequence[Write]) -> Snapshot:
         since = time.perf_counter()
         before = super().commit(writes)
-        self._watch.add("commit", since)
+        self._stopwatch.add("commit", since)
         return before
 
 
 class Engine:
     def __init__(self, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
-        self._watch = Stopwatch()
+        self._stopwatch = Stopwatch()
         namespaces = folder / "netns"
         self._drivers: dict[str, Driver] = {d.name: d for d in (BridgeDriver(), HostDriver(), NullDriver())}
         self._host = HostFacts(namespaces=str(namespaces))
-        self._ledger = TimedLedger(folder / "records.db", self._watch)
+        self._ledger = TimedLedger(folder / "records.db", self._stopwatch)
 
         def make() -> Kernel:
-            return TimedKernel(namespaces, self._watch)
+            return TimedKernel(namespaces, self._stopwatch)
 
         self._programmer = Programmer(make)
         bridge = DefaultBridge(bip=SUBNET)
@@ -138,13 +138,13 @@ class Engine:
         async def run() -> float:
             start = time.perf_counter()
             change = decide()
-            self._watch.add("decide", start)
+            self._stopwatch.add("decide", start)
             await self._mutation.carry_out(change)
             return time.perf_counter() - start
 
-        self._watch.phases.clear()
+        self._stopwatch.phases.clear()
         seconds = self._loop.run_until_complete(run())
-        phases = dict(self._watch.phases)
+        phases = dict(self._stopwatch.phases)
         apart = phases.get("decide", 0) + phases.get("commit", 0) + phases.get("apply", 0)
         phases["render, diff, thread hop"] = seconds - apart
         return {"seconds": seconds, "phases": phases}

@@ -67,10 +67,10 @@ def attach(place: Place, console: Console, runs: int) -> Section:
         "linkspan: in this process as in the daemon, from the decision to the last kernel answer: address, MAC and "
         "port chosen; records committed to SQLite with fsync; both states rendered, their difference; hop to the "
         "kernel thread; namespace made and held by a mount, host port reserved by a bound socket, veth pair, "
-        "addresses, route, one nftables transaction. netavark: `netavark setup`; CNI: `bridge` (with host-local) ADD and "
-        "`portmap` ADD; each from the start of the program to its end. Their callers make the namespace and keep the "
-        "records; so where we are held against them, the making of the namespace is left out of our time too, and the "
-        "commit is not. One endpoint is attached before, so that the bridge is there.",
+        "addresses, route, one nftables transaction. netavark: `netavark setup`; CNI: `bridge` (with host-local) ADD "
+        "and `portmap` ADD; each from the start of the program to its end. Their callers make the namespace and keep "
+        "the records; so where we are held against them, the making of the namespace is left out of our time too, and "
+        "the commit is not. One endpoint is attached before, so that the bridge is there.",
         (
             ("linkspan, attach", phases(made["linkspan"])),
             ("linkspan, detach", phases(gone["linkspan"])),
