@@ -6,6 +6,7 @@ ledger         the records: the snapshot of now, and committing to the next
 programmer     the kernel thread: applies what differs between two snapshots
 mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
+healing        what another program takes away of ours is put back
 lifecycle      start, stop, exit, restart, removal of containers
 launch         from a record to a running process, and back
 attachments    clients' connections to standard streams

@@ -19,6 +19,7 @@ from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
 from linkspan.daemon.events import Events
 from linkspan.daemon.execs import Execs
+from linkspan.daemon.healing import Healing
 from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
@@ -81,11 +82,15 @@ class Daemon:
             log.warning("%s", note)
         self._wire()
         await settle_records(ledger, self._processes)
-        steps = await converge(ledger, self._programmer, self._drivers, lambda: self._host)
+        steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
         await asyncio.to_thread(self._sweep_folders)
         self._tasks.append(asyncio.create_task(self._follow_exits()))
+        self._tasks.append(asyncio.create_task(Healing(self._programmer, self._converge).run()))
         self._tasks.append(asyncio.create_task(self._start_at_boot()))
+
+    async def _converge(self) -> int:
+        return await converge(self._ledger, self._programmer, self._drivers, lambda: self._host)
 
     def _wire(self) -> None:
         configuration, ledger, events = self.configuration, self._ledger, self._events
@@ -201,8 +206,9 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(AttributeError):
+        with contextlib.suppress(AttributeError):  # the start failed before they were made
             await self._lifecycle.close()
+            self._processes.close()
         self._programmer.close()
         self._ledger.close()
 

@@ -11,6 +11,7 @@ elements    the elements of our sets, read back
 conntrack   UDP connections, forgotten when their port moves
 ports       host ports, reserved by bound sockets
 sysctl      settings, in any namespace
+watch       what of ours somebody else took away
 fake        the same contract in memory
 
 How a daemon with an empty memory knows what is ours: namespaces by their folder, links by the alias `linkspan:…`,

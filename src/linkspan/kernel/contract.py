@@ -62,6 +62,17 @@ class Statistics:
     tx_dropped: int
 
 
+class Losses(Protocol):
+    """Tells when somebody else took away, or put down, something of ours."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """They become readable when there is something to look at."""
+
+    def lost(self) -> bool:
+        """Whether anything of ours went since the last call; what `apply` does itself is no loss."""
+
+
 class Kernel(Protocol):
     """One host's kernel. Errors are our own kinds; their text names the object."""
 
@@ -100,6 +111,9 @@ class Kernel(Protocol):
 
     def ruleset(self) -> str:
         """Our nft table as `nft list table` prints it."""
+
+    def watch(self) -> Losses:
+        """The same one at each call, watching from the first on."""
 
     def close(self) -> None:
         """Lets go of sockets and bound ports. Links, namespaces and the nft table stay, for the next daemon."""

@@ -27,6 +27,15 @@ from linkspan.state.objects import (
 from linkspan.state.plan import Create, Delete, Plan, Step, apply, undo
 
 
+class NoLosses:
+    """Nobody else is in this kernel."""
+
+    descriptors: tuple[int, ...] = ()
+
+    def lost(self) -> bool:
+        return False
+
+
 class FakeKernel:
     """`host` is what the host has of its own; `taken` are ports held by others; `sysctls` the settings there are."""
 
@@ -167,6 +176,9 @@ class FakeKernel:
         elements = (item for item in self.state.values() if isinstance(item, NftElement))
         lines = sorted(f"\t{item.set}: {item.element} : {item.data}".removesuffix(" : ") for item in elements)
         return "\n".join(["table inet linkspan {", *lines, "}", ""])
+
+    def watch(self) -> NoLosses:
+        return NoLosses()
 
     def close(self) -> None:
         self.closed = True

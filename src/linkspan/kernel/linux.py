@@ -17,6 +17,7 @@ from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from linkspan.kernel.nftables import Nftables
 from linkspan.kernel.ports import Ports
+from linkspan.kernel.watch import Watch
 from linkspan.state.objects import (
     HOST,
     Address,
@@ -50,9 +51,12 @@ class LinuxKernel:
                 raise explain(error, f"use the folder {namespaces} for network namespaces") from error
             self._ports = Ports()
             self._nft = Nftables(owned=owned_table)
+            self._watch: Watch | None = None
             opened.pop_all()
 
     def close(self) -> None:
+        if self._watch:
+            self._watch.close()
         self._ports.close()
         self._nft.close()
         for connection in self._sockets.values():
@@ -71,6 +75,14 @@ class LinuxKernel:
         except LinkspanError:
             self._undo(done)
             raise
+        finally:
+            if self._watch:
+                self._watch.lost()  # what went by our own doing is no loss
+
+    def watch(self) -> Watch:
+        if self._watch is None:
+            self._watch = Watch()
+        return self._watch
 
     def _undo(self, done: list[Step]) -> None:
         """As far as it goes: what cannot be undone is for the next reconcile to see."""

@@ -1,0 +1,73 @@
+"""What somebody else takes away is noticed; what we take away ourselves is not."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from linkspan.kernel.contract import Losses
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.state.objects import HOST, Address, Bridge, KernelObject, Namespace, NftElement, Route, Veth, state_of
+from linkspan.state.plan import diff
+from tests.hosts import Host, hosts
+
+pytestmark = pytest.mark.root
+
+
+def network(folder: Path) -> list[KernelObject]:
+    inside = str(folder / "c")
+    return [
+        Bridge("docker0", "linkspan:n"),
+        Address(HOST, "docker0", "172.17.0.1/16"),
+        Namespace(inside),
+        Veth("vetha", "linkspan:e", inside, "eth0", "02:42:ac:11:00:02", "docker0"),
+        Address(inside, "eth0", "172.17.0.2/16"),
+        Route(inside, "0.0.0.0/0", "eth0", "172.17.0.1"),
+        NftElement("bridges", '"docker0"', comment="n"),
+    ]
+
+
+@contextlib.contextmanager
+def kernel_in(host: Host, folder: Path, *, owned: bool = True) -> Iterator[LinuxKernel]:
+    kernel = host.call(LinuxKernel, folder, owned_table=owned)
+    try:
+        yield kernel
+    finally:
+        host.call(kernel.close)
+
+
+def noticed(host: Host, watch: Losses) -> bool:
+    """Whether a loss is told within a second."""
+    readable, _, _ = select.select(watch.descriptors, [], [], 1)
+    return bool(readable) and host.call(watch.lost)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ip link delete docker0", "ip link delete vetha", "ip link set docker0 down", "ip address flush dev docker0"],
+)
+def test_losses(tmp_path: Path, command: str) -> None:
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns") as kernel:
+        desired = state_of(network(tmp_path / "netns"))
+        watch = host.call(kernel.watch)
+        host.call(kernel.apply, diff({}, desired))
+        host.run(*command.split())
+        assert noticed(host, watch)
+        host.call(kernel.apply, diff(host.call(kernel.read), desired))
+        assert not diff(host.call(kernel.read), desired)
+        host.run(*["ip", "link", "add", "other", "type", "veth", "peer", "name", "peer"])
+        host.run(*["ip", "link", "delete", "other"])
+        assert not host.call(watch.lost)  # nothing of ours
+        host.call(kernel.apply, diff(desired, {}))
+        assert not host.call(watch.lost)  # our own doing
+
+
+def test_a_flushed_table_that_nobody_owns(tmp_path: Path) -> None:
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path, owned=False) as kernel:
+        watch = host.call(kernel.watch)
+        host.run("nft", "flush", "ruleset")
+        assert noticed(host, watch)
