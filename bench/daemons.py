@@ -112,13 +112,13 @@ class Daemon:
         finally:
             connection.close()
 
-    def create(self, ports: Sequence[int] = ()) -> str:
+    def create(self, ports: Sequence[int] = (), network: str = "default") -> str:
         """A container with these host ports published at the same ports of it: its id."""
-        body = {
-            "Image": IMAGE,
-            "ExposedPorts": {f"{port}/tcp": {} for port in ports},
-            "HostConfig": {"PortBindings": {f"{port}/tcp": [{"HostPort": str(port)}] for port in ports}},
+        host_config = {
+            "NetworkMode": network,
+            "PortBindings": {f"{port}/tcp": [{"HostPort": str(port)}] for port in ports},
         }
+        body = {"Image": IMAGE, "ExposedPorts": {f"{port}/tcp": {} for port in ports}, "HostConfig": host_config}
         return str(json.loads(self._must("POST", "/containers/create", body))["Id"])
 
     def run(self, id_: str) -> float:

@@ -12,6 +12,7 @@ from bench.place import Place
 from bench.rows import Row, Samples, Section, milliseconds
 
 MANY, FEWER = 1_000, 100
+CONTAINERS = 5  # of a thousand ports each, for the memory of one: what deciding needs for a while then counts less
 FIRST = 20_000
 LIMIT_MS = 150.0
 LIMIT_BYTES = 1024.0
@@ -30,7 +31,7 @@ def ports(place: Place, docker: Docker, ours: Daemon, console: Console, runs: in
                 attached.append(done)
         place.end_host(engine_host)
         # Before the daemon has ever held so many: what it allocated once, it would not allocate again.
-        per_port, processes = _per_port(ours, MANY)
+        per_port, processes = _per_port(ours, MANY, CONTAINERS)
         many = milliseconds([_start(ours, MANY) for _ in range(runs)])
         fewer = milliseconds([_start(ours, FEWER) for _ in range(runs)])
     peers: dict[str, tuple[Samples, float, int]] = {}
@@ -78,7 +79,8 @@ def ports(place: Place, docker: Docker, ours: Daemon, console: Console, runs: in
         f"One container with {MANY:,} single ports (`-p {FIRST}-{FIRST + MANY - 1}:{FIRST}-{FIRST + MANY - 1}` of the "
         f"client), from the API, against {FEWER} with dockerd, {DOCKER_RUNS} runs. “Engine” is what the first table "
         "measures. Memory is the proportional set size of every process of the daemon's host with the container "
-        "running, less that with a container of one port, by port. Kernel memory is not in it, with any of them.",
+        f"running ({CONTAINERS} of them for linkspan), less that with one port each, by port. Kernel memory is not in "
+        "it, with any of them.",
         (("engine", phases(attached)),),
     )
 
@@ -90,13 +92,15 @@ def _start(daemon: Daemon, count: int) -> float:
     return seconds
 
 
-def _per_port(daemon: Daemon, count: int) -> tuple[float, int]:
-    """Bytes for each port, and processes for all of them, beyond what a container with one port has."""
+def _per_port(daemon: Daemon, count: int, containers: int = 1) -> tuple[float, int]:
+    """Bytes for each port, and processes for all of one container's, beyond what containers with one port have."""
     found = []
     for published in (1, count):
-        id_ = daemon.create(range(FIRST, FIRST + published))
-        daemon.run(id_)
+        ids = [daemon.create(range(FIRST + n * count, FIRST + n * count + published)) for n in range(containers)]
+        for id_ in ids:
+            daemon.run(id_)
         found.append(memory.held(daemon.host))
-        daemon.remove(id_)
+        for id_ in ids:
+            daemon.remove(id_)
     few, many = found
-    return (many.total - few.total) / (count - 1), many.count - few.count
+    return (many.total - few.total) / (count - 1) / containers, (many.count - few.count) // containers
