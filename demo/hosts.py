@@ -5,6 +5,7 @@ the demo ends, and the kernel then ends every process of the host; with the last
 So nothing has to be taken down, and nothing is ever made in the machine's own network.
 """
 
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,15 +13,32 @@ from pathlib import Path
 
 # First process of a host. Children that it inherits are reaped by the kernel, as it ignores SIGCHLD; it says when it
 # is there, and then waits to be killed.
+#
+# Its root directory is made the root of its mounts. In a chroot it is not, and then whoever enters the mount namespace
+# of a container (`runc exec` does) comes out at the root of the mounts: the machine's files, not the container's.
 _INIT = """
-import signal, socket, sys
+import ctypes, os, signal, socket, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 socket.sethostname(sys.argv[1])
+
+libc = ctypes.CDLL(None, use_errno=True)
+def call(result):
+    if result:
+        sys.exit(os.strerror(ctypes.get_errno()))
+root = os.open("/", os.O_PATH)
+call(libc.setns(os.open("/proc/self/ns/mnt", os.O_RDONLY), 0))
+if not os.path.samestat(os.stat("/"), os.fstat(root)):
+    os.fchdir(root)
+    call(libc.syscall(PIVOT_ROOT, b".", b"."))
+    call(libc.umount2(b".", 2))
+    os.chdir("/")
+
 print("ready", flush=True)
 while True:
     signal.pause()
 """
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}  # the C library has no name for this system call
 
 # Command prefix: the program is killed when the thread that starts it ends, be it by SIGKILL.
 DYING_WITH_US = ("setpriv", "--pdeathsig=KILL", "--")
@@ -31,9 +49,10 @@ class Host:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        init = _INIT.replace("PIVOT_ROOT", str(_PIVOT_ROOT.get(platform.machine(), 41)))
         flags = ["--net", "--mount", "--pid", "--uts", "--propagation=private", "--mount-proc"]
         self._holder = subprocess.Popen(
-            [*DYING_WITH_US, "unshare", *flags, "--fork", "--kill-child", sys.executable, "-c", _INIT, name],
+            [*DYING_WITH_US, "unshare", *flags, "--fork", "--kill-child", sys.executable, "-c", init, name],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the demo, which ends its hosts in order
