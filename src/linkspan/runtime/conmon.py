@@ -28,8 +28,14 @@ class Child:
     """A process that we started; it is reaped also when nobody waits for it."""
 
     def __init__(
-        self, argv: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = (), input: bytes = b""
-    ):
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
+        input: bytes = b"",
+        cwd: Path | None = None,
+    ) -> None:
         """Standard error is kept (64 KiB of it) for the error text. Raises Internal where the program is missing."""
         read_end, write_end = os.pipe()
         stdin: int = subprocess.DEVNULL
@@ -40,7 +46,7 @@ class Child:
         try:
             # Without a preexec_fn this is vfork: no page table is copied, however large the daemon.
             self._process = subprocess.Popen(
-                argv, env=env, stdin=stdin, stdout=subprocess.DEVNULL, stderr=write_end, pass_fds=pass_fds
+                argv, env=env, stdin=stdin, stdout=subprocess.DEVNULL, stderr=write_end, pass_fds=pass_fds, cwd=cwd
             )
         except OSError as error:
             os.close(read_end)

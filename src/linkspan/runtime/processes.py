@@ -145,7 +145,8 @@ class Processes:
         env = {**self._env, "_OCI_SYNCPIPE": str(write_end), **(gate.env if gate else {})}
         try:
             try:
-                child = Child(argv, env=env, pass_fds=(write_end, *(gate.fds if gate else ())))
+                # Where a container ran out of memory, conmon says so by a file `oom` in its working directory.
+                child = Child(argv, env=env, pass_fds=(write_end, *(gate.fds if gate else ())), cwd=home)
             finally:
                 os.close(write_end)
                 if gate:
