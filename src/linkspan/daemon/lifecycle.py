@@ -211,12 +211,13 @@ class Lifecycle:
     async def _end(self, container: Container, signal: int, timeout: int) -> None:
         """Returns when the exit has been dealt with. A negative timeout waits for ever."""
         ended = self.waiting.register(container.id, "next-exit")
-        for sent, patience in ((signal, timeout), (signals.SIGKILL, _KILL_TIMEOUT)):
-            if sent == signal and timeout == 0:
-                continue
+        steps = [(int(signals.SIGKILL), _KILL_TIMEOUT)]
+        if timeout != 0 and signal != signals.SIGKILL:
+            steps.insert(0, (signal, timeout))
+        for sent, patience in steps:
             with contextlib.suppress(Conflict):  # it ended by itself meanwhile
                 await self.launch.processes.kill(container.id, sent)
-            self.publish("kill", container, signal=str(int(sent)))
+            self.publish("kill", container, signal=str(sent))
             try:
                 await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(ended)), None if patience < 0 else patience)
                 return
