@@ -46,7 +46,9 @@ async def read(
         file = path.open("rb", buffering=0)
     except FileNotFoundError:
         return
-    first, last = int(since * 1e9), int(until * 1e9)
+    # Today's times as floats are exact to a quarter of a microsecond; a line's own stamp must find that line.
+    first = int(since * 1e6 - 0.5) * 1000 if since else 0
+    last = int(until * 1e6 + 1.5) * 1000 if until else 0
     whole = {STDOUT: True, STDERR: True}  # per stream: the next piece begins a line
     with file, contextlib.ExitStack() as held:
         watch = held.enter_context(Inotify(path, IN_MODIFY)) if follow else None
