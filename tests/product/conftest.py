@@ -1,0 +1,70 @@
+"""One daemon for most tests; each test leaves of what it made nothing behind, which is checked after each."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.product.place import DOCKER, Done, Place, place
+from tests.product.traces import settles, traces
+
+_numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of it needs root and the docker client."""
+    here = Path(__file__).parent
+    missing = pytest.mark.skip(reason="no docker client, and none unpacked: see setup/docker-client")
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.root)
+            if not Path(DOCKER).exists():
+                item.add_marker(missing)
+
+
+@pytest.fixture(scope="session")
+def new_folder() -> Callable[[], Path]:
+    """Names of folders that are not there yet, on a disk where layers can be mounted, and short enough for sockets."""
+    base = Path("/var/lib/linkspan")
+    try:
+        base.mkdir(exist_ok=True)
+    except OSError:
+        base = Path(tempfile.gettempdir())
+    return lambda: base / f"product-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def session_place(new_folder: Callable[[], Path]) -> Iterator[Place]:
+    with place(new_folder()) as made:
+        made.start()
+        made.import_images()
+        yield made
+        assert "Traceback" not in made.log.read_text(), made.log.read_text()[-4000:]
+
+
+@pytest.fixture
+def engine(session_place: Place) -> Iterator[Place]:
+    """The daemon that the tests share."""
+    yield from undisturbed(session_place)
+
+
+@pytest.fixture(params=["docker", "linkspan"])
+def client(request: pytest.FixtureRequest, engine: Place) -> Callable[..., Done]:
+    """Either command."""
+    return engine.docker if request.param == "docker" else engine.linkspan
+
+
+def undisturbed(made: Place) -> Iterator[Place]:
+    """Nothing is left after the test, and the daemon has nothing to be ashamed of in its log."""
+    before = traces(made)
+    size = made.log.stat().st_size
+    yield made
+    made.clear()
+    settles(made, before)
+    said = made.log.read_bytes()[size:].decode(errors="replace")
+    assert "Traceback" not in said, said
