@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench dev lint fmt lock install uninstall clean demo-packages test-packages
+.PHONY: help demo test bench dev lint fmt lock install uninstall clean demo-packages test-packages bench-packages
 # One after the other: each target's output is meant to be read.
 .NOTPARALLEL:
 
@@ -31,7 +31,7 @@ demo: demo-packages dev ## the whole scenario on test hosts, with real databases
 test: test-packages dev lint ## every test; without root, those that need none
 	@$(VENV)/python -m pytest $(ARGS)
 
-bench: test-packages dev ## measure against Docker, netavark and the CNI plugins (root)
+bench: bench-packages dev ## measure against Docker, netavark and the CNI plugins (root)
 	@$(VENV)/python -m bench $(ARGS)
 
 dev: ## .venv with pinned dependencies, linkspand and linkspan
@@ -57,13 +57,16 @@ install: ## install linkspand and linkspan for this machine (root); PREFIX=/usr/
 uninstall: ## take away what `make install` has put there (root); containers and images stay
 	@setup/install --remove '$(PREFIX)'
 
-clean: ## remove what was made in the checkout; `sudo make clean` also the demo's images
+clean: ## remove what was made in the checkout; `sudo make clean` also the demo's images and the bench's peers
 	@rm -rf .venv build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@if [ "$$(id -u)" = 0 ]; then rm -rf --one-file-system /var/lib/linkspan/demo; fi
+	@if [ "$$(id -u)" = 0 ]; then rm -rf --one-file-system /var/lib/linkspan/{demo,bench}; fi
 
 demo-packages:
 	@setup/packages run demo
 
 test-packages:
 	@setup/packages run demo test
+
+bench-packages:
+	@setup/packages run bench
