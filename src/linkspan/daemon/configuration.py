@@ -47,7 +47,6 @@ class Configuration:
     insecure_registries: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     cgroup_parent: str = "/linkspan"
-    default_shm_size: int = 64 * 1024 * 1024
     owned_table: bool = True
     notes: tuple[str, ...] = ()  # said once at start: flags that are accepted and do nothing here
 
@@ -72,6 +71,7 @@ _ACCEPTED = {
     "shutdown-timeout": "containers outlive the daemon",
     "group": "the socket belongs to group docker where there is one, else to root",
     "selinux-enabled": "SELinux labels are not set",
+    "default-shm-size": "use --shm-size with the container",
     "init": "use --init with the container",
     "experimental": "there is nothing experimental to turn on",
     "metrics-addr": "there are no metrics yet",
@@ -95,7 +95,6 @@ _TEXT = {
     "tlscacert": "trust certificates signed only by this CA",
     "tlscert": "path of the TLS certificate file",
     "tlskey": "path of the TLS key file",
-    "default-shm-size": "default shm size of containers",
 }
 _LISTS = {
     "host": "socket to listen on: unix://PATH, tcp://ADDRESS:PORT, fd://",
@@ -217,6 +216,7 @@ def _default_bridge(values: Mapping[str, Any], bridge: str) -> DefaultBridge:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="linkspand",
+        usage="linkspand [flags]",
         description="The linkspan daemon: containers and their networks, on the Docker Engine API.",
         epilog="Flags may also be set in daemon.json (--config-file), with dockerd's keys.",
         allow_abbrev=False,

@@ -116,7 +116,6 @@ class Daemon:
         self._execs = Execs(ledger, self._processes, self._lifecycle)
         store = ImageStore(
             configuration.data_root / "images",
-            configuration.exec_root / "images",
             insecure_registries=configuration.insecure_registries,
         )
         self.images = Images(store, containers=self._all_containers, emit=events.publish)

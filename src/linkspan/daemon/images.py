@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from linkspan.daemon.identity import now
 from linkspan.daemon.views import ImageView
-from linkspan.errors import Conflict, InvalidArgument, NotFound
+from linkspan.errors import Conflict, InvalidArgument
 from linkspan.model.container import Container
 from linkspan.model.event import Event
 from linkspan.model.image import Image
 from linkspan.model.reference import Reference, parse_reference
-from linkspan.runtime.images import ImageStore, archives, transfer
-from linkspan.runtime.images.login import login
+from linkspan.runtime.images import ImageStore, archives
+from linkspan.runtime.images.pull import pull, tags
+from linkspan.runtime.images.push import push
+from linkspan.runtime.images.registry import Credentials, login
 from linkspan.runtime.images.store import with_tag
 
 Progress = dict[str, Any]  # one line of Docker's progress stream: {"status", "id", "progressDetail"}
@@ -41,49 +45,66 @@ class Images:
     # -- moving -------------------------------------------------------------------------------------------------------
 
     async def pull(self, name: str, tag: str, *, platform: str, auth: str) -> AsyncIterator[Progress]:
-        """`auth` is the X-Registry-Auth header as it came. Errors are raised, also in mid-stream."""
+        """`auth` is the X-Registry-Auth header as it came; with no tag, every tag comes.
+
+        Errors are raised, also in mid-stream. A client that goes away ends the pull.
+        """
         reference = with_tag(parse_reference(name), tag)
         wanted = [reference]
         if not reference.tag and not reference.digest:
-            found = await transfer.tags(self._store, reference, auth=auth)
+            found = await tags(self._store, reference, auth=auth)
             wanted = [dataclasses.replace(reference, tag=one) for one in found]
         for one in wanted:
-            async for line in transfer.pull(self._store, one, platform=platform, auth=auth):
-                yield line
-            self._tell("pull", one.familiar, one.familiar_repository)
+            async with contextlib.aclosing(pull(self._store, one, platform=platform, auth=auth)) as lines:
+                async for line in lines:
+                    yield line
+            self._tell("pull", one.familiar, one.familiar_repository, self._store.find(str(one)))
 
     async def push(self, name: str, tag: str, *, auth: str) -> AsyncIterator[Progress]:
+        """With no tag, every tag of the repository goes."""
         reference = with_tag(parse_reference(name), tag)
-        transfer.check_pushable(reference)
         wanted = [reference]
-        if not reference.tag:
-            names = [n for image in self._store.images() for n in self._store.names_of(image.id)]
+        if not reference.tag and not reference.digest:
+            names = [one for image in self._store.images() for one in self._store.names_of(image.id)]
             wanted = [n for n in names if n.repository == reference.repository and n.tag] or [reference.tagged()]
         for one in wanted:
-            async for line in transfer.push(self._store, one, auth=auth):
-                yield line
-            self._tell("push", one.familiar, one.familiar_repository)
+            async with contextlib.aclosing(push(self._store, one, auth=auth)) as lines:
+                async for line in lines:
+                    yield line
+            self._tell("push", one.familiar, one.familiar_repository, self._store.find(str(one)))
 
     async def load(self, body: AsyncIterator[bytes], *, quiet: bool) -> AsyncIterator[Progress]:
-        async for line in archives.load(self._store, body):
-            yield line
-            name = str(line.get("stream", "")).rpartition(": ")[2].strip()
-            self._tell("load", self._store.find(name).id, name)
+        async with contextlib.aclosing(archives.load(self._store, body, quiet=quiet)) as lines:
+            async for line in lines:
+                yield line
+                if "stream" in line:
+                    name = str(line["stream"]).rpartition(": ")[2].strip()
+                    image = self._store.find(name)
+                    self._tell("load", image.id, name, image)
 
     async def import_(
         self, body: AsyncIterator[bytes], *, repo: str, tag: str, message: str, changes: list[str]
     ) -> AsyncIterator[Progress]:
         name = with_tag(parse_reference(repo), tag).tagged() if repo else None
-        async for line in archives.import_(self._store, body, name, message, changes, now()):
-            yield line
-            self._tell("import", str(line["status"]), name.familiar if name else str(line["status"]))
+        async with contextlib.aclosing(archives.import_(self._store, body, name, message, changes, now())) as lines:
+            async for line in lines:
+                yield line
+                image = self._store.find(str(line["status"]))
+                self._tell("import", image.id, name.familiar if name else image.id, image)
 
     async def save(self, refs: list[str]) -> AsyncIterator[bytes]:
-        """A docker-archive of the images, as `docker load` reads it."""
-        async for piece in archives.save(self._store, refs):
-            yield piece
-        for ref in refs:
-            self._tell("save", self._store.find(ref).id, ref)
+        """A docker-archive of the images, as `docker load` reads it. Raises NotFound before the first byte."""
+        images = [(ref, self._store.find(ref)) for ref in refs]
+        async with contextlib.aclosing(archives.save(self._store, refs)) as pieces:
+            async for piece in pieces:
+                yield piece
+        for ref, image in images:
+            self._tell("save", image.id, ref, image)
+
+    async def login(self, server: str, username: str, password: str) -> str:
+        """Docker's status text. Raises Unauthorized."""
+        credentials = Credentials(username=username, password=password)
+        return await asyncio.to_thread(login, server, credentials, self._store.trust)
 
     # -- names and removal --------------------------------------------------------------------------------------------
 
@@ -93,82 +114,98 @@ class Images:
         if name.digest:
             raise InvalidArgument("refusing to create a tag with a digest reference")
         self._store.tag(image.id, name)
-        self._tell("tag", image.id, name.familiar)
+        self._tell("tag", image.id, name.familiar, image)
 
     async def remove(self, ref: str, *, force: bool, prune: bool) -> list[dict[str, str]]:
-        """Docker's list of {"Untagged": …} and {"Deleted": …}."""
+        """Docker's list of {"Untagged": …} and {"Deleted": …}. Raises Conflict with Docker's words.
+
+        A name goes alone while the image has others; an id takes all its names. `prune` is accepted: there are no
+        untagged parents to take along.
+        """
         image = self._store.find(ref)
         names = self._store.names_of(image.id)
-        tags = [name for name in names if name.tag]
-        by_name = self._named(ref, names)
-        users = [c for c in self._containers() if c.image_id == image.id]
-        running = next((c for c in users if c.state.running), None)
-        short = image.id.removeprefix("sha256:")[:12]
-        if by_name and len(tags) > 1:
-            return self._untag(image, [by_name])
-        if running and not by_name:
-            raise Conflict(
-                f"conflict: unable to delete {short} (cannot be forced) - image is being used by running container "
-                f"{running.id[:12]}"
-            )
-        if users and not force:
-            if by_name:
-                raise Conflict(
-                    f'conflict: unable to remove repository reference "{by_name.familiar}" (must force) - container '
-                    f"{users[0].id[:12]} is using its referenced image {short}"
-                )
-            raise Conflict(
-                f"conflict: unable to delete {short} (must be forced) - image is being used by stopped container "
-                f"{users[0].id[:12]}"
-            )
-        if not by_name and len(tags) > 1 and not force:
-            raise Conflict(
-                f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
-            )
-        gone = self._untag(image, names)
-        if users:  # its containers live on the layers: only the names go
-            return gone
-        return gone + await self._delete(image)
+        asked = self._asked(ref, names)
+        users = [container for container in self._containers() if container.image_id == image.id]
+        if asked and self._others(names, asked):
+            return self._untag(image, self._with_digests(names, asked))
+        self._check_free(image, names, users, asked, force=force)
+        if users:  # their layers are needed as long as they are there: only the names go
+            return self._untag(image, names)
+        return await self._delete(image)
 
     async def prune(self, drop: Callable[[ImageView], bool]) -> tuple[list[dict[str, str]], int]:
+        """Removes the unused images that `drop` says; answers as `remove`, and the bytes freed."""
         gone: list[dict[str, str]] = []
         freed = 0
         for view in self.views():
-            if view.containers == 0 and drop(view):
-                gone += self._untag(view.image, self._store.names_of(view.image.id))
+            if view.containers == 0 and drop(view) and self._store.has(view.image.id):
+                before = self._store.size
                 gone += await self._delete(view.image)
-                freed += view.image.size
+                freed += before - self._store.size
         return gone, freed
 
-    async def login(self, server: str, username: str, password: str) -> str:
-        """Docker's status text. Raises Unauthorized."""
-        return await login(server, username, password, verify=self._store.skopeo.verifies)
-
-    def _named(self, ref: str, names: list[Reference]) -> Reference | None:
+    def _asked(self, ref: str, names: list[Reference]) -> Reference | None:
         """The name by which `ref` means the image; None where it is an id."""
         try:
             asked = parse_reference(ref).tagged()
         except InvalidArgument:
             return None
-        return asked if asked in names else None
+        return next((name for name in names if str(name) == str(asked)), None)
+
+    @staticmethod
+    def _others(names: list[Reference], asked: Reference) -> bool:
+        """The image keeps a name when `asked` goes: another tag, or, where it has no tags, another digest."""
+        tags = [name for name in names if name.tag]
+        return any(name != asked for name in (tags or names))
+
+    @staticmethod
+    def _with_digests(names: list[Reference], asked: Reference) -> list[Reference]:
+        """`asked`, and its repository's digests where no tag of that repository is left to show them."""
+        same = [name for name in names if name.repository == asked.repository and name != asked]
+        return [asked] if asked.digest or any(name.tag for name in same) else [asked, *same]
+
+    @staticmethod
+    def _check_free(
+        image: Image, names: list[Reference], users: list[Container], asked: Reference | None, *, force: bool
+    ) -> None:
+        short = image.id.removeprefix("sha256:")[:12]
+        running = next((container for container in users if container.state.running), None)
+        if asked:
+            if users and not force:
+                raise Conflict(
+                    f'conflict: unable to remove repository reference "{asked.familiar}" (must force) - container '
+                    f"{(running or users[0]).id[:12]} is using its referenced image {short}"
+                )
+            return
+        if running:
+            raise Conflict(
+                f"conflict: unable to delete {short} (cannot be forced) - image is being used by running container "
+                f"{running.id[:12]}"
+            )
+        if force:
+            return
+        if len({name.repository for name in names if name.tag}) > 1 or len([n for n in names if n.tag]) > 1:
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+            )
+        if users:
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced) - image is being used by stopped container "
+                f"{users[0].id[:12]}"
+            )
 
     def _untag(self, image: Image, names: list[Reference]) -> list[dict[str, str]]:
         self._store.untag(*names)
         for _ in names:
-            self._tell("untag", image.id, image.id)
-        return [{"Untagged": name.familiar} for name in names]
+            self._tell("untag", image.id, image.id, image)
+        return [{"Untagged": name.familiar} for name in sorted(names, key=lambda name: bool(name.digest))]
 
     async def _delete(self, image: Image) -> list[dict[str, str]]:
-        async with self._store.changing:
-            if any(c.image_id == image.id for c in self._containers()):  # somebody was quicker
-                raise Conflict(f"conflict: unable to delete {image.id[7:19]} - a container is being made from it")
-            await self._store.delete(image.id)
-        self._tell("delete", image.id, image.id)
-        return [{"Deleted": image.id}]
+        gone = self._untag(image, self._store.names_of(image.id))
+        layers = await self._store.delete(image.id)
+        self._tell("delete", image.id, image.id, image)
+        return [*gone, {"Deleted": image.id}, *({"Deleted": layer} for layer in reversed(layers))]
 
-    def _tell(self, action: str, id_: str, name: str) -> None:
-        try:
-            labels = self._store.find(id_).config.labels or {}
-        except NotFound:
-            labels = {}
-        self._emit(Event(kind="image", action=action, id=id_, attributes={**labels, "name": name}))
+    def _tell(self, action: str, id_: str, name: str, image: Image) -> None:
+        attributes = {**(image.config.labels or {}), "name": name}
+        self._emit(Event(kind="image", action=action, id=id_, attributes=attributes))
