@@ -1,0 +1,127 @@
+"""dockerd's flags and daemon.json keys: same names, same meaning, and a clear word on what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkspan.daemon.configuration import TLS, Configuration, parse_arguments
+from linkspan.errors import InvalidArgument
+from linkspan.ipam.pools import DEFAULT_SOURCES
+
+
+def parsed(tmp_path: Path, *arguments: str, file: dict[str, Any] | None = None) -> Configuration:
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps(file or {}))
+    return parse_arguments(["--config-file", str(path), *arguments])
+
+
+def test_defaults(tmp_path: Path) -> None:
+    configuration = parsed(tmp_path)
+    assert configuration.hosts == ("unix:///run/linkspan.sock",)
+    assert configuration.pool_sources == DEFAULT_SOURCES
+    assert configuration.default_bridge.name == "docker0" and configuration.default_bridge.icc
+    assert configuration.ip_forward and configuration.tls is None and not configuration.notes
+
+
+def test_flags_of_the_default_bridge(tmp_path: Path) -> None:
+    bridge = parsed(
+        tmp_path,
+        "--bip=10.1.0.1/24",
+        "--fixed-cidr=10.1.0.64/26",
+        "--default-gateway",
+        "10.1.0.254",
+        "--icc=false",
+        "--ip-masq=false",
+        "--mtu",
+        "1400",
+        "--ip=10.0.0.4",
+    ).default_bridge
+    assert (bridge.bip, bridge.fixed_cidr, bridge.default_gateway) == ("10.1.0.1/24", "10.1.0.64/26", "10.1.0.254")
+    assert (bridge.icc, bridge.masquerade, bridge.mtu, bridge.binding_address) == (False, False, 1400, "10.0.0.4")
+
+
+def test_a_bridge_that_is_there(tmp_path: Path) -> None:
+    assert parsed(tmp_path, "-b", "br0").bridge == "br0"
+    assert parsed(tmp_path, "-b", "none").default_bridge.disabled
+    with pytest.raises(InvalidArgument, match="mutually exclusive"):
+        parsed(tmp_path, "-b", "br0", "--bip=10.1.0.1/24")
+
+
+def test_the_file_has_dockerds_keys(tmp_path: Path) -> None:
+    configuration = parsed(
+        tmp_path,
+        file={
+            "hosts": ["unix:///x.sock"],
+            "data-root": "/d",
+            "dns": ["1.1.1.1"],
+            "dns-opts": ["ndots:1"],
+            "dns-search": ["example"],
+            "insecure-registries": ["10.0.0.1:5000"],
+            "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}],
+            "icc": False,
+            "mtu": 1400,
+            "log-level": "warn",
+            "storage-driver": "overlay2",
+            "features": {"buildkit": True},
+        },
+    )
+    assert configuration.hosts == ("unix:///x.sock",) and configuration.data_root == Path("/d")
+    assert (configuration.dns, configuration.dns_options) == (("1.1.1.1",), ("ndots:1",))
+    assert configuration.dns_search == ("example",) and configuration.insecure_registries == ("10.0.0.1:5000",)
+    assert [(str(s.base), s.size) for s in configuration.pool_sources] == [("10.10.0.0/16", 24)]
+    assert not configuration.default_bridge.icc and configuration.default_bridge.mtu == 1400
+    assert configuration.log_level == "warn"
+    assert any("storage-driver" in note for note in configuration.notes)
+
+
+def test_dockerds_flags_that_mean_nothing_here_are_taken_and_said(tmp_path: Path) -> None:
+    notes = parsed(tmp_path, "--userland-proxy=false", "--live-restore", "--iptables=false").notes
+    assert [note.split()[0] for note in notes] == ["--iptables", "--live-restore", "--userland-proxy"]
+
+
+def test_a_plain_tcp_socket_has_to_be_asked_for_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="say --tls=false"):
+        parsed(tmp_path, "-H", "tcp://0.0.0.0:2375")
+    assert parsed(tmp_path, "-H", "tcp://0.0.0.0:2375", "--tls=false").tls is None
+    secured = parsed(tmp_path, "-H", "tcp://0.0.0.0:2376", "--tlsverify", "--tlscacert=/ca")
+    assert isinstance(secured.tls, TLS) and secured.tls.verify and secured.tls.ca == "/ca"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--bip=nonsense"], "invalid --bip: invalid CIDR address: nonsense"),
+        (["--fixed-cidr=1.2.3"], "invalid --fixed-cidr"),
+        (["--default-gateway=x"], "invalid --default-gateway: 'x' is not an ip address"),
+        (["--dns=x"], "invalid --dns: 'x' is not an ip address"),
+        (["--ip=x"], "invalid --ip"),
+        (["--mtu=5"], "invalid MTU: 5"),
+        (["--log-level=loud"], "invalid logging level: loud"),
+        (["-H", "ftp://x"], "invalid bind address format: ftp://x"),
+        (["--default-address-pool=base=10.0.0.0/8"], "use base=<CIDR>,size=<prefix length>"),
+        (["--default-address-pool=base=10.0.0.0/24,size=16"], "invalid default-address-pool: size 16"),
+    ],
+)
+def test_mistakes_in_flags(tmp_path: Path, arguments: list[str], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        parsed(tmp_path, *arguments)
+
+
+def test_mistakes_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="don't match any configuration option: nonsense"):
+        parsed(tmp_path, file={"nonsense": 1})
+    with pytest.raises(InvalidArgument, match="dns is a list"):
+        parsed(tmp_path, file={"dns": "1.1.1.1"})
+    with pytest.raises(InvalidArgument, match="icc is true or false"):
+        parsed(tmp_path, file={"icc": "no"})
+    with pytest.raises(InvalidArgument, match="both as a flag and in the configuration file: mtu"):
+        parsed(tmp_path, "--mtu=1400", file={"mtu": 1400})
+    with pytest.raises(InvalidArgument, match="no such file"):
+        parse_arguments(["--config-file", str(tmp_path / "missing.json")])
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(InvalidArgument, match=r"broken\.json"):
+        parse_arguments(["--config-file", str(tmp_path / "broken.json")])
