@@ -124,7 +124,9 @@ def _run(client: Client, daemon: Daemon, chosen: set[int], keep: bool, console: 
             stage.end()
         if keep:
             console.line(f"\nKept: {folder}")
-        elif failed and (folder / "daemon.log").exists():
+        elif not failed:
+            (FOLDER / "daemon.log").unlink(missing_ok=True)
+        elif (folder / "daemon.log").exists():
             (folder / "daemon.log").replace(FOLDER / "daemon.log")
             console.line(f"\nThe daemon's log: {FOLDER / 'daemon.log'}")
         left = [] if keep else sweep(folder)
