@@ -1,6 +1,7 @@
 """How images are named: `[registry/]path[:tag][@digest]`, in Docker's short form and in full.
 
-`mysql` is `docker.io/library/mysql:latest`. The first part is a registry where it has a dot or a colon, or is localhost.
+`mysql` is `docker.io/library/mysql:latest`. The first part is a registry where it has a dot
+or a colon, or is localhost.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from linkspan.errors import InvalidArgument
 
 DEFAULT_REGISTRY = "docker.io"
 _ALIASES = {"index.docker.io": DEFAULT_REGISTRY, "registry-1.docker.io": DEFAULT_REGISTRY}
-_REGISTRY = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?\.?)+(?::[0-9]+)?|\[[0-9a-fA-F:]+\](?::[0-9]+)?")
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -45,7 +47,7 @@ class Reference:
         return self.familiar_repository + self._suffix
 
     def __str__(self) -> str:
-        """In full, as skopeo takes it: docker.io/library/mysql:latest. A digest goes before a tag."""
+        """In full, as names are kept: docker.io/library/mysql:latest. A digest goes before a tag."""
         return self.repository + self._suffix
 
     @property

@@ -1,9 +1,14 @@
-"""Images: skopeo moves and unpacks them, we keep their names and read what is there.
+"""Images: moved by ourselves, kept as they came, unpacked once.
 
-skopeo      running skopeo, credentials, and its errors in Docker's words
-store       the index: images by id and name, their layers' directories; tagging and removal
-transfer    pull and push, with Docker's progress
+manifest    the JSON of OCI and Docker images
+registry    a registry, spoken to in the distribution protocol; whom to trust, and logging in
+store       blobs, layers, records and names on disk; looking them up, tagging and removal
+pull        from a registry into the store, with Docker's progress
+push        the way back
 archives    load, save and import
+changes     the Dockerfile lines of `import --change` (pure)
+
+Why not by skopeo and containers-storage: docs/decisions/images.md.
 """
 
 from linkspan.runtime.images.store import ImageStore

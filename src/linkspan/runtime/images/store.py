@@ -1,60 +1,88 @@
-"""The images of this host, by id and by name.
+"""What is kept of images: blobs as they came, layers unpacked once, names.
 
-skopeo writes a containers-storage: `overlay/<layer>/diff` are the unpacked layers, `overlay-images/images.json` and
-`overlay-layers/layers.json` say which belong together. That part is read, never written, by us: skopeo does that,
-under the storage's own locks. Names are ours (`names.json`), so that tagging is one small file replaced at once: a
-daemon that is killed has the old names or the new ones.
+    <root>/blobs/<hex>             configs, manifests, and layers as the registry or archive had them: a push or a save
+                                   sends what was received, digest for digest
+    <root>/layers/<hex>/diff       a layer, unpacked, ready to be an overlay's lower directory; by the digest of its tar
+    <root>/layers/<hex>/layer.json which blob it came from
+    <root>/images/<hex>.json       the image's record, by the digest of its config: written last, so that what it names
+                                   is there
+    <root>/names.json              names in full, each with the id of its image
+    <root>/staging/                what is under way; emptied at start
+
+Files appear by rename and are never changed, so that a daemon that is killed at any point leaves a good store, and at
+most what the next start sweeps away. Looking is done in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
+import contextlib
 import dataclasses
-import json
+import errno
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from linkspan.errors import Internal, InvalidArgument, NotFound
-from linkspan.model.image import HistoryEntry, Image, ImageConfig
+from linkspan.errors import Internal, InvalidArgument, LinkspanError, NotFound
+from linkspan.model.image import Image
 from linkspan.model.reference import Reference, parse_reference
-from linkspan.runtime.images.skopeo import Skopeo
+from linkspan.runtime import confinement
+from linkspan.runtime.images.manifest import digest_of, read_config
+from linkspan.runtime.images.registry import Credentials, Registry, Trust
+
+DOWNLOADS = 3  # at a time, as dockerd
 
 
-class _Document(msgspec.Struct, frozen=True, kw_only=True):
-    """An image's config, as far as it is read."""
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """An unpacked layer. Sizes in bytes: of its blob, of its tar, of the files in it."""
 
-    created: str | None = None
-    author: str = ""
-    architecture: str = ""
-    os: str = ""
-    comment: str = ""
-    config: ImageConfig | None = None
-    history: tuple[HistoryEntry, ...] | None = None
-    rootfs: dict[str, Any] = {}
+    diff_id: str
+    digest: str  # of the blob it was unpacked from
+    media_type: str = ""
+    blob_size: int = 0
+    tar_size: int = 0
+    size: int = 0
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """An image: its config is the blob of its id; `manifest` is the digest it came with, "" where it had none."""
+
+    id: str
+    manifest: str = ""
 
 
 class ImageStore:
-    def __init__(self, root: Path, run: Path, *, insecure_registries: Sequence[str] = ()) -> None:
-        """`root` keeps the images, `run` containers-storage's own run-time files. Raises Internal, Unavailable."""
-        try:
-            root.mkdir(parents=True, exist_ok=True, mode=0o711)
-            run.mkdir(parents=True, exist_ok=True, mode=0o711)
-        except OSError as error:
-            raise Internal(f"cannot make {error.filename}: {error.strerror}") from error
-        self.skopeo = Skopeo(root, run, insecure_registries)
-        self.skopeo.sweep()
-        self.changing = asyncio.Lock()  # held while images come or go; tagging needs it too
+    def __init__(
+        self,
+        root: Path,
+        *,
+        insecure_registries: Sequence[str] = (),
+        registry_mirrors: Sequence[str] = (),
+        certificates: Path = Path("/etc/docker/certs.d"),
+    ) -> None:
+        """`root` must be on a file system that overlays can lie on. Raises Internal where it cannot be used."""
         self._root = root
-        self._names: dict[str, str] = {}  # full name, with a tag or a digest → image id
-        self._documents: dict[str, _Document] = {}
+        self.trust = Trust(insecure_registries, certificates)
+        self.mirrors = tuple(registry_mirrors)
+        self.downloads = asyncio.Semaphore(DOWNLOADS)
+        self._records: dict[str, Record] = {}
         self._images: dict[str, Image] = {}
-        self._read_names()
-        self.refresh()
+        self._layers: dict[str, Layer] = {}
+        self._names: dict[str, str] = {}
+        self._held: Counter[str] = Counter()  # digests that work under way counts on
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        try:
+            for name in ("blobs", "layers", "images", "staging"):
+                (root / name).mkdir(parents=True, exist_ok=True, mode=0o711)
+            self._read()
+            self._sweep()
+        except OSError as error:
+            raise Internal(f"the images in {root} cannot be read: {error.strerror}: {error.filename}") from error
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -72,137 +100,257 @@ class ImageStore:
             named = None
         if named and (id_ := self._names.get(str(named))):
             return self._images[id_]
-        prefix = ref.removeprefix("sha256:")
-        matches = [id_ for id_ in self._images if prefix and id_.removeprefix("sha256:").startswith(prefix)]
+        prefix = ref if ref.startswith("sha256:") else f"sha256:{ref}"
+        matches = [id_ for id_ in self._images if ref and id_.startswith(prefix)]
         if len(matches) == 1:
             return self._images[matches[0]]
         if len(matches) > 1:
             raise InvalidArgument(f"Multiple IDs found with provided prefix: {ref} (image)")
         raise NotFound(f"No such image: {named.familiar if named else ref}")
 
+    @property
+    def size(self) -> int:
+        """Bytes of files in all layers, each counted once."""
+        return sum(layer.size for layer in self._layers.values())
+
+    def has(self, id_: str) -> bool:
+        return id_ in self._images
+
+    def names_of(self, id_: str) -> list[Reference]:
+        return [parse_reference(name) for name, found in sorted(self._names.items()) if found == id_]
+
+    def manifest_of(self, id_: str) -> bytes | None:
+        """The manifest that the image came with; None where it came with none, such as from `docker save`."""
+        digest = self._records[id_].manifest
+        return self.blob(digest).read_bytes() if digest else None
+
+    def layers_of(self, id_: str) -> list[Layer]:
+        return [self._layers[diff_id] for diff_id in self._images[id_].diff_ids]
+
+    def layer(self, diff_id: str) -> Layer | None:
+        return self._layers.get(diff_id)
+
+    def blob(self, digest: str) -> Path:
+        return self._root / "blobs" / digest.removeprefix("sha256:")
+
+    def registries(self, reference: Reference, credentials: Credentials) -> list[Registry]:
+        """Where to pull from, the first first: Docker Hub's mirrors, and the registry itself."""
+        mirrors = self.mirrors if reference.registry == "docker.io" else ()
+        hosts = [mirror.partition("://")[2].strip("/") or mirror for mirror in mirrors]
+        return [
+            *(Registry(host, self.trust, Credentials()) for host in hosts),
+            Registry(reference.registry, self.trust, credentials),
+        ]
+
     # -- names --------------------------------------------------------------------------------------------------------
 
     def tag(self, id_: str, *names: Reference) -> None:
-        """Each name (with a tag or digest) from now on means this image."""
+        """Each name (with a tag or a digest) from now on means this image. Raises Internal."""
         self._write_names({**self._names, **{str(name): id_ for name in names}})
 
     def untag(self, *names: Reference) -> None:
         gone = set(map(str, names))
         self._write_names({name: id_ for name, id_ in self._names.items() if name not in gone})
 
-    def names_of(self, id_: str) -> list[Reference]:
-        return [parse_reference(name) for name, found in sorted(self._names.items()) if found == id_]
-
-    def _read_names(self) -> None:
-        try:
-            self._names = msgspec.json.decode((self._root / "names.json").read_bytes(), type=dict[str, str])
-        except FileNotFoundError:
-            self._names = {}
-        except (OSError, msgspec.MsgspecError) as error:
-            raise Internal(f"cannot read {self._root / 'names.json'}: {error}") from error
-
     def _write_names(self, names: dict[str, str]) -> None:
-        temporary = self._root / "names.json.new"
-        try:
-            with temporary.open("wb") as file:
-                file.write(msgspec.json.encode(names))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self._root / "names.json")
-        except OSError as error:
-            raise Internal(f"cannot write {temporary}: {error.strerror}") from error
+        changed = {id_ for name, id_ in names.items() ^ self._names.items()}
+        self._write(self._root / "names.json", msgspec.json.encode(names))
         self._names = names
-        self._images = {id_: self._named(image) for id_, image in self._images.items()}
+        for id_ in changed & self._images.keys():
+            self._images[id_] = self._named(self._images[id_])
 
     def _named(self, image: Image) -> Image:
         names = self.names_of(image.id)
         return msgspec.structs.replace(
             image,
-            tags=tuple(n.familiar for n in names if not n.digest),
-            digests=tuple(n.familiar for n in names if n.digest),
+            tags=tuple(name.familiar for name in names if not name.digest),
+            digests=tuple(name.familiar for name in names if name.digest),
         )
 
-    # -- what skopeo wrote --------------------------------------------------------------------------------------------
+    # -- coming -------------------------------------------------------------------------------------------------------
 
-    def stored_under(self, name: str) -> str:
-        """The id of the image that skopeo has just stored under `name`. Raises Internal where there is none."""
-        for entry in self._read("overlay-images/images.json"):
-            if name in (entry.get("names") or ()):
-                return f"sha256:{entry['id']}"
-        raise Internal(f"skopeo stored {name}, and it is not in {self._root}")
-
-    async def delete(self, id_: str) -> None:
-        """The image and the layers that no other image has. Raises Internal."""
-        await self.skopeo.ask("delete", self.skopeo.stored("@" + id_.removeprefix("sha256:")))
-        self._write_names({name: found for name, found in self._names.items() if found != id_})
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Reads the storage's index again. Raises Internal where it makes no sense."""
-        layers = {entry["id"]: entry for entry in self._read("overlay-layers/layers.json")}
-        found: dict[str, Image] = {}
-        for entry in self._read("overlay-images/images.json"):
-            id_ = f"sha256:{entry['id']}"
-            document = self._document(entry["id"])
-            if document is None:
-                continue  # half a pull: skopeo was killed before the config was written
-            chain = _chain(layers, entry.get("layer", ""))
-            found[id_] = self._named(self._image(id_, document, chain))
-        self._images = found
-        self._documents = {id_: d for id_, d in self._documents.items() if f"sha256:{id_}" in found}
-
-    def _image(self, id_: str, document: _Document, chain: list[dict[str, Any]]) -> Image:
-        return Image(
-            id=id_,
-            created=document.created or "",
-            architecture=document.architecture or "amd64",
-            os=document.os or "linux",
-            author=document.author,
-            comment=document.comment,
-            size=sum(layer.get("diff-size", 0) for layer in chain),
-            config=document.config or ImageConfig(),
-            diff_ids=tuple(document.rootfs.get("diff_ids") or ()),
-            layers=tuple(self._directory(layer["id"]) for layer in chain),
-            history=document.history or (),
-        )
-
-    def _directory(self, layer: str) -> str:
-        """The short link where there is one: mount(2) takes one page of lower directories."""
-        overlay = self._root / "overlay"
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A folder for what is under way, gone afterwards. A full disk is Internal, with its name."""
+        folder = Path(tempfile.mkdtemp(dir=self._root / "staging"))
         try:
-            return str(overlay / "l" / (overlay / layer / "link").read_text().strip())
-        except OSError:
-            return str(overlay / layer / "diff")
+            yield folder
+        except OSError as error:
+            raise self._failure(error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _document(self, id_: str) -> _Document | None:
-        if id_ not in self._documents:
-            key = base64.b64encode(f"sha256:{id_}".encode()).decode()
+    @contextlib.asynccontextmanager
+    async def holding(self, diff_ids: Iterable[str]) -> AsyncIterator[None]:
+        """Keeps layers that no image has yet, until the work that needs them is done; if it fails they go."""
+        held = list(diff_ids)
+        self._held.update(held)
+        try:
+            yield
+        except BaseException:
+            self._let_go(held)
+            await self.collect()
+            raise
+        self._let_go(held)
+
+    def _let_go(self, held: Iterable[str]) -> None:
+        self._held.subtract(held)
+        self._held += Counter()
+
+    @contextlib.asynccontextmanager
+    async def only_one(self, diff_id: str) -> AsyncIterator[None]:
+        """Two pulls that want the same layer: the second one waits, and finds it."""
+        lock, users = self._locks.get(diff_id) or (asyncio.Lock(), 0)
+        self._locks[diff_id] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks.pop(diff_id)
+            if users > 1:
+                self._locks[diff_id] = lock, users - 1
+
+    async def add_layer(self, file: Path, layer: Layer, progress: Callable[[int], None]) -> Layer:
+        """Unpacks the blob in `file`, and takes the file over; answers the layer with its sizes.
+
+        `layer.diff_id` is what the config says it is, "" where nobody has said; `digest` and `blob_size` have been
+        checked. `progress` is told how many bytes of the blob have been read. Raises InvalidArgument, Internal.
+        """
+        with self.staging() as folder:
+            diff = folder / "layer" / "diff"
+            diff.mkdir(parents=True, mode=0o755)
+            diff.chmod(0o755)
+            done = await confinement.read_file({"do": "layer", "to": str(diff)}, file, progress)
+            if layer.diff_id not in ("", done["diff_id"]):
+                raise InvalidArgument(f"the layer {layer.digest} is not what its image says: {done['diff_id']}")
+            layer = msgspec.structs.replace(layer, diff_id=done["diff_id"], tar_size=done["bytes"], size=done["size"])
+            if known := self._layers.get(layer.diff_id):  # its other compression came meanwhile
+                return known
+            file.rename(self.blob(layer.digest))
+            self._write(folder / "layer" / "layer.json", msgspec.json.encode(layer))
+            (folder / "layer").rename(self._layer_folder(layer.diff_id))
+            self._layers[layer.diff_id] = layer
+        return layer
+
+    def add_image(self, config: bytes, manifest: bytes | None, *names: Reference) -> Image:
+        """Records an image whose layers are all there, and names it. Raises Internal."""
+        image = read_config(config)
+        record = Record(id=image.id, manifest=digest_of(manifest) if manifest else "")
+        known = self._records.get(image.id)
+        if known is None or (manifest and not known.manifest):
             try:
-                text = (self._root / "overlay-images" / id_ / f"={key}").read_bytes()
-                self._documents[id_] = msgspec.json.decode(text, type=_Document)
-            except FileNotFoundError:
-                return None
-            except (OSError, msgspec.MsgspecError) as error:
-                raise Internal(f"the config of image {id_} cannot be read: {error}") from error
-        return self._documents[id_]
+                self._write(self.blob(image.id), config)
+                if manifest:
+                    self._write(self.blob(record.manifest), manifest)
+                self._write(self._root / "images" / f"{image.id[7:]}.json", msgspec.json.encode(record))
+            except OSError as error:
+                raise self._failure(error) from error
+            self._records[image.id] = record
+            self._images[image.id] = self._named(self._complete(image))
+        self.tag(image.id, *names)
+        return self._images[image.id]
 
-    def _read(self, name: str) -> list[dict[str, Any]]:
+    def _complete(self, image: Image) -> Image:
+        layers = [self._layers[diff_id] for diff_id in image.diff_ids]
+        return msgspec.structs.replace(
+            image,
+            size=sum(layer.size for layer in layers),
+            layers=tuple(str(self._layer_folder(layer.diff_id) / "diff") for layer in layers),
+        )
+
+    # -- going --------------------------------------------------------------------------------------------------------
+
+    async def delete(self, id_: str) -> list[str]:
+        """The image, its names, and what of it no other image has; answers the diff ids of the layers that went."""
+        self._write_names({name: found for name, found in self._names.items() if found != id_})
+        (self._root / "images" / f"{id_[7:]}.json").unlink(missing_ok=True)
+        del self._images[id_], self._records[id_]
+        return await self.collect()
+
+    async def collect(self) -> list[str]:
+        """Takes away what no image and no work under way needs; answers the diff ids of layers."""
+        trash = Path(tempfile.mkdtemp(dir=self._root / "staging"))
+        layers, blobs = self._needed()
+        gone = [diff_id for diff_id in self._layers if diff_id not in layers]
+        for diff_id in gone:
+            del self._layers[diff_id]
+            self._layer_folder(diff_id).rename(trash / diff_id[7:])
+        for path in (self._root / "blobs").iterdir():
+            if path.name not in blobs:
+                path.rename(trash / f"blob-{path.name}")
+        await asyncio.to_thread(shutil.rmtree, trash, ignore_errors=True)
+        return gone
+
+    def _needed(self) -> tuple[set[str], set[str]]:
+        """Diff ids of layers and file names of blobs that an image, or work under way, counts on."""
+        layers = {diff_id for image in self._images.values() for diff_id in image.diff_ids} | set(self._held)
+        digests = {self._layers[diff_id].digest for diff_id in layers if diff_id in self._layers}
+        for record in self._records.values():
+            digests |= {record.id, record.manifest}
+        return layers, {digest[7:] for digest in digests}
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def _layer_folder(self, diff_id: str) -> Path:
+        return self._root / "layers" / diff_id.removeprefix("sha256:")
+
+    def _read(self) -> None:
+        for folder in (self._root / "layers").iterdir():
+            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+                layer = msgspec.json.decode((folder / "layer.json").read_bytes(), type=Layer)
+                self._layers[layer.diff_id] = layer
+        for path in (self._root / "images").iterdir():
+            try:
+                record = msgspec.json.decode(path.read_bytes(), type=Record)
+                image = self._complete(read_config(self.blob(record.id).read_bytes()))
+            except (FileNotFoundError, KeyError, LinkspanError, msgspec.MsgspecError):
+                continue  # somebody has taken away what it names: it is no image any more, and swept
+            self._records[record.id], self._images[record.id] = record, image
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                names = msgspec.json.decode((self._root / "names.json").read_bytes(), type=dict[str, str])
+            except msgspec.MsgspecError as error:
+                raise Internal(f"{self._root / 'names.json'} cannot be read: {error}") from None
+            self._names = {name: id_ for name, id_ in names.items() if id_ in self._images}
+        self._images = {id_: self._named(image) for id_, image in self._images.items()}
+
+    def _sweep(self) -> None:
+        """What work that was cut short has left: nothing of it is named by an image."""
+        layers, blobs = self._needed()
+        keep = {diff_id[7:] for diff_id in layers}
+        folders = {
+            "staging": set[str](),
+            "layers": keep,
+            "blobs": blobs,
+            "images": {f"{id_[7:]}.json" for id_ in self._images},
+        }
+        for name, kept in folders.items():
+            for path in (self._root / name).iterdir():
+                if path.name in kept:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        self._layers = {diff_id: layer for diff_id, layer in self._layers.items() if diff_id in layers}
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """The file is there whole, or not at all."""
+        temporary = self._root / "staging" / f"{path.name}.{os.getpid()}.new"
         try:
-            found: list[dict[str, Any]] = json.loads((self._root / name).read_bytes() or b"[]")
-            return found
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as error:
-            raise Internal(f"cannot read {self._root / name}: {error}") from error
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise self._failure(error) from error
 
-
-def _chain(layers: dict[str, dict[str, Any]], top: str) -> list[dict[str, Any]]:
-    """The layers of an image, lowest first."""
-    chain = []
-    while top in layers:
-        chain.append(layers[top])
-        top = layers[top].get("parent", "")
-    return chain[::-1]
+    def _failure(self, error: OSError) -> LinkspanError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Internal(f"write {self._root}: no space left on device")
+        return Internal(f"the images in {self._root} cannot be written: {error.filename or ''}: {error.strerror}")
 
 
 def with_tag(reference: Reference, tag: str) -> Reference:
@@ -210,9 +358,5 @@ def with_tag(reference: Reference, tag: str) -> Reference:
     if not tag:
         return reference
     if tag.startswith("sha256:"):
-        return dataclasses.replace(parse_reference(f"{reference.repository}@{tag}"))
+        return parse_reference(f"{reference.repository}@{tag}")
     return dataclasses.replace(reference, tag=parse_reference(f"x:{tag}").tag, digest="")
-
-
-def familiar_names(names: Iterable[Reference]) -> list[str]:
-    return [name.familiar for name in names]
