@@ -6,7 +6,7 @@ main        the composition root of linkspand
 api, cli    front doors: Docker's HTTP API; the `linkspan` command
 daemon      joins those who decide to those who do; owns the loop
 engine, containers                  decide: pure functions from (snapshot, request) to Change
-store, kernel, runtime, resolver    do: SQLite, rtnetlink and nftables, runc and conmon and skopeo, DNS
+store, kernel, runtime              do: SQLite, rtnetlink and nftables, runc and conmon and skopeo
 drivers, ipam                       render networks and endpoints; allocate addresses, ports, names
 state       the vocabulary of kernel objects, with diff, order and revert
 model       the nouns

@@ -406,7 +406,7 @@ def unpack(request: dict[str, Any]) -> dict[str, Any]:
     try:
         enter(request["root"], path)
     except FileNotFoundError:
-        raise Refused("NotFound", f"Could not find the file {path} in the container") from None
+        raise Refused("NotFound", f"Could not find the file {path} in container") from None
     except NotADirectoryError:
         raise Refused("InvalidArgument", f"extraction point is not a directory: {path}") from None
     Unpacker(layer=False, no_overwrite=request["no_overwrite"]).unpack(source)
@@ -421,7 +421,7 @@ def pack(request: dict[str, Any]) -> dict[str, Any]:
         device = os.lstat(path).st_dev if request["one_device"] else None
         Packer(1, one_device=device).pack(path, request["name"])
     except (FileNotFoundError, NotADirectoryError):
-        raise Refused("NotFound", f"Could not find the file {path} in the container") from None
+        raise Refused("NotFound", f"Could not find the file {path} in container") from None
     return {}
 
 
