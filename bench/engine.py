@@ -9,7 +9,7 @@ from typing import Any
 
 from demo.console import Console
 
-from bench.place import Place
+from bench.place import TIDYING, Place, settle
 from bench.rows import TIMES, Row, Samples, Section, milliseconds
 from bench.worker import Worker
 
@@ -33,6 +33,7 @@ def attach(place: Place, console: Console, runs: int) -> Section:
             for name, worker in workers.items():
                 done = worker.call("attach", ports=[20001])
                 undone = worker.call("detach", id=done["id"])
+                settle()
                 if number >= 0:
                     made[name].append(done)
                     gone[name].append(undone)
@@ -70,7 +71,8 @@ def attach(place: Place, console: Console, runs: int) -> Section:
         "addresses, route, one nftables transaction. netavark: `netavark setup`; CNI: `bridge` (with host-local) ADD "
         "and `portmap` ADD; each from the start of the program to its end. Their callers make the namespace and keep "
         "the records; so where we are held against them, the making of the namespace is left out of our time too, and "
-        "the commit is not. One endpoint is attached before, so that the bridge is there.",
+        "the commit is not. One endpoint is attached before, so that the bridge is there; after each removal the "
+        f"kernel gets {TIDYING} s to tidy up.",
         (
             ("linkspan, attach", phases(made["linkspan"])),
             ("linkspan, detach", phases(gone["linkspan"])),
@@ -101,6 +103,7 @@ def crowded(place: Place, console: Console, runs: int) -> Section:
             worker.call("unpublish", id=base[worker])
             attached = worker.call("attach", ports=[10001])
             worker.call("detach", id=attached["id"])
+            settle()
             if number >= 0:
                 publishing[worker].append(published)
                 attaching[worker].append(attached)

@@ -14,7 +14,13 @@ from bench.worker import Worker
 
 FOLDER = Path("/var/lib/linkspan/bench")
 CGROUP = "linkspan-bench"
+TIDYING = 0.2  # seconds
 _CGROUPS = Path("/sys/fs/cgroup")
+
+
+def settle() -> None:
+    """The kernel takes a namespace apart after its removal has returned, and others wait for that meanwhile."""
+    time.sleep(TIDYING)
 
 
 class Place:

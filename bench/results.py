@@ -73,7 +73,7 @@ def _machine(versions: Mapping[str, str]) -> list[str]:
         "|---|---|",
         f"| date | {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC |",
         f"| machine | {os.cpu_count()} cores ({model}), {memory:.0f} GiB, load {load} at the end |",
-        f"| kernel | {platform.release()} {platform.machine()} |",
+        f"| kernel | {platform.release().partition('-')[0]} {platform.machine()} |",
         f"| system | {_system()} |",
         f"| versions | {', '.join(f'{name} {version}' for name, version in versions.items())} |",
     ]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 
 from demo.console import Console
 
 from bench.daemons import COMMAND, IMAGE, Daemon
+from bench.place import TIDYING, settle
 from bench.rows import Row, Section, milliseconds
 
 OF_DEBIANS = 0.3  # of Debian's time, which is about half of Docker 29's
 NETWORK_MS = 5.0
 PORT = "20080:80"
-TIDYING = 0.2  # seconds
 
 
 def running(ours: Daemon, theirs: Daemon, console: Console, runs: int) -> Section:
@@ -69,9 +68,9 @@ def running(ours: Daemon, theirs: Daemon, console: Console, runs: int) -> Sectio
         rows,
         "From the start of the docker client to its end, with the same client, the same one-layer image (a static "
         "busybox, which sleeps) and the default settings of both daemons, in turns. Each daemon runs in a test host of "
-        "its own; nothing else runs in either, and after each removal the kernel gets 0.2 s to tidy up. The network's "
-        "share is the difference of two starts through the API, one after the other, with the order changing, as the "
-        "client's own time varies more than that.",
+        f"its own; nothing else runs in either, and after each removal the kernel gets {TIDYING} s to tidy up. The "
+        "network's share is the difference of two starts through the API, one after the other, with the order "
+        "changing, as the client's own time varies more than that.",
     )
 
 
@@ -86,7 +85,6 @@ def _share(daemon: Daemon, number: int) -> float:
 
 
 def _remove(daemon: Daemon, id_: str) -> float:
-    """Seconds; and then waits, as the kernel takes a namespace apart only after its last user has been told."""
     seconds = daemon.remove(id_)
-    time.sleep(TIDYING)
+    settle()
     return seconds
