@@ -125,6 +125,15 @@ SECTION = Section(
         ),
         Step("docker restart mysql", "the first is restarted; the joined ones go on", _all_run),
         Step(mysql("SELECT 1"), "mysql answers outside again", prints_exactly("1"), where="outside", within=STARTING),
+        # With Docker the joined ones would be left in a namespace without eth0 until they are restarted themselves.
+        Step(
+            PSQL,
+            "so does postgres, which nobody restarted: the sandbox stays while anyone runs in it",
+            prints_exactly(OUTSIDE_ADDRESS),
+            where="outside",
+            within=STARTING,
+        ),
+        Step("ip addr", "one eth0 and one address for all of them, as before", _one_interface),
         Step(
             "docker restart -t 1 postgres1 by_id by_prefix", "the joined ones, by name, by id and by prefix", _all_run
         ),
