@@ -298,6 +298,7 @@ class Packer:
         self._links: dict[tuple[int, int], str] = {}
 
     def pack(self, path: str, name: str) -> None:
+        """The tree at `path` under `name`; with an empty name what is in it, and not itself."""
         for at, as_name, found in self._walk(path, name):
             self._add(at, as_name, found)
         self._out(b"\0" * 1024)
@@ -314,9 +315,10 @@ class Packer:
                 if at == path:
                     raise
                 continue  # removed meanwhile
-            if not stat.S_ISSOCK(found.st_mode):
+            if as_name and not stat.S_ISSOCK(found.st_mode):
                 yield at, as_name, found
-            pending += [(f"{at.rstrip('/')}/{entry}", f"{as_name.rstrip('/')}/{entry}") for entry in below]
+            prefix = as_name.rstrip("/") + "/" if as_name else ""
+            pending += [(f"{at.rstrip('/')}/{entry}", prefix + entry) for entry in below]
 
     def _add(self, path: str, name: str, found: os.stat_result) -> None:
         member = tarfile.TarInfo(name)
@@ -420,7 +422,9 @@ def pack(request: dict[str, Any]) -> dict[str, Any]:
     try:
         device = os.lstat(path).st_dev if request["one_device"] else None
         Packer(1, one_device=device).pack(path, request["name"])
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
         raise Refused("NotFound", f"Could not find the file {path} in container") from None
     return {}
 
