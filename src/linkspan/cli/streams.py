@@ -203,7 +203,7 @@ def raw_terminal(wanted: bool) -> Iterator[None]:
     import tty
 
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead is the container's
     try:
         yield
     finally:
