@@ -56,8 +56,8 @@ class Execs:
         found.started = True
         config = found.config
         self._lifecycle.publish("exec_start: " + " ".join(config.cmd), container, execID=exec_id)
-        process = self._lifecycle.launch.exec_process(container, config)
         try:
+            process = self._lifecycle.launch.exec_process(container, config)
             found.pid, streams = await self._processes.exec(
                 container.id,
                 exec_id,
