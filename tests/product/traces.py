@@ -96,7 +96,9 @@ def _open_files(place: Place) -> dict[str, int]:
 
 def _clients(place: Place) -> set[str]:
     """Sockets of the daemon's accepted connections: docker-py keeps some of them open."""
-    lines = Path(f"/proc/{place.host.pid}/net/unix").read_text().splitlines()[1:]
+    # The kernel lists an accepted connection in the client's network namespace.
+    lists = ("/proc/self/net/unix", f"/proc/{place.host.pid}/net/unix")
+    lines = [line for path in lists for line in Path(path).read_text().splitlines()[1:]]
     return {
         f"socket:[{line.split()[6]}]"
         for line in lines
