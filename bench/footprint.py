@@ -66,8 +66,7 @@ def footprint(ours: Daemon, theirs: Daemon, console: Console, runs: int) -> Sect
         "Every process of the daemon's host but the containers' own, from smaps_rollup; PSS shares the pages of "
         "libraries with other programs that run, RSS does not. Idle: the daemon just started, "
         f"with one image in its store. With {CONTAINERS} containers, one port each. linkspand: "
-        f"{_counts(busy[ours])}; dockerd: {_counts(busy[theirs])}. The resolver process is not there yet, and so not "
-        "counted.",
+        f"{_counts(busy[ours])}; dockerd: {_counts(busy[theirs])}.",
     )
 
 
