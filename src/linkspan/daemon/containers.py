@@ -112,10 +112,14 @@ class Containers:
             hostname=platform.node(),
             processors=os.cpu_count() or 1,
         )
-        container, warnings = create(self._ledger.now, request)
+        try:
+            container, warnings = create(self._ledger.now, request)
+        except NotFound as error:
+            # 404 is for the image alone: clients answer it by pulling the image.
+            raise InvalidArgument(str(error)) from error
         container = await self._launch.prepare(container)
         if container.name in self._ledger.now.container_names:  # somebody was quicker while volumes were filled
-            await self._launch.remove(container)
+            self._launch.abandon(container)
             create(self._ledger.now, request)
         self._ledger.commit([put(container)])
         self._lifecycle.publish("create", container)

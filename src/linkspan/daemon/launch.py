@@ -71,14 +71,22 @@ class Launch:
             (self._folder / container.id).mkdir(mode=0o710)
         except OSError as error:
             raise Internal(f"cannot make the container's folder in {self._folder}: {error.strerror}") from error
-        mounts = []
-        for mount in container.mounts:
-            if mount.type == "bind":
-                self._check_bind(mount)
-            elif mount.type == "volume":
-                mount = await self._volume(container, mount)
-            mounts.append(mount)
+        mounts: list[Mount] = []
+        try:
+            for mount in container.mounts:
+                if mount.type == "bind":
+                    self._check_bind(mount)
+            for mount in container.mounts:
+                mounts.append(await self._volume(container, mount) if mount.type == "volume" else mount)
+        except BaseException:
+            self.abandon(msgspec.structs.replace(container, mounts=tuple(mounts)))
+            raise
         return msgspec.structs.replace(container, mounts=tuple(mounts))
+
+    def abandon(self, container: Container) -> None:
+        """What `prepare` made for a container that is not to be after all."""
+        rootfs.remove(self._folder / container.id)
+        self._ledger.commit(self._forsaken_volumes(container))
 
     def _check_bind(self, mount: Mount) -> None:
         source = Path(mount.source)
@@ -101,7 +109,13 @@ class Launch:
         volume = known or self._volumes.make(mount.name)
         if "nocopy" not in mount.options:
             layers = [Path(layer) for layer in container.layers]
-            await asyncio.to_thread(volumes.copy_up, layers, mount.destination, Path(volume.mountpoint))
+            try:
+                await asyncio.to_thread(volumes.copy_up, layers, mount.destination, Path(volume.mountpoint))
+            except BaseException:
+                if known is None:
+                    self._ledger.commit([drop(volume)])
+                    volumes.remove(self._volumes.folder, volume.name)
+                raise
         return msgspec.structs.replace(mount, name=volume.name, source=volume.mountpoint)
 
     # -- a run --------------------------------------------------------------------------------------------------------
@@ -199,11 +213,14 @@ class Launch:
 
     async def remove_anonymous_volumes(self, container: Container) -> list[Write]:
         """The directories of anonymous volumes that nobody else uses; answers their records' removal."""
+        return await asyncio.to_thread(self._forsaken_volumes, container)
+
+    def _forsaken_volumes(self, container: Container) -> list[Write]:
         gone = []
         for mount in container.mounts:
             volume = self._ledger.now.volumes.get(mount.name) if mount.type == "volume" else None
-            if volume and volume.anonymous and self._volumes.view(volume.name).used_by == (container.id,):
-                await asyncio.to_thread(volumes.remove, self._volumes.folder, volume.name)
+            if volume and volume.anonymous and set(self._volumes.view(volume.name).used_by) <= {container.id}:
+                volumes.remove(self._volumes.folder, volume.name)
                 gone.append(drop(volume))
         return gone
 
