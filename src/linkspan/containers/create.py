@@ -20,6 +20,7 @@ from linkspan.model.snapshot import Snapshot
 _RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
 _MINIMUM_MEMORY = 6 * 1024 * 1024
 _LOG_DRIVERS = ("", "json-file", "local", "k8s-file")  # all are conmon's file here, read back as Docker's
+_RUNTIMES = ("", "runc", "io.containerd.runc.v2")
 DEFAULT_SHM = 64 * 1024 * 1024
 
 
@@ -51,6 +52,8 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     _check_limits(host, request.processors)
     networks = _networks(snapshot, request, host)
     warnings = _network_conflicts(request.config, host)
+    if (request.config.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"]:
+        warnings += ("Health checks are not run by this engine: the container has no health status",)
     config = _with_hostname(config, host, request)
     command = (*(config.entrypoint or ()), *(config.cmd or ()))
     if not command or not command[0]:
@@ -127,6 +130,8 @@ def _host_config(snapshot: Snapshot, request: CreateRequest) -> HostConfig:
             mode = "container:" + snapshot.container(mode.removeprefix("container:")).id
         except NotFound as error:
             raise NotFound(f"No such container: {mode.removeprefix('container:')}") from error
+    if host.runtime not in _RUNTIMES:
+        raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
     if host.log_config.type not in _LOG_DRIVERS:
         raise Unsupported(f"logging driver {host.log_config.type!r} is not supported: use json-file or local")
     return msgspec.structs.replace(
