@@ -29,7 +29,7 @@ def effective(
     Docker's rules: adding ALL wins over dropping ALL; one that is dropped by name and added is there.
     Raises InvalidArgument with Docker's words for a name that is unknown.
     """
-    added, dropped = _normal(add, available), _normal(drop, ALL)
+    added, dropped = _normal("CapAdd", add, available), _normal("CapDrop", drop, ALL)
     if privileged:
         return tuple(available)
     if "ALL" in added:
@@ -41,17 +41,18 @@ def effective(
     return tuple(name for name in available if name in chosen)
 
 
-def _normal(names: Sequence[str] | None, available: Sequence[str]) -> set[str]:
+def _normal(field: str, names: Sequence[str] | None, available: Sequence[str]) -> set[str]:
     normal = set()
     for name in names or ():
         upper = name.upper()
         if upper != "ALL":
             upper = "CAP_" + upper.removeprefix("CAP_")
             if upper not in ALL:
-                raise InvalidArgument(f'unknown capability: "{upper}"')
+                raise InvalidArgument(f'invalid {field}: unknown capability: "{upper}"')
             if upper not in available:
                 raise InvalidArgument(
-                    f'capability not supported by your kernel or not available in the current environment: "{upper}"'
+                    f"invalid {field}: capability not supported by your kernel or not available in the current "
+                    f'environment: "{upper}"'
                 )
         normal.add(upper)
     return normal
