@@ -41,12 +41,13 @@ def linkspand() -> None:
 
 
 async def serve(configuration: Configuration) -> None:
-    """Runs until SIGTERM or SIGINT."""
+    """Runs until SIGTERM or SIGINT; SIGHUP (`systemctl reload`) makes it look the kernel over."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     daemon = Daemon(configuration)
+    loop.add_signal_handler(signal.SIGHUP, daemon.look_over)
     try:
         await daemon.start()
         server = await open_front_door(daemon, listeners(configuration))
