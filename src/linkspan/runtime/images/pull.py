@@ -69,18 +69,20 @@ async def pull(store: ImageStore, reference: Reference, *, platform: str, auth: 
     config = manifest.config
     if config is None:
         raise Internal(f"the manifest of {reference.familiar} is a list inside a list")
-    news = "Image is up to date for"
-    if store.has(config.digest):
-        store.tag(config.digest, *names)
+    known = store.has(config.digest)
+    if known:
+        image = store.find(config.digest)
     else:
-        news = "Downloaded newer image for"
         document = await _asked(registry, reference, _small_blob, registry, reference.path, config)
         image = read_config(document)
-        if platform and (image.os, image.architecture) != (wanted.os, wanted.architecture):
-            raise NotFound(
-                f"image with reference {reference.familiar} was found but its platform "
-                f"({image.os}/{image.architecture}) does not match the specified platform ({platform})"
-            )
+    if platform and (image.os, image.architecture) != (wanted.os, wanted.architecture):
+        raise NotFound(
+            f"image with reference {reference.familiar} was found but its platform "
+            f"({image.os}/{image.architecture}) does not match the specified platform ({platform})"
+        )
+    if known:
+        store.tag(image.id, *names)
+    else:
         if len(image.diff_ids) != len(manifest.layers):
             raise Internal(f"the manifest of {reference.familiar} has not the layers that its config names")
         async with store.holding(image.diff_ids):
@@ -90,6 +92,7 @@ async def pull(store: ImageStore, reference: Reference, *, platform: str, auth: 
                     yield line
             store.add_image(document, raw, *names)
     yield {"status": f"Digest: {digest}"}
+    news = "Image is up to date for" if known else "Downloaded newer image for"
     yield {"status": f"Status: {news} {reference.familiar}"}
 
 
@@ -151,7 +154,7 @@ async def _layer(
                 await _asked(
                     registry,
                     reference,
-                    _download,
+                    download,
                     registry,
                     reference.path,
                     blob,
@@ -167,7 +170,7 @@ async def _layer(
         tell(line_of(blob.digest, "Pull complete"))
 
 
-def _download(registry: Registry, path: str, blob: Descriptor, file: Path, progress: Callable[[int], None]) -> None:
+def download(registry: Registry, path: str, blob: Descriptor, file: Path, progress: Callable[[int], None]) -> None:
     """Blocks. What arrives is checked against the digest, and an interrupted download goes on where it was."""
     found, done, attempt = hashlib.sha256(), 0, 0
     with file.open("wb") as target:

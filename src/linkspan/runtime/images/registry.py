@@ -48,7 +48,8 @@ def parse_auth(header: str) -> Credentials:
     if not header:
         return Credentials()
     try:
-        text = base64.urlsafe_b64decode(header + "=" * (-len(header) % 4))
+        plain = header.rstrip("=").replace("-", "+").replace("_", "/")
+        text = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         return msgspec.json.decode(text, type=Credentials) if text.strip() else Credentials()
     except (ValueError, msgspec.MsgspecError):
         raise InvalidArgument("invalid X-Registry-Auth header: base64url of JSON is needed") from None
@@ -105,7 +106,7 @@ class Registry:
         self.host = _HUB if host == DEFAULT_REGISTRY else host
         self._trust, self._credentials = trust, credentials
         self._authorization: dict[str, str] = {}  # by scope
-        self._open: set[http.client.HTTPConnection] = set()
+        self._open: set[socket.socket | None] = set()
         self._lock = threading.Lock()
         self.aborted = False
 
@@ -113,10 +114,9 @@ class Registry:
         """Ends what is going on in other threads, with Internal there."""
         self.aborted = True
         with self._lock:
-            for connection in self._open:
-                if connection.sock:
-                    with contextlib.suppress(OSError):
-                        connection.sock.shutdown(socket.SHUT_RDWR)
+            for open_ in filter(None, self._open):
+                with contextlib.suppress(OSError):
+                    open_.shutdown(socket.SHUT_RDWR)
 
     # -- what can be asked --------------------------------------------------------------------------------------------
 
@@ -218,8 +218,7 @@ class Registry:
         where = f'{method.title()} "{url.partition("?")[0]}"'
         parts = urllib.parse.urlsplit(url)
         connection, target = self._connection(parts)
-        with self._lock:
-            self._open.add(connection)
+        connected: socket.socket | None = None
         try:
             try:
                 connection.connect()
@@ -228,7 +227,10 @@ class Registry:
                 if parts.scheme == "https" and isinstance(error, ssl.SSLError | ConnectionResetError):
                     raise _NoTls(f"{where}: {_reason(error, parts.netloc)}") from None
                 raise Internal(f"{where}: {_reason(error, parts.netloc)}") from None
-            connection.sock.settimeout(ANSWER_TIMEOUT)
+            connected = connection.sock  # which http.client forgets where the answer ends with the connection
+            connected.settimeout(ANSWER_TIMEOUT)
+            with self._lock:
+                self._open.add(connected)
             try:
                 connection.request(method, target, body=body, headers={"User-Agent": "linkspan", **headers})
                 answer = connection.getresponse()
@@ -240,7 +242,7 @@ class Registry:
                 answer.close()
         finally:
             with self._lock:
-                self._open.discard(connection)
+                self._open.discard(connected)
             connection.close()
 
     def _connection(self, parts: urllib.parse.SplitResult) -> tuple[http.client.HTTPConnection, str]:

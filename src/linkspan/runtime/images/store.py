@@ -88,7 +88,7 @@ class ImageStore:
 
     def images(self) -> list[Image]:
         """Newest first."""
-        return sorted(self._images.values(), key=lambda image: image.created, reverse=True)
+        return sorted(self._images.values(), key=lambda image: (image.created, image.id), reverse=True)
 
     def find(self, ref: str) -> Image:
         """By name in any of Docker's forms, id or prefix of one. Raises NotFound: `No such image: REF`."""
