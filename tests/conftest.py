@@ -1,10 +1,34 @@
-"""What every test has: tests marked `root` are left out where pytest does not run as root, and the end says so."""
+"""What every test has: mounts and a temporary folder of the run's own, as root.
+
+Tests marked `root` are left out where pytest does not run as root, and the end says so.
+"""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
+from tests.machine import WORKSHOP, own_mounts
+
 _LEFT_OUT = pytest.StashKey[int]()
+_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.geteuid() != 0:
+        return
+    own_mounts()
+    if not config.option.basetemp:
+        folder = WORKSHOP / f"pytest-{os.getpid()}"
+        folder.parent.mkdir(exist_ok=True, mode=0o711)
+        config.option.basetemp = config.stash[_FOLDER] = folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.stash.get(_FOLDER, None)
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
