@@ -17,6 +17,7 @@ from typing import Any
 
 from linkspan.errors import NotFound
 from linkspan.runtime import confinement
+from linkspan.runtime.layers import Layers, is_opaque, is_whiteout
 from linkspan.runtime.rootfs import open_in_root, resolve_in_root
 
 MODIFIED, ADDED, DELETED = 0, 1, 2
@@ -121,19 +122,19 @@ def changes(upper: Path, layers: Sequence[Path]) -> list[tuple[int, str]]:
     `upper` belongs to neither.
     """
     init = upper.parent / "init"
-    below = _Below([*([init] if init.is_dir() else []), *reversed(layers)])
+    below = Layers([*([init] if init.is_dir() else []), *reversed(layers)])
     return sorted(_changes(upper, "", below), key=lambda change: change[1]) if upper.is_dir() else []
 
 
-def _changes(directory: Path, path: str, below: _Below) -> list[tuple[int, str]]:
+def _changes(directory: Path, path: str, below: Layers) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     seen = set[str]()
     with os.scandir(directory) as entries:
         for entry in entries:
             seen.add(entry.name)
             here = f"{path}/{entry.name}"
-            now, before = entry.stat(follow_symlinks=False), below.stat(here)
-            if _is_whiteout(now):
+            now, before = entry.stat(follow_symlinks=False), below.status(here)
+            if is_whiteout(now):
                 found.append((DELETED, here))
             elif not modes.S_ISDIR(now.st_mode):
                 found.append((MODIFIED if before else ADDED, here))
@@ -143,71 +144,9 @@ def _changes(directory: Path, path: str, below: _Below) -> list[tuple[int, str]]
                 if before is None or inside or not _same_directory(now, before):
                     found.append((MODIFIED if before else ADDED, here))
                 found += inside
-    if _is_opaque(directory):
+    if is_opaque(directory):
         found += [(DELETED, f"{path}/{name}") for name in below.names(path) if name not in seen]
     return found
-
-
-class _Below:
-    """What lies under a container's own directory: layers, uppermost first, looked up without a mount."""
-
-    def __init__(self, layers: Sequence[Path]) -> None:
-        self._layers = layers
-
-    def stat(self, path: str) -> os.stat_result | None:
-        """None where there is nothing, or no longer."""
-        holders = self._holders(path)
-        return holders[0][1] if holders else None
-
-    def names(self, path: str) -> set[str]:
-        found, gone = set[str](), set[str]()
-        for directory, status in self._holders(path):
-            if not modes.S_ISDIR(status.st_mode):
-                break
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if entry.name not in found and entry.name not in gone:
-                        (gone if _is_whiteout(entry.stat(follow_symlinks=False)) else found).add(entry.name)
-        return found
-
-    def _holders(self, path: str) -> list[tuple[str, os.stat_result]]:
-        """Every layer's entry at `path` that shows: under a whiteout, a file or an opaque directory nothing does."""
-        found: list[tuple[str, os.stat_result]] = []
-        parts = [part for part in path.split("/") if part]
-        for layer in self._layers:
-            here, hides = str(layer), False
-            for index in range(len(parts) + 1):
-                if index:
-                    here = f"{here}/{parts[index - 1]}"
-                try:
-                    status = os.lstat(here)
-                except OSError:
-                    break
-                directory = modes.S_ISDIR(status.st_mode)
-                if _is_whiteout(status):
-                    return found
-                if index == len(parts):
-                    if found and not directory:
-                        return found
-                    found.append((here, status))
-                if not directory or (index and _is_opaque(here)):
-                    hides = True
-                if not directory:
-                    break
-            if hides:
-                break
-        return found
-
-
-def _is_whiteout(status: os.stat_result) -> bool:
-    return modes.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _is_opaque(directory: str | Path) -> bool:
-    try:
-        return os.getxattr(directory, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
-    except OSError:
-        return False
 
 
 def _same_directory(now: os.stat_result, before: os.stat_result) -> bool:

@@ -22,10 +22,11 @@ import os
 import shutil
 import stat
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from linkspan.errors import Internal, NotFound, Unsupported
+from linkspan.runtime.layers import Layers
 
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _OVERLAY_MAGIC = 0x794C7630
@@ -54,7 +55,7 @@ def mount(folder: Path, layers: Sequence[Path]) -> Path:
         _make_directory(folder / name)
     lower = [str(layer) for layer in reversed(layers)]
     if not (folder / "init" / _READY).exists():
-        _fill_init(folder, lower)
+        _fill_init(folder / "init", Layers([*reversed(layers)]))
     _overlay(merged, [str(folder / "init"), *lower], folder / "diff", folder / "work")
     return merged
 
@@ -237,61 +238,40 @@ def _make_directory(path: Path) -> None:
         raise Internal(f"cannot make {path}: {error.strerror}") from error
 
 
-def _fill_init(folder: Path, lower: Sequence[str]) -> None:
-    """Writes the init layer through a mount of its own, so that the kernel copies the attributes of /etc and /dev."""
-    init, merged = folder / "init", folder / "merged"
-    if not lower:  # an image of no layers; overlayfs wants one
-        _write_init(init)
+def _fill_init(init: Path, image: Layers) -> None:
+    """Writes the init layer; what the image has of it stays the image's.
+
+    By looking the layers up rather than through a mount: taking an overlay off makes the kernel write out the whole
+    file system below it, which after a pull takes its time.
+    """
+    for path in _DIRECTORIES:
+        found = image.status(path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            _make_chain(init, path)
+    for path in _FILES:
+        found = image.status(path)
+        # A link gives way, as with dockerd: one that leads nowhere cannot be mounted over.
+        if found is None or stat.S_ISLNK(found.st_mode):
+            _make_chain(init, path.rpartition("/")[0])
+            (init / path).touch(0o755)
+    if image.status("etc/mtab") is None and not (init / "etc/mtab").is_symlink():
+        _make_chain(init, "etc")
+        (init / "etc/mtab").symlink_to("/proc/mounts")
+    for path in ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys"):
+        _take_attributes(init / path, image.status(path))
+    (init / _READY).touch(0o755)
+
+
+def _make_chain(init: Path, path: str) -> None:
+    """The directory, and those above it."""
+    for parent in (*reversed(Path(path).parents[:-1]), Path(path)):
+        _make_directory(init / parent)
+
+
+def _take_attributes(directory: Path, found: os.stat_result | None) -> None:
+    """What lies over a directory of the image looks like it."""
+    if found is None or not stat.S_ISDIR(found.st_mode) or not directory.is_dir():
         return
-    _overlay(merged, lower, init, folder / "work")
-    try:
-        _write_init(merged)
-    finally:
-        unmount(folder)
-
-
-def _write_init(root: Path) -> None:
-    top = os.open(root, os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for path in _DIRECTORIES:
-            os.close(_enter(top, path.split("/")))
-        etc = _enter(top, ["etc"])
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.symlink("/proc/mounts", "mtab", dir_fd=etc)
-        finally:
-            os.close(etc)
-        for path in (*_FILES, _READY):
-            *parents, name = path.split("/")
-            parent = _enter(top, parents)
-            try:
-                # A link gives way, as with dockerd: one that leads nowhere cannot be mounted over.
-                _clear(parent, name, stat.S_ISLNK)
-                with contextlib.suppress(FileExistsError):
-                    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755, dir_fd=parent))
-            finally:
-                os.close(parent)
-    finally:
-        os.close(top)
-
-
-def _enter(top: int, parts: Iterable[str]) -> int:
-    """A descriptor of the directory `parts` below `top`, made where missing; links and files on the way give way."""
-    here = os.dup(top)
-    for part in parts:
-        try:
-            _clear(here, part, lambda mode: not stat.S_ISDIR(mode))
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, 0o755, dir_fd=here)
-            below = os.open(part, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-        finally:
-            os.close(here)
-        here = below
-    return here
-
-
-def _clear(parent: int, name: str, unwanted: Callable[[int], bool]) -> None:
-    """Removes the entry where its mode is `unwanted`."""
-    with contextlib.suppress(FileNotFoundError):
-        if unwanted(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            os.unlink(name, dir_fd=parent)
+    os.chown(directory, found.st_uid, found.st_gid)
+    directory.chmod(stat.S_IMODE(found.st_mode))
+    os.utime(directory, ns=(found.st_atime_ns, found.st_mtime_ns))
