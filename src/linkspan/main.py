@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -33,6 +34,9 @@ def linkspand() -> None:
         )
         if os.geteuid() != 0:
             raise Conflict("linkspand makes namespaces and network devices: it has to be started as root")
+        # One descriptor for each published port: the soft limit is usually 1,024.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         with pidfile(configuration.pidfile):
             asyncio.run(serve(configuration))
     except LinkspanError as error:

@@ -17,11 +17,11 @@ class Ledger:
         self._store = store
         self.now: Snapshot = store.load()
 
-    def commit(self, writes: Sequence[Write]) -> Snapshot:
+    def commit(self, writes: Sequence[Write], *, durable: bool = True) -> Snapshot:
         """Answers the snapshot before the writes. Raises Internal, with nothing changed, where the store refuses."""
         before = self.now
         if writes:
-            self._store.commit(writes)
+            self._store.commit(writes, durable=durable)
             self.now = before.after(writes)
         return before
 

@@ -20,7 +20,9 @@ class Mutation:
         Not to be cancelled half-way: the verbs run in tasks of their own, which a client that goes away does not end.
         """
         writes = change.writes
-        before = self._ledger.commit(writes)
+        # Sandboxes and endpoints stand for what a power cut takes away with them: they need not outlive it.
+        passing = all(write.kind in ("sandbox", "endpoint") for write in writes)
+        before = self._ledger.commit(writes, durable=not passing)
         plan = diff(
             render_touched(before, writes, self._drivers), render_touched(self._ledger.now, writes, self._drivers)
         )

@@ -37,6 +37,8 @@ _NEWTABLE = 10 << 8
 _BATCH = struct.pack("=BBH", 0, 0, socket.htons(10))
 _FAMILY = struct.pack("=BBH", 1, 0, 0)
 _SO_PROTOCOL = 38
+_LARGE = 1 << 16  # bytes of commands: about a thousand elements
+_LIBC = ctypes.CDLL(None)
 
 
 class Nftables:
@@ -179,6 +181,8 @@ class _Library:
     def run(self, commands: str) -> str:
         """Runs commands as one transaction and answers what they print. Raises NftError."""
         failed = self._nft.nft_run_cmd_from_buffer(self._context, commands.encode())
+        if len(commands) > _LARGE:
+            _LIBC.malloc_trim(0)  # libnftables frees some 3 KiB for each element, which the C library would keep
         output = self._nft.nft_ctx_get_output_buffer(self._context) or b""
         errors = self._nft.nft_ctx_get_error_buffer(self._context) or b""
         if failed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import sys
 from collections.abc import Iterable
 
 from linkspan.errors import InvalidArgument
@@ -57,7 +58,7 @@ def parse_range(text: str, what: str) -> tuple[int, int]:
 def parse_container_ports(text: str) -> tuple[ContainerPort, ...]:
     """`80`, `80/tcp`, `8000-8010/udp` as an image's or a user's EXPOSE has them."""
     numbers, slash, protocol = text.partition("/")
-    protocol = protocol.lower() if slash else "tcp"
+    protocol = sys.intern(protocol.lower()) if slash else "tcp"  # one string for thousands of ports
     if protocol not in PROTOCOLS:
         raise InvalidArgument(f"invalid port specification: {text!r}: invalid proto {protocol!r}")
     low, high = parse_range(numbers, repr(text))

@@ -18,7 +18,7 @@ class MemoryStore:
             put(msgspec.json.decode(body, type=KINDS[kind])) for (kind, _), body in self._rows.items()
         )
 
-    def commit(self, writes: Sequence[Write]) -> None:
+    def commit(self, writes: Sequence[Write], *, durable: bool = True) -> None:
         for write in writes:
             if write.record is None:
                 self._rows.pop((write.kind, write.id), None)

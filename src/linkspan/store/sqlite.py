@@ -1,7 +1,8 @@
 """Records in one SQLite file: a row a record, its body as JSON with Docker's names.
 
-WAL with `synchronous=FULL`: a commit returns once the log is on the disk. A process that is killed loses nothing that
-it acknowledged, and a power cut neither. The format has a version; a newer one than ours is refused, not guessed at.
+WAL: with `synchronous=FULL` a commit returns once the log is on the disk, with NORMAL once it is written. A process
+that is killed loses nothing that it acknowledged, and a power cut nothing durable. The format has a version; a newer
+one than ours is refused, not guessed at.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ class SqliteStore:
                 raise Internal(f"{self._path}: the record of {kind} {id_} cannot be read: {error}") from error
         return Snapshot().after(writes)
 
-    def commit(self, writes: Sequence[Write]) -> None:
+    def commit(self, writes: Sequence[Write], *, durable: bool = True) -> None:
         rows = [(w.kind, w.id, None if w.record is None else msgspec.json.encode(w.record)) for w in writes]
         try:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             for kind, id_, body in rows:
                 if body is None:
