@@ -77,9 +77,9 @@ class TimedLedger(Ledger):
         super().__init__(SqliteStore(path))
         self._stopwatch = watch
 
-    def commit(self, writes: Sequence[Write]) -> Snapshot:
+    def commit(self, writes: Sequence[Write], *, durable: bool = True) -> Snapshot:
         since = time.perf_counter()
-        before = super().commit(writes)
+        before = super().commit(writes, durable=durable)
         self._stopwatch.add("commit", since)
         return before
 
