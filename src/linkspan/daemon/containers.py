@@ -7,8 +7,10 @@ import contextlib
 import dataclasses
 import os
 import platform
+import posixpath
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -319,19 +321,30 @@ class Containers:
 
     async def archive_stat(self, ref: str, path: str) -> dict[str, Any]:
         """Docker's X-Docker-Container-Path-Stat: name, size, mode, mtime, linkTarget."""
-        async with self._launch.root(self._find(ref)) as root:
-            return await archive.stat(root, path)
+        async with self._seen(ref, path) as (root, inside):
+            found = await archive.stat(root, inside)
+            return found if inside == path else {**found, "name": posixpath.basename(posixpath.normpath(path))}
 
     async def archive_get(self, ref: str, path: str) -> AsyncIterator[bytes]:
-        async with self._launch.root(self._find(ref)) as root:
-            async for piece in archive.get(root, path):
+        async with self._seen(ref, path) as (root, inside):
+            async for piece in archive.get(root, inside):
                 yield piece
 
     async def archive_put(
         self, ref: str, path: str, body: AsyncIterator[bytes], *, no_overwrite: bool, copy_owner: bool
     ) -> None:
-        async with self._launch.root(self._find(ref)) as root:
-            await archive.put(root, path, body, no_overwrite=no_overwrite, copy_owner=copy_owner)
+        async with self._seen(ref, path, write=True) as (root, inside):
+            await archive.put(root, inside, body, no_overwrite=no_overwrite, copy_owner=copy_owner)
+
+    @contextlib.asynccontextmanager
+    async def _seen(self, ref: str, path: str, *, write: bool = False) -> AsyncIterator[tuple[Path, str]]:
+        try:
+            async with self._launch.seen(self._find(ref), path, write=write) as found:
+                yield found
+        except NotFound as error:
+            if str(error).startswith("Could not find the file"):  # Docker's words
+                raise NotFound(f"Could not find the file {path} in container {ref}") from error
+            raise
 
     def _running(self, ref: str) -> Container:
         container = self._find(ref)

@@ -238,6 +238,29 @@ class Launch:
             if not self._ledger.now.containers[container.id].state.running:
                 rootfs.unmount(folder)
 
+    @contextlib.asynccontextmanager
+    async def seen(self, container: Container, path: str, *, write: bool) -> AsyncIterator[tuple[Path, str]]:
+        """(a root directory, the path in it) of what the container sees at `path`, also in its volumes and binds.
+
+        Raises InvalidArgument for writing where the container may only read.
+        """
+        if write and container.host_config.readonly_rootfs:
+            raise InvalidArgument("container rootfs is marked read-only")
+        if container.state.running:
+            yield Path(f"/proc/{container.state.pid}/root"), path
+            return
+        async with self.root(container) as root:
+            inside = Path("/", rootfs.resolve_in_root(root, path).relative_to(root))
+            mounts = [m for m in container.mounts if inside.is_relative_to(m.destination) and Path(m.source).is_dir()]
+            if not mounts:
+                yield root, path
+                return
+            mount = max(mounts, key=lambda m: len(m.destination))
+            if write and not mount.writable:
+                raise InvalidArgument("mounted volume is marked read-only")
+            ending = path[len(path.rstrip("/.")) :] if path.endswith(("/", "/.")) else ""
+            yield Path(mount.source), f"/{inside.relative_to(mount.destination)}{ending}"
+
     async def sizes(self, container: Container) -> tuple[int, int]:
         """(bytes written by the container, bytes of its whole root file system)."""
         layers = [Path(layer) for layer in container.layers]
