@@ -5,8 +5,11 @@ The rules are those of `containers.filter`; each builder raises InvalidArgument 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
 
 from linkspan.api.times import parse_moment, seconds
 from linkspan.containers.filter import Filters, checked, matches_labels, matches_name, parse_flag
@@ -37,6 +40,14 @@ def images(filters: Filters, resolve: Callable[[str], ImageView]) -> Callable[[I
         )
 
     return wanted
+
+
+def tags_shown(filters: Filters, view: ImageView) -> ImageView:
+    """With a reference asked for, only the tags that it means are told, as Docker does."""
+    if not (patterns := [_glob(pattern) for pattern in filters.get("reference", ())]):
+        return view
+    tags = tuple(tag for tag in view.image.tags if any(p.fullmatch(name) for p in patterns for name in _names((tag,))))
+    return dataclasses.replace(view, image=msgspec.structs.replace(view.image, tags=tags))
 
 
 def images_to_prune(filters: Filters, now: float) -> Callable[[ImageView], bool]:

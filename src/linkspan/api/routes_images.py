@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 
 
 async def list_(daemon: Daemon, request: Request) -> Answer:
-    wanted = filters.images(parse_filters(request.text("filters")), daemon.images.view)
-    return json_response([json_images.summary(view, request.version) for view in daemon.images.views() if wanted(view)])
+    asked = parse_filters(request.text("filters"))
+    wanted = filters.images(asked, daemon.images.view)
+    views = [filters.tags_shown(asked, view) for view in daemon.images.views() if wanted(view)]
+    return json_response([json_images.summary(view, request.version) for view in views])
 
 
 async def inspect(daemon: Daemon, request: Request) -> Answer:
