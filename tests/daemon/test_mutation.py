@@ -1,0 +1,129 @@
+"""A change is carried out, or nothing of it is left; and a daemon with an empty memory comes to the same state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from linkspan.daemon.events import Events
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.mutation import Mutation
+from linkspan.daemon.programmer import Programmer
+from linkspan.daemon.reconcile import converge
+from linkspan.engine.join import join, leave
+from linkspan.engine.render import render_all
+from linkspan.errors import PortInUse
+from linkspan.kernel.fake import FakeKernel
+from linkspan.model.container import Container
+from linkspan.model.snapshot import Snapshot, put
+from linkspan.state.objects import BoundPort, Sysctl
+from linkspan.store.memory import MemoryStore
+from tests.engine.conftest import DRIVERS, HOST, World
+
+
+class Bench:
+    """A daemon's inside, on a fake kernel."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self.kernel, self.store, self.events = kernel, MemoryStore(), Events()
+        self.programmer = Programmer(lambda: kernel)
+        self.world = World()
+        self.store.commit(_records(self.world.now))
+        self.ledger = Ledger(self.store)
+        self.mutation = Mutation(self.ledger, self.programmer, DRIVERS, self.events)
+
+    def container(self, name: str, **ports: str) -> Container:
+        self.world.now = self.ledger.now
+        made = self.world.container(name, ports={port.replace("_", "/"): where for port, where in ports.items()})
+        self.ledger.commit([put(made)])
+        return made
+
+    async def converge(self) -> int:
+        return await converge(self.ledger, self.programmer, DRIVERS, lambda: HOST)
+
+    def as_recorded(self) -> bool:
+        """The kernel holds what the records say, no more and no less; and the store holds the records."""
+        wanted = render_all(self.ledger.now, DRIVERS, HOST)
+        return dict(self.kernel.state) == wanted and self.store.load() == self.ledger.now
+
+
+def _records(snapshot: Snapshot) -> list[Any]:
+    return [put(network) for network in snapshot.networks.values()]
+
+
+def run(steps: Callable[[Bench], Coroutine[Any, Any, None]], kernel: FakeKernel | None = None) -> None:
+    bench = Bench(kernel or FakeKernel())
+    try:
+        asyncio.run(steps(bench))
+    finally:
+        bench.programmer.close()
+
+
+def test_there_and_back() -> None:
+    async def steps(bench: Bench) -> None:
+        assert await bench.converge() > 0
+        assert bench.as_recorded()
+        before = dict(bench.kernel.state)
+        web = bench.container("web", **{"80_tcp": "8080", "53_udp": "127.0.0.1:53"})
+        await bench.mutation.carry_out(join(bench.ledger.now, web, bench.world.around()))
+        assert bench.as_recorded()
+        assert BoundPort("tcp", "0.0.0.0", 8080).key in bench.kernel.state
+        await bench.mutation.carry_out(leave(bench.ledger.now, web))
+        assert bench.as_recorded()
+        assert dict(bench.kernel.state) == before
+
+    run(steps)
+
+
+def test_a_failed_change_leaves_nothing() -> None:
+    async def steps(bench: Bench) -> None:
+        await bench.converge()
+        records, state = bench.ledger.now, dict(bench.kernel.state)
+        web = bench.container("web", **{"80_tcp": "8080", "81_tcp": "8081"})
+        heard: list[str] = []
+        change = join(bench.ledger.now, web, bench.world.around())
+        with pytest.raises(PortInUse, match="8081"):
+            await bench.mutation.carry_out(change)
+        assert bench.ledger.now == records.after([put(web)])
+        assert dict(bench.kernel.state) == state
+        assert bench.as_recorded()
+        async for event in bench.events.listen(1, 2, lambda _: True):
+            heard.append(event.action)
+        assert heard == []  # nobody is told of what did not happen
+
+    run(steps, FakeKernel(taken=[BoundPort("tcp", "0.0.0.0", 8081)]))
+
+
+def test_an_empty_memory_comes_to_the_same_state() -> None:
+    async def steps(bench: Bench) -> None:
+        await bench.converge()
+        for name, port in (("a", "8080"), ("b", "8081")):
+            made = bench.container(name * 2, **{"80_tcp": port})
+            await bench.mutation.carry_out(join(bench.ledger.now, made, bench.world.around()))
+        assert await bench.converge() == 0  # the incremental path left nothing to do
+        whole = dict(bench.kernel.state)
+        for key in [key for key in whole if key[0] in ("nft", "port")]:
+            del bench.kernel.state[key]
+        bench.ledger = Ledger(bench.store)
+        assert await bench.converge() > 0
+        assert dict(bench.kernel.state) == whole and bench.as_recorded()
+
+    run(steps)
+
+
+def test_a_port_that_somebody_took_meanwhile_holds_up_nothing_else() -> None:
+    async def steps(bench: Bench) -> None:
+        made = bench.container("web", **{"80_tcp": "8080"})
+        change = join(bench.ledger.now, made, bench.world.around())
+        bench.ledger.commit(change.writes)  # as a daemon left it that was killed
+        await bench.converge()
+        wanted = render_all(bench.ledger.now, DRIVERS, HOST)
+        del wanted[BoundPort("tcp", "0.0.0.0", 8080).key]
+        assert {k: o for k, o in bench.kernel.state.items() if not isinstance(o, Sysctl)} == {
+            k: o for k, o in wanted.items() if not isinstance(o, Sysctl)
+        }
+
+    run(steps, FakeKernel(taken=[BoundPort("tcp", "0.0.0.0", 8080)]))
