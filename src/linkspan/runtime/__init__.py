@@ -1,4 +1,4 @@
-"""Containers as processes on root file systems: runc runs them, conmon watches them, skopeo brings their images.
+"""Containers as processes on root file systems: runc runs them, conmon watches them.
 
 attachment   one client's connection to a process's standard streams
 spec         the OCI runtime spec of a container: process, namespaces, mounts (pure)
@@ -13,8 +13,10 @@ inotify      the kernel's word that a file changed
 logs         conmon's log file, read as Docker's
 stats        cgroup files as Docker's numbers
 top          a container's processes as the host's ps shows them
-images       skopeo, the layer store, references (a package)
+images       registries, the store of blobs and layers, load and save (a package)
 rootfs       overlay mounts on the layers
+layers       what an image's layers hold together, looked up without a mount
 volumes      the directories of volumes
 archive      files in and out of a root file system: cp, export, diff
+confinement  starts `confined`, the process with its root directory in the tree that it reads or writes
 """
