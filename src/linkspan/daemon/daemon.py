@@ -141,6 +141,7 @@ class Daemon:
             drivers=self._drivers,
             sources=configuration.pool_sources,
             host=host,
+            look_again=lambda: self._programmer.run(self._read_host),
         )
         self.system = System(ledger, events, configuration, lambda: len(self.images.views()))
 

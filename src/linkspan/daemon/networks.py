@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from linkspan.daemon.identity import new_id, now
@@ -39,7 +39,10 @@ class Networks:
         drivers: Mapping[str, Driver],
         sources: Iterable[PoolSource],
         host: Callable[[], HostFacts],
+        look_again: Callable[[], Awaitable[None]],
     ) -> None:
+        """`host` is what is known of the host; `look_again` renews it."""
+        self._look_again = look_again
         self._ledger, self._mutation, self._programmer, self._lifecycle = ledger, mutation, programmer, lifecycle
         self._drivers, self._sources, self._host = drivers, tuple(sources), host
 
@@ -80,6 +83,7 @@ class Networks:
             ipv4=ipv4,
             ipv6=ipv6,
         )
+        await self._look_again()  # a subnet that we choose must not hide what the host has a route to by now
         change = create_network(self._ledger.now, request, self._drivers, self._sources, self._host())
         await asyncio.shield(self._mutation.carry_out(change))
         return request.id, " ".join(change.warnings)
