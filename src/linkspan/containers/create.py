@@ -51,7 +51,7 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     config = _merge(request.config, request.image.config)
     _check_limits(host, request.processors)
     networks = _networks(snapshot, request, host)
-    warnings = _network_conflicts(request.config, host)
+    warnings = _network_conflicts(request, host)
     if (request.config.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"]:
         warnings += ("Health checks are not run by this engine: the container has no health status",)
     config = _with_hostname(config, host, request)
@@ -188,15 +188,17 @@ def _networks(snapshot: Snapshot, request: CreateRequest, host: HostConfig) -> d
     return found
 
 
-def _network_conflicts(config: Config, host: HostConfig) -> tuple[str, ...]:
+def _network_conflicts(request: CreateRequest, host: HostConfig) -> tuple[str, ...]:
     """What makes no sense with the network mode: refused with Docker's words, or warned of."""
+    config = request.config
+    mac_address = config.mac_address or any(settings.mac_address for settings in request.networks.values())
     if host.network_mode.startswith("container:"):
         for given, what in (
             (config.hostname, "hostname and the network mode"),
             (host.links, "container type network can't be used with links. This would result in undefined behavior"),
             (host.dns, "dns and the network mode"),
             (host.extra_hosts, "custom host-to-IP mapping and the network mode"),
-            (config.mac_address, "mac-address and the network mode"),
+            (mac_address, "mac-address and the network mode"),
             (host.port_bindings or host.publish_all_ports, "port publishing and the container type network mode"),
             (config.exposed_ports, "port exposing and the container type network mode"),
         ):
