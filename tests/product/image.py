@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROGRAM = shutil.which("busybox") or "/bin/busybox"
 # Instructions of the web image: it tells each client the address it comes from, and ends at once when it is stopped.
-WEB = ("EXPOSE 80 5353/udp", 'CMD ["httpd", "-f", "-p", "80", "-h", "/www"]', "STOPSIGNAL SIGKILL")
+WEB = ("EXPOSE 80 5353/udp", 'CMD ["httpd", "-f", "-p", "0.0.0.0:80", "-h", "/www"]', "STOPSIGNAL SIGKILL")
 PLAIN = ('CMD ["sh"]', "LABEL of=image", "ENV IN_IMAGE=yes")
 FILES = {
     "etc/passwd": (0o644, "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"),

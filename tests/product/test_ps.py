@@ -17,7 +17,7 @@ def test_columns(engine: Place) -> None:
     engine.run("--name", "done", "plain", "sh", "-c", "exit 3")
     engine.docker("wait", "done")
     running = engine.out("ps", "--no-trunc").splitlines()
-    assert len(running) == 2 and id_ in running[1] and '"httpd -f -p 80 -h /www"' in running[1]
+    assert len(running) == 2 and id_ in running[1] and '"httpd -f -p 0.0.0.0:80 -h /www"' in running[1]
     assert "Up" in running[1] and "0.0.0.0:8080->80/tcp" in running[1] and "5353/udp" in running[1]
     both = engine.out("ps", "-a")
     assert "Exited (3)" in both and both.index("done") < both.index("web")  # newest first
