@@ -75,9 +75,9 @@ _ACCEPTED = {
     "init": "use --init with the container",
     "experimental": "there is nothing experimental to turn on",
     "metrics-addr": "there are no metrics yet",
-    "max-concurrent-downloads": "skopeo decides",
-    "max-concurrent-uploads": "skopeo decides",
-    "max-download-attempts": "skopeo decides",
+    "max-concurrent-downloads": "three layers at a time",
+    "max-concurrent-uploads": "one layer at a time",
+    "max-download-attempts": "five attempts",
     "debug": "",
 }
 _TEXT = {

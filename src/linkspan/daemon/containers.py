@@ -314,7 +314,7 @@ class Containers:
     async def export(self, ref: str) -> AsyncIterator[bytes]:
         """The root file system as a tar stream."""
         container = self._find(ref)
-        async with self._launch.root(container) as root:
+        async with self._at_rest(container), self._launch.root(container) as root:
             async for piece in archive.export(root):
                 yield piece
         self._lifecycle.publish("export", container)
@@ -337,9 +337,19 @@ class Containers:
             await archive.put(root, inside, body, no_overwrite=no_overwrite, copy_owner=copy_owner)
 
     @contextlib.asynccontextmanager
+    async def _at_rest(self, container: Container) -> AsyncIterator[None]:
+        """Holds up the start and removal of a container that does not run, whose file system is looked at."""
+        if container.state.running:
+            yield
+            return
+        async with self._lifecycle.lock(container.id):
+            yield
+
+    @contextlib.asynccontextmanager
     async def _seen(self, ref: str, path: str, *, write: bool = False) -> AsyncIterator[tuple[Path, str]]:
         try:
-            async with self._launch.seen(self._find(ref), path, write=write) as found:
+            container = self._find(ref)
+            async with self._at_rest(container), self._launch.seen(container, path, write=write) as found:
                 yield found
         except NotFound as error:
             if str(error).startswith("Could not find the file"):  # Docker's words

@@ -148,7 +148,8 @@ class Launch:
     async def stop(self, container: Container) -> None:
         """What a run left of processes and mounts; nothing there is success."""
         await self.processes.delete(container.id)
-        rootfs.unmount(self._folder / container.id)
+        # In a thread: taking an overlay off writes out what the file system below has not written yet.
+        await asyncio.to_thread(rootfs.unmount, self._folder / container.id)
 
     async def update(self, container: Container) -> None:
         await self.processes.update(container.id, cgroup(container.host_config, swap=self._facts["swap_accounting"]))
@@ -235,8 +236,9 @@ class Launch:
         try:
             yield merged
         finally:
-            if not self._ledger.now.containers[container.id].state.running:
-                rootfs.unmount(folder)
+            current = self._ledger.now.containers.get(container.id)
+            if current is None or not current.state.running:
+                await asyncio.to_thread(rootfs.unmount, folder)
 
     @contextlib.asynccontextmanager
     async def seen(self, container: Container, path: str, *, write: bool) -> AsyncIterator[tuple[Path, str]]:
