@@ -67,6 +67,7 @@ demo-packages:
 
 test-packages:
 	@setup/packages run demo test
+	@setup/docker-client
 
 bench-packages:
 	@setup/packages run bench
