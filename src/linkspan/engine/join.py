@@ -179,7 +179,7 @@ def _endpoint(
         mac=parse_mac(mac) if mac else mac_address(address),
         address=address,
         prefix_length=pool.prefix_length,
-        gateway=pool.gateway,
+        gateway=pool.router,
         # One default route a sandbox: the first network's that leads anywhere.
         default_route=not network.internal and not any(e.default_route and e.gateway for e in others),
         bindings=() if any(e.bindings for e in others) else _bindings(snapshot, container, network, around.ports, id_),

@@ -16,7 +16,7 @@ from linkspan.ipam.addresses import default_gateway
 from linkspan.ipam.names import bridge_name
 from linkspan.ipam.pools import PoolSource, allocate_subnet, check_overlap
 from linkspan.model.event import Event
-from linkspan.model.network import Network, Pool, parse_subnet
+from linkspan.model.network import DEFAULT_GATEWAY, Network, Pool, parse_subnet
 from linkspan.model.port import parse_address
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import HostFacts
@@ -125,11 +125,11 @@ def _default_bridge(
         subnet, own = allocate_subnet(sources, (*taken, *_real_routes(host))), ""
     pool = Pool(subnet=subnet, ip_range=flags.fixed_cidr, gateway=own)
     own = own or default_gateway(Pool(subnet=subnet))
-    gateway, auxiliary = flags.default_gateway or own, {}
-    if gateway != own:
-        # The bridge's own address stays out of the pool although it is not the gateway.
-        auxiliary = {"DefaultGatewayIPv4": own}
-    _check_inside(subnet, "default-gateway", gateway)
+    auxiliary = {}
+    if flags.default_gateway not in ("", own):
+        # The bridge keeps its address; containers are sent elsewhere, and that address stays out of the pool too.
+        auxiliary = {DEFAULT_GATEWAY: flags.default_gateway}
+        _check_inside(subnet, "default-gateway", flags.default_gateway)
     if flags.fixed_cidr:
         _check_inside(subnet, "fixed-cidr", flags.fixed_cidr)
     return Network(
@@ -137,7 +137,7 @@ def _default_bridge(
         name="bridge",
         driver="bridge",
         created=old.created if old else created,
-        pools=(msgspec.structs.replace(pool, gateway=gateway, auxiliary=auxiliary),),
+        pools=(msgspec.structs.replace(pool, gateway=own, auxiliary=auxiliary),),
         options={
             _BRIDGE + "default_bridge": "true",
             _BRIDGE + "enable_icc": _text(flags.icc),

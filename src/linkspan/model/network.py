@@ -10,6 +10,8 @@ import msgspec
 from linkspan.errors import InvalidArgument
 from linkspan.model.wire import Wire
 
+# The auxiliary address that Docker reads as the containers' default route, where the bridge's own is not to be it.
+DEFAULT_GATEWAY = "DefaultGatewayIPv4"
 PREDEFINED = ("bridge", "host", "none")
 
 
@@ -20,6 +22,11 @@ class Pool(Wire, frozen=True, kw_only=True):
     ip_range: str = msgspec.field(default="", name="IPRange")
     gateway: str = ""
     auxiliary: Mapping[str, str] = msgspec.field(default_factory=dict, name="AuxiliaryAddresses")
+
+    @property
+    def router(self) -> str:
+        """Where containers send what is not for the subnet: the gateway, which is the host's, unless one is named."""
+        return self.auxiliary.get(DEFAULT_GATEWAY) or self.gateway
 
     @property
     def prefix_length(self) -> int:
