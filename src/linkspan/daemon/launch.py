@@ -107,6 +107,7 @@ class Launch:
         """A new volume takes what the image has at its place."""
         known = self._ledger.now.volumes.get(mount.name) if mount.name else None
         volume = known or self._volumes.make(mount.name)
+        volumes.create(self._volumes.folder, volume.name)  # its making or removal may have been cut short
         if "nocopy" not in mount.options:
             layers = [Path(layer) for layer in container.layers]
             try:

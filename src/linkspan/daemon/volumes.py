@@ -11,7 +11,7 @@ from linkspan.daemon.events import Events
 from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.views import VolumeView
-from linkspan.errors import Conflict, InvalidArgument, NotFound
+from linkspan.errors import Conflict, Internal, InvalidArgument, NotFound
 from linkspan.model.event import Event
 from linkspan.model.snapshot import drop, put
 from linkspan.model.volume import Volume
@@ -46,13 +46,22 @@ class Volumes:
         return self.view(self.make(name, labels).name)
 
     def make(self, name: str, labels: Mapping[str, str] | None = None) -> Volume:
-        """The record and the directory of a volume that is not there yet; an empty name makes an anonymous one."""
+        """The record and the directory of a volume that is not there yet; an empty name makes an anonymous one.
+
+        The record comes first and goes last: a directory without one would never be found again.
+        """
         chosen = check_volume_name(name) if name else new_id()
-        mountpoint = directories.create(self.folder, chosen)
+        mountpoint = directories.place(self.folder, chosen)
         volume = Volume(
             name=chosen, created=now(), mountpoint=str(mountpoint), labels=dict(labels or {}), anonymous=not name
         )
         self._ledger.commit([put(volume)])
+        try:
+            directories.create(self.folder, chosen)
+        except Internal:
+            directories.remove(self.folder, chosen)
+            self._ledger.commit([drop(volume)])
+            raise
         self._tell("create", volume)
         return volume
 
@@ -62,8 +71,11 @@ class Volumes:
         view = self.view(name)
         if view.used_by:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(view.used_by)}]")
-        self._ledger.commit([drop(view.volume)])
         await asyncio.to_thread(directories.remove, self.folder, name)
+        if self._users(name):  # a container was made with it meanwhile
+            directories.create(self.folder, name)
+            raise Conflict(f"remove {name}: volume is in use - [{', '.join(self._users(name))}]")
+        self._ledger.commit([drop(view.volume)])
         self._tell("destroy", view.volume)
 
     async def prune(self, keep: Callable[[VolumeView], bool]) -> tuple[list[str], int]:

@@ -18,9 +18,14 @@ from linkspan.runtime import confinement
 from linkspan.runtime.rootfs import tree_size
 
 
+def place(root: Path, name: str) -> Path:
+    """The volume's directory, be it there or not."""
+    return root / name / "_data"
+
+
 def create(root: Path, name: str) -> Path:
     """Makes the volume's directory and answers it; one that is there is left as it is."""
-    data = root / name / "_data"
+    data = place(root, name)
     try:
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
         (root / name).mkdir(mode=0o701, exist_ok=True)
