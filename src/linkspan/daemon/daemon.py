@@ -197,13 +197,22 @@ class Daemon:
             task.add_done_callback(_say_failure)
 
     async def _start_at_boot(self) -> None:
-        """What its restart policy wants running. Who lives in another's sandbox starts after it."""
+        """What its restart policy wants running. Who lives in another's sandbox starts after it.
+
+        And what is to be removed at its end goes now, where that end came while no daemon ran.
+        """
         wanted = [c for c in self._ledger.now.containers.values() if not c.state.running and rules.starts_at_boot(c)]
         for container in sorted(wanted, key=lambda c: (c.shares_sandbox, c.created)):
             try:
                 await self._lifecycle.start(container.id)
             except LinkspanError as error:
                 log.error("container %s could not be started: %s", container.name, error)
+        for container in self._all_containers():
+            if container.host_config.auto_remove and container.state.status == "exited":
+                try:
+                    await self._lifecycle.remove(container.id, force=False, volumes=True)
+                except LinkspanError as error:
+                    log.error("container %s could not be removed: %s", container.name, error)
 
     def _sweep_folders(self) -> None:
         """Folders of containers that have no record: their creation or removal was cut short."""
