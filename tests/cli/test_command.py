@@ -20,6 +20,10 @@ from linkspan.cli.reference import Reference
 
 ROWS = [
     {
+        "chain": "PREROUTING", "target": "DOCKER", "prot": "all", "opt": "--", "source": "0.0.0.0/0",
+        "destination": "0.0.0.0/0", "extra": "ADDRTYPE match dst-type LOCAL", "container": "", "network": "",
+    },
+    {
         "chain": "POSTROUTING", "target": "MASQUERADE", "prot": "all", "opt": "--", "source": "172.17.0.0/16",
         "destination": "0.0.0.0/0", "extra": "", "container": "", "network": "bridge",
     },
@@ -84,6 +88,7 @@ def test_nat(linkspan: Command, daemon: FakeDaemon) -> None:
     assert linkspan("nat").stdout.decode() == (
         "Chain PREROUTING (policy ACCEPT)\n"
         "target     prot opt source               destination\n"
+        "DOCKER     all  --  0.0.0.0/0            0.0.0.0/0            ADDRTYPE match dst-type LOCAL\n"
         "\n"
         "Chain OUTPUT (policy ACCEPT)\n"
         "target     prot opt source               destination\n"
@@ -92,7 +97,7 @@ def test_nat(linkspan: Command, daemon: FakeDaemon) -> None:
         "target     prot opt source               destination\n"
         "MASQUERADE all  --  172.17.0.0/16        0.0.0.0/0  /* bridge */\n"
         "\n"
-        "Chain DOCKER (1 rule)\n"
+        "Chain DOCKER (1 references)\n"
         "target     prot opt source               destination\n"
         "DNAT       tcp  --  0.0.0.0/0            0.0.0.0/0            tcp dpt:3306 to:172.17.0.2:3306"
         "  /* mysql, bridge */\n"

@@ -30,8 +30,14 @@ class NatRow:
 
 
 def nat_rows(snapshot: Snapshot) -> list[NatRow]:
-    """The chains POSTROUTING and DOCKER; in each, networks and endpoints in the order of their addresses."""
-    return [*_masquerades(snapshot), *_hairpins(snapshot), *_published(snapshot)]
+    """Chain by chain; in each, networks and endpoints in the order of their addresses."""
+    return [*_entries(), *_masquerades(snapshot), *_hairpins(snapshot), *_published(snapshot)]
+
+
+def _entries() -> Iterator[NatRow]:
+    """Published ports are looked up for what arrives at an address of the host, from elsewhere and from the host."""
+    for chain in ("PREROUTING", "OUTPUT"):
+        yield NatRow(chain, "DOCKER", "all", ANYWHERE, ANYWHERE, "ADDRTYPE match dst-type LOCAL")
 
 
 def _masquerades(snapshot: Snapshot) -> Iterator[NatRow]:

@@ -27,15 +27,15 @@ def run(call: Invocation) -> int:
         print(json.dumps(rows, indent=4, ensure_ascii=False))
         return 0
     chains = [*CHAINS, *dict.fromkeys(row["chain"] for row in rows if row["chain"] not in CHAINS)]
-    print("\n".join(_chain(chain, [row for row in rows if row["chain"] == chain]) for chain in chains), end="")
+    print("\n".join(_chain(chain, rows) for chain in chains), end="")
     return 0
 
 
 def _chain(chain: str, rows: list[dict[str, Any]]) -> str:
-    references = "" if len(rows) == 1 else "s"
-    title = TITLES.get(chain) or f"Chain {chain} ({len(rows)} rule{references})"
+    references = sum(row.get("target") == chain for row in rows)
+    title = TITLES.get(chain) or f"Chain {chain} ({references} references)"
     lines = [title, "target     prot opt source               destination"]
-    for row in rows:
+    for row in (row for row in rows if row["chain"] == chain):
         cells = zip(("target", "prot", "opt", "source", "destination", "extra"), WIDTHS, strict=True)
         line = " ".join(f"{row.get(key) or '':<{width}}" for key, width in cells).rstrip()
         whose = ", ".join(str(row[key]) for key in ("container", "network") if row.get(key))
