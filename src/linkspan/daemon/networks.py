@@ -15,6 +15,7 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.views import NetworkView
 from linkspan.drivers.contract import Driver
+from linkspan.engine.change import Change
 from linkspan.engine.join import connect, disconnect
 from linkspan.engine.nat import nat_rows
 from linkspan.engine.networks import NetworkRequest, create_network, remove_network
@@ -84,13 +85,24 @@ class Networks:
             ipv6=ipv6,
         )
         await self._look_again()  # a subnet that we choose must not hide what the host has a route to by now
-        change = create_network(self._ledger.now, request, self._drivers, self._sources, self._host())
-        await asyncio.shield(self._mutation.carry_out(change))
+        change = await self._carry_out(
+            lambda: create_network(self._ledger.now, request, self._drivers, self._sources, self._host())
+        )
         return request.id, " ".join(change.warnings)
 
     async def remove(self, ref: str) -> None:
         network = self._ledger.now.network(ref)
-        await asyncio.shield(self._mutation.carry_out(remove_network(self._ledger.now, network)))
+        await self._carry_out(lambda: remove_network(self._ledger.now, network))
+
+    async def _carry_out(self, decide: Callable[[], Change]) -> Change:
+        """Decided and recorded in one go, so that two requests never decide from the same state."""
+
+        async def both() -> Change:
+            change = decide()
+            await self._mutation.carry_out(change)
+            return change
+
+        return await asyncio.shield(both())
 
     async def prune(self, keep: Callable[[NetworkView], bool]) -> list[str]:
         """Removes the unused networks, except what `keep` says; answers their names."""
@@ -106,13 +118,13 @@ class Networks:
         def decide(network: Network, id_: str) -> Any:
             now_ = self._ledger.now
             around = self._lifecycle.surroundings(1)
-            return connect(now_, now_.containers[id_], network, settings, around)
+            return connect(now_, now_.container(id_), network, settings, around)
 
         await self._change(ref, container, decide)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
         await self._change(
-            ref, container, lambda n, id_: disconnect(self._ledger.now, self._ledger.now.containers[id_], n)
+            ref, container, lambda n, id_: disconnect(self._ledger.now, self._ledger.now.container(id_), n)
         )
 
     async def _change(self, ref: str, container: str, decide: Callable[[Network, str], Any]) -> None:
