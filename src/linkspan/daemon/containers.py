@@ -166,7 +166,7 @@ class Containers:
                 "(or rename) that container to be able to reuse that name."
             )
         async with self._lifecycle.lock(container.id):
-            current = self._ledger.now.containers[container.id]
+            current = self._ledger.now.container(container.id)
             renamed = msgspec.structs.replace(current, name=name)
             self._ledger.commit([put(renamed)])
             self._lifecycle.publish("rename", renamed, oldName="/" + container.name)
@@ -185,7 +185,7 @@ class Containers:
         if container.host_config.auto_remove and policy not in ("", "no"):
             raise InvalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container")
         async with self._lifecycle.lock(container.id):
-            current = msgspec.structs.replace(self._ledger.now.containers[container.id], host_config=updated)
+            current = msgspec.structs.replace(self._ledger.now.container(container.id), host_config=updated)
             if current.state.running:
                 await self._launch.update(current)
             self._ledger.commit([put(current)])

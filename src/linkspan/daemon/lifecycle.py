@@ -83,7 +83,7 @@ class Lifecycle:
         """Raises NotModified where it runs already; else what stood in the way, and nothing of the start is left."""
         async with self.lock(container_id):
             self._forget_restart(container_id)
-            await self._start(self._ledger.now.containers[container_id])
+            await self._start(self._ledger.now.container(container_id))
 
     async def _start(self, container: Container) -> None:
         rules.after(container, "start")
@@ -96,13 +96,13 @@ class Lifecycle:
                 raise
         except LinkspanError as error:
             code = getattr(error, "exit_code", 128)
-            current = self._ledger.now.containers[container.id]
+            current = self._ledger.now.container(container.id)
             self._ledger.commit([put(rules.failed(current, str(error), code))])
             self.publish("die", container, exitCode=str(code))
             if container.host_config.auto_remove:
                 await self._remove(container.id, volumes=True)
             raise
-        current = self._ledger.now.containers[container.id]
+        current = self._ledger.now.container(container.id)
         self._ledger.commit([put(rules.started(current, pid, now()))])
         self.publish("start", container)
 
@@ -132,7 +132,7 @@ class Lifecycle:
     async def _give_back(self, container: Container) -> None:
         """What a container that does not run any more, or never did, holds of processes, mounts and network."""
         await self.launch.stop(container)
-        await self._mutation.carry_out(leave(self._ledger.now, self._ledger.now.containers[container.id]))
+        await self._mutation.carry_out(leave(self._ledger.now, self._ledger.now.container(container.id)))
 
     # -- the end of a run ---------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Lifecycle:
     async def stop(self, container_id: str, timeout: int | None, signal: int | None) -> None:
         """The stop signal, and SIGKILL after `timeout` seconds. Raises NotModified where it does not run."""
         async with self.lock(container_id):
-            container = self._ledger.now.containers[container_id]
+            container = self._ledger.now.container(container_id)
             self._forget_restart(container_id)
             if container.state.status == "restarting":
                 state = msgspec.structs.replace(container.state, status=rules.after(container, "stop"))
@@ -228,7 +228,7 @@ class Lifecycle:
     async def kill(self, container_id: str, signal: int) -> None:
         """One signal; SIGKILL and the stop signal count as the user's wish that it ends. Raises Conflict."""
         async with self.lock(container_id):
-            container = self._ledger.now.containers[container_id]
+            container = self._ledger.now.container(container_id)
             if not container.state.running:
                 raise Conflict(f"cannot kill container: {container.name}: container {container.id} is not running")
             if signal in (signals.SIGKILL, stop_signal(container)):
@@ -240,7 +240,7 @@ class Lifecycle:
             await asyncio.wait_for(ended, _KILL_TIMEOUT)
 
     async def restart(self, container_id: str, timeout: int | None, signal: int | None) -> None:
-        container = self._ledger.now.containers[container_id]
+        container = self._ledger.now.container(container_id)
         with contextlib.suppress(NotModified):
             # Who shares the sandbox keeps it, and this container finds it again.
             await self.stop(container_id, timeout, signal)
@@ -250,7 +250,7 @@ class Lifecycle:
     async def pause(self, container_id: str, verb: str) -> None:
         """`verb` is pause or unpause."""
         async with self.lock(container_id):
-            container = self._ledger.now.containers[container_id]
+            container = self._ledger.now.container(container_id)
             status = rules.after(container, verb)
             await (self.launch.processes.pause if verb == "pause" else self.launch.processes.resume)(container.id)
             state = msgspec.structs.replace(container.state, status=status)
@@ -261,7 +261,7 @@ class Lifecycle:
 
     async def remove(self, container_id: str, *, force: bool, volumes: bool) -> None:
         """Raises Conflict with Docker's words where it runs and no force is asked for."""
-        container = self._ledger.now.containers[container_id]
+        container = self._ledger.now.container(container_id)
         if container.state.running and not force:
             why = (
                 "container is paused and must be unpaused first"
@@ -278,7 +278,7 @@ class Lifecycle:
                 await self._remove(container_id, volumes=volumes)
 
     async def _remove(self, container_id: str, *, volumes: bool) -> None:
-        container = self._ledger.now.containers[container_id]
+        container = self._ledger.now.container(container_id)
         await self._mutation.carry_out(leave(self._ledger.now, container, removed=True))
         await self.launch.remove(container)
         gone = [drop(container)]
@@ -291,7 +291,7 @@ class Lifecycle:
 
     def rewrite_files(self, container_id: str) -> None:
         """/etc/hosts after a network was connected or disconnected."""
-        self.launch.rewrite_hosts(self._ledger.now.containers[container_id])
+        self.launch.rewrite_hosts(self._ledger.now.container(container_id))
 
     async def close(self) -> None:
         """Forgets restarts that were to come; a daemon that starts again finds the containers by their policy."""
