@@ -3,10 +3,13 @@
 WAL: with `synchronous=FULL` a commit returns once the log is on the disk, with NORMAL once it is written. A process
 that is killed loses nothing that it acknowledged, and a power cut nothing durable. The format has a version; a newer
 one than ours is refused, not guessed at.
+
+Room for some dozens of changes is kept, in the file as in its log: on a full disk, containers can still be removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +20,7 @@ from linkspan.errors import Internal
 from linkspan.model.snapshot import KINDS, Snapshot, Write, put
 
 FORMAT = 1
+_RESERVE = 256 * 1024  # bytes
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
@@ -45,8 +49,19 @@ class SqliteStore:
                 raise Internal(f"{path} was written by a newer linkspan (format {version}, this one knows {FORMAT})")
             self._db.execute(_SCHEMA)
             self._db.execute(f"PRAGMA user_version={FORMAT}")
+            with contextlib.suppress(sqlite3.OperationalError):  # the disk is full already
+                self._keep_room()
         except sqlite3.Error as error:
             raise Internal(f"cannot open the record store {path}: {error}") from error
+
+    def _keep_room(self) -> None:
+        """A table that goes at once leaves its pages to later records, and the log at its length to be written over."""
+        self._db.execute("CREATE TABLE reserve (room BLOB)")
+        try:
+            self._db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (_RESERVE,))
+        finally:
+            self._db.execute("DROP TABLE reserve")
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def load(self) -> Snapshot:
         try:
@@ -64,6 +79,23 @@ class SqliteStore:
     def commit(self, writes: Sequence[Write], *, durable: bool = True) -> None:
         rows = [(w.kind, w.id, None if w.record is None else msgspec.json.encode(w.record)) for w in writes]
         try:
+            self._write(rows, durable)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise self._failed(error) from error
+            try:
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)")  # the log from its beginning: that room is ours
+                self._write(rows, durable)
+            except sqlite3.Error as still:
+                raise self._failed(still) from still
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> Internal:
+        return Internal(f"cannot write to the record store {self._path}: {error}")
+
+    def _write(self, rows: Sequence[tuple[str, str, bytes | None]], durable: bool) -> None:
+        try:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             for kind, id_, body in rows:
@@ -72,10 +104,10 @@ class SqliteStore:
                 else:
                     self._db.execute("INSERT OR REPLACE INTO record VALUES (?,?,?)", (kind, id_, body))
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except sqlite3.Error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise Internal(f"cannot write to the record store {self._path}: {error}") from error
+            raise
 
     def close(self) -> None:
         self._db.close()
