@@ -153,6 +153,8 @@ def test_commands_that_cannot_be_run(engine: Place, command: tuple[str, ...], st
         assert refused.status == status and text in refused.err, refused
     settles(engine, before)
     engine.docker("run", "-d", "--name", "kept", "-p", "8080:80", "plain", *command, status=None)
+    if command == ("broken",):
+        engine.docker("wait", "kept")
     found = engine.inspect("kept")["State"]
     assert not found["Running"] and found["ExitCode"] in (status, 1, 128)
     engine.run("-p", "8080:80", "web")  # the port is free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -87,8 +88,11 @@ def test_interrupt_on_a_terminal(running: Place) -> None:
         screen.until(b"# ")
         screen.type(b"echo st''art; sleep 50\r")
         screen.until(b"start\r\n")
-        screen.type(b"\x03")
-        screen.until(b"# ")
+        for _ in range(10):  # the shell itself swallows one that comes while it makes the process
+            screen.type(b"\x03")
+            with contextlib.suppress(AssertionError):
+                screen.until(b"# ", within=1)
+                break
         screen.type(b"echo $?\r")
         screen.until(b"130")
         screen.type(b"\x04")
