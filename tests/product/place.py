@@ -32,6 +32,16 @@ UNPACKED = ROOT / ".cache" / "docker-client" / "usr" / "bin" / "docker"
 DOCKER = os.environ.get("LINKSPAN_TEST_DOCKER") or shutil.which("docker") or str(UNPACKED)
 
 
+def _major_version(client: str) -> int:
+    said = subprocess.run([client, "--version"], capture_output=True, text=True).stdout if Path(client).exists() else ""
+    number = said.removeprefix("Docker version ").partition(".")[0]
+    return int(number) if number.isdigit() else 0
+
+
+# Debian's 20.10 words some things its own way, and asks for an API of its time.
+OLD_CLIENT = _major_version(DOCKER) < 23
+
+
 @dataclass(frozen=True)
 class Done:
     """How a command ended."""

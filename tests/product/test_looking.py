@@ -69,7 +69,7 @@ def test_events(engine: Place, client: Client) -> None:
     until = str(time.time() + 0.1)
     lines = [
         json.loads(line)
-        for line in client("events", "--since", since, "--until", until, "--format", "json").out.splitlines()
+        for line in client("events", "--since", since, "--until", until, "--format", "{{json .}}").out.splitlines()
     ]
     told = [(line["Type"], line["Action"]) for line in lines]
     for one in ("create", "attach", "start", "die", "destroy"):
@@ -103,14 +103,14 @@ def test_events_as_they_happen(engine: Place) -> None:
 
 def test_stats(engine: Place, client: Client) -> None:
     engine.run("--name", "busy", "-m", "64m", "plain", "sh", "-c", "while :; do :; done")
-    (line,) = client("stats", "--no-stream", "--format", "json").out.splitlines()
+    (line,) = client("stats", "--no-stream", "--format", "{{json .}}").out.splitlines()
     found = json.loads(line)
     assert found["Name"] == "busy" and float(found["CPUPerc"].rstrip("%")) > 20
     assert found["MemUsage"].endswith("/ 64MiB") and int(found["PIDs"]) == 1
     sample = engine.api.api.stats("busy", stream=False)
     assert sample["networks"]["eth0"]["rx_packets"] >= 0 and sample["precpu_stats"]["cpu_usage"]["total_usage"] > 0
     engine.docker("rm", "-f", "busy")
-    assert client("stats", "--no-stream", "--format", "json").out == ""
+    assert client("stats", "--no-stream", "--format", "{{json .}}").out == ""
 
 
 def test_info_and_version(engine: Place, client: Client) -> None:

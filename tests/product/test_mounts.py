@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.product.place import Done, Place
+from tests.product.place import OLD_CLIENT, Done, Place
 from tests.product.test_options import sh
 
 Client = Callable[..., Done]
@@ -85,8 +85,11 @@ def test_volume_verbs(engine: Place, client: Client) -> None:
     assert client("volume", "ls", "-q", "-f", "dangling=true").out == "vol1\nvol2\n"
     engine.out("create", "-v", "vol1:/x", "plain")
     assert client("volume", "ls", "-q", "-f", "dangling=true").out == "vol2\n"
-    assert "vol2" not in client("volume", "prune", "-f").out
-    assert "vol2" in client("volume", "prune", "-f", "-a").out
+    if OLD_CLIENT and client == engine.docker:  # to it, every unused volume is meant
+        assert "vol2" in client("volume", "prune", "-f").out
+    else:
+        assert "vol2" not in client("volume", "prune", "-f").out
+        assert "vol2" in client("volume", "prune", "-f", "-a").out
     assert "includes invalid characters" in client("volume", "create", "a/b", status=1).err
 
 

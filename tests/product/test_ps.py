@@ -23,7 +23,7 @@ def test_columns(engine: Place) -> None:
     assert "Exited (3)" in both and both.index("done") < both.index("web")  # newest first
     assert engine.out("ps", "-q") == id_[:12]
     assert engine.out("ps", "-lq") == engine.out("ps", "-n", "1", "-q") == engine.inspect("done")["Id"][:12]
-    (line,) = engine.out("ps", "--format", "json").splitlines()
+    (line,) = engine.out("ps", "--format", "{{json .}}").splitlines()
     found = json.loads(line)
     assert (found["Names"], found["Labels"], found["Mounts"], found["Networks"]) == ("web", "a=b", "data", "bridge")
     assert "kB" in engine.out("ps", "-s", "--format", "{{.Size}}") or "B" in engine.out("ps", "-s")

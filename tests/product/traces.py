@@ -15,7 +15,7 @@ def traces(place: Place) -> dict[str, object]:
     """By kind. Nothing in it changes by itself while nothing is asked of the daemon."""
     return {
         "links": sorted(link["ifname"] for link in place.ip("link")),
-        "routes": sorted(json.dumps(route) for route in place.ip("route")),
+        "routes": sorted(json.dumps({**route, "flags": []}) for route in place.ip("route")),  # linkdown comes and goes
         "namespaces": _names(place.exec_root / "netns"),
         "runtime folders": [_names(place.exec_root / name) for name in ("containers", "exits", "runc")],
         "container folders": _names(place.data_root / "containers"),
