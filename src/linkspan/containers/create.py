@@ -43,13 +43,10 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     """The record and warnings. Raises InvalidArgument, Conflict (the name is taken), NotFound (a network)."""
     name = check_name(request.name)
     if holder := snapshot.container_names.get(name):
-        raise Conflict(
-            f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove '
-            "(or rename) that container to be able to reuse that name."
-        )
+        raise name_in_use(name, holder)
     host = _host_config(snapshot, request)
     config = _merge(request.config, request.image.config)
-    _check_limits(host, request.processors)
+    check_limits(host, request.processors)
     networks = _networks(snapshot, request, host)
     warnings = _network_conflicts(request, host)
     if (request.config.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"]:
@@ -145,7 +142,15 @@ def _host_config(snapshot: Snapshot, request: CreateRequest) -> HostConfig:
     )
 
 
-def _check_limits(host: HostConfig, processors: int) -> None:
+def name_in_use(name: str, holder: str) -> Conflict:
+    return Conflict(
+        f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove '
+        "(or rename) that container to be able to reuse that name."
+    )
+
+
+def check_limits(host: HostConfig, processors: int) -> None:
+    """What no container may ask for, at creation or later. Raises InvalidArgument with Docker's words."""
     policy = host.restart_policy
     if policy.name not in _RESTART_POLICIES:
         raise InvalidArgument(

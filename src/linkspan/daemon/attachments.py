@@ -65,8 +65,13 @@ class Attachments:
     async def created(self, container_id: str) -> None:
         """The process is there and has not begun: who waited gets its streams, and misses nothing."""
         for early in self._early.pop(container_id, ()):
-            if not early.gone:
-                early.arrive(await self._processes.attach(container_id, early.stdin))
+            if early.gone:
+                continue
+            streams = await self._processes.attach(container_id, early.stdin)
+            if early.gone:  # the client left meanwhile
+                await streams.close()
+            else:
+                early.arrive(streams)
 
     def failed(self, container_id: str) -> None:
         for early in self._early.pop(container_id, ()):

@@ -9,13 +9,13 @@ import os
 import platform
 import posixpath
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from linkspan.containers.create import CreateRequest, create
+from linkspan.containers.create import CreateRequest, check_limits, create, name_in_use
 from linkspan.containers.names import check_name, invent_name
 from linkspan.containers.signals import parse_signal
 from linkspan.daemon.attachments import Attachments
@@ -34,8 +34,6 @@ from linkspan.model.snapshot import put
 from linkspan.runtime import archive, logs, stats
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.top import top
-
-T = TypeVar("T")
 
 
 class Containers:
@@ -123,6 +121,10 @@ class Containers:
         if container.name in self._ledger.now.container_names:  # somebody was quicker while volumes were filled
             self._launch.abandon(container)
             create(self._ledger.now, request)
+        gone = [m.name for m in container.mounts if m.type == "volume" and m.name not in self._ledger.now.volumes]
+        if gone:
+            self._launch.abandon(container)
+            raise Conflict(f"volume {gone[0]} was removed while container {container.name} was being created")
         self._ledger.commit([put(container)])
         self._lifecycle.publish("create", container)
         return container.id, list(warnings)
@@ -131,61 +133,48 @@ class Containers:
 
     async def start(self, ref: str) -> None:
         """Raises NotModified where it runs already."""
-        await _to_its_end(self._lifecycle.start(self._find(ref).id))
+        await self._lifecycle.to_its_end(self._lifecycle.start(self._find(ref).id))
 
     async def stop(self, ref: str, timeout: int | None, signal: str) -> None:
         """`timeout` None is the container's own (10 s); negative waits for ever. NotModified where it does not run."""
-        await _to_its_end(self._lifecycle.stop(self._find(ref).id, timeout, _signal(signal)))
+        await self._lifecycle.to_its_end(self._lifecycle.stop(self._find(ref).id, timeout, _signal(signal)))
 
     async def restart(self, ref: str, timeout: int | None, signal: str) -> None:
-        await _to_its_end(self._lifecycle.restart(self._find(ref).id, timeout, _signal(signal)))
+        await self._lifecycle.to_its_end(self._lifecycle.restart(self._find(ref).id, timeout, _signal(signal)))
 
     async def kill(self, ref: str, signal: str) -> None:
         """`signal` is KILL, SIGKILL or 9; empty is KILL."""
-        await _to_its_end(self._lifecycle.kill(self._find(ref).id, parse_signal(signal or "KILL")))
+        await self._lifecycle.to_its_end(self._lifecycle.kill(self._find(ref).id, parse_signal(signal or "KILL")))
 
     async def pause(self, ref: str) -> None:
-        await _to_its_end(self._lifecycle.pause(self._find(ref).id, "pause"))
+        await self._lifecycle.to_its_end(self._lifecycle.pause(self._find(ref).id, "pause"))
 
     async def unpause(self, ref: str) -> None:
-        await _to_its_end(self._lifecycle.pause(self._find(ref).id, "unpause"))
+        await self._lifecycle.to_its_end(self._lifecycle.pause(self._find(ref).id, "unpause"))
 
     async def remove(self, ref: str, *, force: bool, volumes: bool) -> None:
-        await _to_its_end(self._lifecycle.remove(self._find(ref).id, force=force, volumes=volumes))
+        await self._lifecycle.to_its_end(self._lifecycle.remove(self._find(ref).id, force=force, volumes=volumes))
 
     async def rename(self, ref: str, name: str) -> None:
-        container, name = self._find(ref), name.removeprefix("/")
+        name = name.removeprefix("/")
         if not name:
             raise InvalidArgument("Neither old nor new names may be empty")
         check_name(name)
-        if holder := self._ledger.now.container_names.get(name):
-            if holder == container.id:
-                raise InvalidArgument("Renaming a container with the same name as its current name")
-            raise Conflict(
-                f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove '
-                "(or rename) that container to be able to reuse that name."
-            )
-        async with self._lifecycle.lock(container.id):
-            current = self._ledger.now.container(container.id)
-            renamed = msgspec.structs.replace(current, name=name)
+        async with self._lifecycle.lock(self._find(ref).id):
+            container = self._find(ref)
+            if holder := self._ledger.now.container_names.get(name):
+                if holder == container.id:
+                    raise InvalidArgument("Renaming a container with the same name as its current name")
+                raise name_in_use(name, holder)
+            renamed = msgspec.structs.replace(container, name=name)
             self._ledger.commit([put(renamed)])
             self._lifecycle.publish("rename", renamed, oldName="/" + container.name)
 
     async def update(self, ref: str, changes: bytes) -> list[str]:
         """`changes` is the JSON of a partial HostConfig; answers warnings."""
-        container = self._find(ref)
-        try:
-            asked = msgspec.json.decode(changes, type=dict[str, Any])
-            present = msgspec.to_builtins(container.host_config)
-            given = {key: value for key, value in asked.items() if key in present and value not in (None, 0, "")}
-            updated = msgspec.convert({**present, **given}, type=HostConfig)
-        except msgspec.MsgspecError as error:
-            raise InvalidArgument(f"invalid update of container {container.name}: {error}") from error
-        policy = updated.restart_policy.name
-        if container.host_config.auto_remove and policy not in ("", "no"):
-            raise InvalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container")
-        async with self._lifecycle.lock(container.id):
-            current = msgspec.structs.replace(self._ledger.now.container(container.id), host_config=updated)
+        async with self._lifecycle.lock(self._find(ref).id):
+            container = self._find(ref)
+            current = msgspec.structs.replace(container, host_config=_updated(container, changes))
             if current.state.running:
                 await self._launch.update(current)
             self._ledger.commit([put(current)])
@@ -243,7 +232,8 @@ class Containers:
         ended = asyncio.Event()
         if not container.state.running:
             ended.set()
-        watching = asyncio.ensure_future(self._lifecycle.waiting.register(container.id, "next-exit"))
+        condition = "next-exit" if follow else "removed"
+        watching = asyncio.ensure_future(self._lifecycle.waiting.register(container.id, condition))
         watching.add_done_callback(lambda _: ended.set())
         try:
             async for piece in logs.read(
@@ -363,10 +353,22 @@ class Containers:
         return container
 
 
+def _updated(container: Container, changes: bytes) -> HostConfig:
+    """What a client leaves out, or sends empty, stays. Raises InvalidArgument."""
+    try:
+        asked = msgspec.json.decode(changes, type=dict[str, Any])
+        present = msgspec.to_builtins(container.host_config)
+        given = {key: value for key, value in asked.items() if key in present and value not in (None, 0, "")}
+        if not (given.get("RestartPolicy") or {}).get("Name"):  # docker sends one without a name
+            given.pop("RestartPolicy", None)
+        updated = msgspec.convert({**present, **given}, type=HostConfig)
+    except (msgspec.MsgspecError, AttributeError) as error:
+        raise InvalidArgument(f"invalid update of container {container.name}: {error}") from error
+    if container.host_config.auto_remove and updated.restart_policy.name not in ("", "no"):
+        raise InvalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container")
+    check_limits(updated, os.cpu_count() or 1)
+    return updated
+
+
 def _signal(text: str) -> int | None:
     return parse_signal(text) if text else None
-
-
-async def _to_its_end(verb: Coroutine[Any, Any, T]) -> T:
-    """A client that goes away does not stop a change half-way."""
-    return await asyncio.shield(asyncio.ensure_future(verb))

@@ -13,6 +13,8 @@ from linkspan.model.container import Container, ExecConfig
 from linkspan.runtime.attachment import Attachment
 from linkspan.runtime.processes import Exit, Processes
 
+_KEPT = 256  # execs that have ended
+
 
 @dataclasses.dataclass(slots=True)
 class _Exec:
@@ -40,6 +42,7 @@ class Execs:
         if not config.cmd:
             raise InvalidArgument("No exec command specified")
         _check_running(container)
+        self._prune()
         found = _Exec(new_id(), container.id, config)
         self._execs[found.id] = found
         self._lifecycle.publish("exec_create: " + " ".join(config.cmd), container, execID=found.id)
@@ -99,9 +102,12 @@ class Execs:
             found = self._execs[exec_id]
             if found.running:
                 found.running, found.exit_code = False, 137
-        # Clients ask for the exit status right after the end; what is older goes.
-        for exec_id in [e.id for e in self._execs.values() if not e.running][:-512]:
-            del self._execs[exec_id]
+
+    def _prune(self) -> None:
+        """Clients ask for the exit status right after the end; what ended long ago goes."""
+        if len(self._execs) > 2 * _KEPT:
+            for exec_id in [e.id for e in self._execs.values() if e.exit_code is not None][:-_KEPT]:
+                del self._execs[exec_id]
 
     def view(self, exec_id: str) -> ExecView:
         found = self._find(exec_id)

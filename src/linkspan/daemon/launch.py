@@ -20,6 +20,7 @@ from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.volumes import Volumes
+from linkspan.engine.join import sandbox_owner
 from linkspan.errors import Conflict, Internal, InvalidArgument
 from linkspan.model.container import Container, ExecConfig, Mount
 from linkspan.model.snapshot import Write, drop
@@ -55,12 +56,8 @@ class Launch:
         return f"{container.host_config.cgroup_parent or self._cgroup}/{container.id}"
 
     def sandbox_owner(self, container: Container) -> Container:
-        """The container whose sandbox, and whose files in /etc, this one uses: itself, unless it joins another's."""
-        seen = {container.id}
-        while container.joins and (peer := self._ledger.now.containers.get(container.joins)) and peer.id not in seen:
-            container = peer
-            seen.add(peer.id)
-        return container
+        """Whose sandbox, and whose files in /etc, this one uses."""
+        return sandbox_owner(self._ledger.now, container)
 
     # -- before the first start ---------------------------------------------------------------------------------------
 
@@ -141,8 +138,10 @@ class Launch:
             )
             await self._attachments.created(container.id)
             await self.processes.start(container.id)
-        except BaseException:
+        except BaseException as error:
             self._attachments.failed(container.id)
+            if isinstance(error, OSError):
+                raise Internal(f"cannot start container {container.name}: {error}") from error
             raise
         return pid
 

@@ -12,7 +12,8 @@ import datetime
 import logging
 import signal as signals
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,10 +24,10 @@ from linkspan.daemon.identity import new_id, now, timestamp
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
-from linkspan.daemon.waiting import Waiting
+from linkspan.daemon.waiting import Waiting, answer
 from linkspan.drivers.contract import Driver
-from linkspan.engine.join import Surroundings, external_connectivity, join, leave, port_requests
-from linkspan.errors import Conflict, LinkspanError, NotModified, PortInUse
+from linkspan.engine.join import Surroundings, external_connectivity, join, leave, port_requests, sandbox_owner
+from linkspan.errors import Conflict, NotFound, NotModified, PortInUse
 from linkspan.ipam.ports import PortSpace, chosen_freely
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint
@@ -36,8 +37,10 @@ from linkspan.runtime.processes import Exit
 from linkspan.state.host import HostFacts
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 STOP_TIMEOUT = 10  # seconds between the stop signal and SIGKILL, as Docker's
+_CLOSING = 15.0  # seconds that the daemon's end waits for changes under way
 _KILL_TIMEOUT = 30  # seconds for the kernel to end a process that got SIGKILL
 
 
@@ -58,9 +61,19 @@ class Lifecycle:
         self._locks: dict[str, asyncio.Lock] = {}
         self._delays: dict[str, float] = {}  # before the next restart, seconds
         self._restarts: dict[str, asyncio.Task[None]] = {}
+        self._restarting: set[str] = set()  # stopped to be started again: --rm does not apply
+        self._running: set[asyncio.Task[Any]] = set()
 
     def lock(self, container_id: str) -> asyncio.Lock:
+        """Who holds a container's lock may take that of the container whose sandbox it shares; never the reverse."""
         return self._locks.setdefault(container_id, asyncio.Lock())
+
+    async def to_its_end(self, verb: Coroutine[Any, Any, T]) -> T:
+        """A client that goes away does not stop a change half-way, nor does the daemon's own end."""
+        task = asyncio.ensure_future(verb)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
 
     def surroundings(self, endpoints: int, busy: frozenset[tuple[str, str, int]] = frozenset()) -> Surroundings:
         """What joining is decided with: fresh ids for a sandbox and so many endpoints, and the host's ports."""
@@ -83,28 +96,39 @@ class Lifecycle:
         """Raises NotModified where it runs already; else what stood in the way, and nothing of the start is left."""
         async with self.lock(container_id):
             self._forget_restart(container_id)
-            await self._start(self._ledger.now.container(container_id))
+            container = msgspec.structs.replace(self._ledger.now.container(container_id), restart_count=0)
+            await self._start(container)
 
     async def _start(self, container: Container) -> None:
+        """`container` may differ from its record in the count of restarts."""
         rules.after(container, "start")
+        owner = sandbox_owner(self._ledger.now, container)
+        # The sandbox that it shares must not go while it is on its way into it.
+        sharing = self.lock(owner.id) if owner.id != container.id else contextlib.nullcontext()
         try:
-            await self._join(container)
-            try:
+            async with sharing:
+                await self._join(container)
                 pid = await self.launch.start(container)
-            except BaseException:
-                await self._give_back(container)
-                raise
-        except LinkspanError as error:
-            code = getattr(error, "exit_code", 128)
-            current = self._ledger.now.container(container.id)
-            self._ledger.commit([put(rules.failed(current, str(error), code))])
-            self.publish("die", container, exitCode=str(code))
-            if container.host_config.auto_remove:
-                await self._remove(container.id, volumes=True)
+                current = self._ledger.now.container(container.id)
+                counted = msgspec.structs.replace(current, restart_count=container.restart_count)
+                self._ledger.commit([put(rules.started(counted, pid, now()))])
+        except Exception as error:
+            await self._failed(container, error)
             raise
-        current = self._ledger.now.container(container.id)
-        self._ledger.commit([put(rules.started(current, pid, now()))])
         self.publish("start", container)
+
+    async def _failed(self, container: Container, error: Exception) -> None:
+        """Nothing is left of a start that failed but the reason for it."""
+        try:
+            await self._give_back(container)
+        except Exception:
+            log.exception("container %s did not start, and not all of it could be taken away", container.name)
+        code = getattr(error, "exit_code", 128)
+        current = self._ledger.now.container(container.id)
+        self._ledger.commit([put(rules.failed(current, str(error), code))])
+        self.publish("die", container, exitCode=str(code))
+        if container.host_config.auto_remove:
+            await self._remove(container.id, volumes=True)
 
     async def _join(self, container: Container) -> None:
         """Its sandbox and endpoints. A port of free choice that another process turns out to hold is chosen again."""
@@ -130,9 +154,32 @@ class Lifecycle:
                 busy |= {taken}
 
     async def _give_back(self, container: Container) -> None:
-        """What a container that does not run any more, or never did, holds of processes, mounts and network."""
-        await self.launch.stop(container)
-        await self._mutation.carry_out(leave(self._ledger.now, self._ledger.now.container(container.id)))
+        """What a container that does not run any more, or never did, holds of processes, mounts and network.
+
+        Goes on to its end; raises what it met on the way, as one.
+        """
+        failures: list[Exception] = []
+        try:
+            await self.launch.stop(container)
+        except Exception as error:
+            failures.append(error)
+        try:
+            await self._leave(container)
+        except Exception as error:
+            failures.append(error)
+        if failures:
+            raise ExceptionGroup(f"container {container.name} could not be cleaned up", failures)
+
+    async def _leave(self, container: Container) -> None:
+        """The network; of a sandbox that it shared, where it was the last in it."""
+        owner = sandbox_owner(self._ledger.now, container)
+        if owner.id == container.id:
+            await self._mutation.carry_out(leave(self._ledger.now, self._ledger.now.container(container.id)))
+            return
+        async with self.lock(owner.id):
+            found = self._ledger.now.containers.get(owner.id)
+            if found and not found.state.running:
+                await self._mutation.carry_out(leave(self._ledger.now, found))
 
     # -- the end of a run ---------------------------------------------------------------------------------------------
 
@@ -154,16 +201,26 @@ class Lifecycle:
                 self.publish("oom", container)
             # The record first: a container whose cleaning up fails has ended all the same.
             self._ledger.commit([put(ended)])
+            waiting = self.waiting.take(container.id)
             self.publish("die", container, exitCode=str(exit_.code), execDuration=str(int(_ran(container))))
             try:
                 await self._give_back(ended)
-            except LinkspanError:
+            except Exception:
                 log.exception("container %s has ended, and not all of it could be taken away", container.name)
-            self.waiting.ended(container.id, exit_.code)
+            finally:
+                answer(waiting, exit_.code)
             if again:
                 self._restart_later(ended, _ran(container))
-            elif container.host_config.auto_remove:
-                await self._remove(container.id, volumes=True)
+            elif container.host_config.auto_remove and container.id not in self._restarting:
+                await self._remove_by_itself(ended)
+
+    async def _remove_by_itself(self, container: Container) -> None:
+        """--rm. Whoever waits for the removal is answered also where it fails."""
+        try:
+            await self._remove(container.id, volumes=True)
+        except Exception as error:
+            log.exception("container %s could not be removed", container.name)
+            self.waiting.removed(container.id, container.state.exit_code, str(error))
 
     def _restart_later(self, container: Container, ran: float) -> None:
         delay = rules.restart_delay(self._delays.get(container.id, 0.0), ran)
@@ -177,12 +234,11 @@ class Lifecycle:
             container = self._ledger.now.containers.get(container_id)
             if container is None or container.state.status != "restarting":
                 return
-            counted = msgspec.structs.replace(container, restart_count=container.restart_count + 1)
-            self._ledger.commit([put(counted)])
             try:
-                await self._start(counted)
-            except LinkspanError as error:
+                await self._start(msgspec.structs.replace(container, restart_count=container.restart_count + 1))
+            except Exception as error:
                 log.error("container %s could not be restarted: %s", container.name, error)
+                self.waiting.ended(container_id, getattr(error, "exit_code", 128), str(error))
 
     def _forget_restart(self, container_id: str) -> None:
         self._delays.pop(container_id, None)
@@ -199,6 +255,7 @@ class Lifecycle:
             if container.state.status == "restarting":
                 state = msgspec.structs.replace(container.state, status=rules.after(container, "stop"))
                 self._ledger.commit([put(msgspec.structs.replace(container, state=state, stopped_by_user=True))])
+                self.waiting.ended(container_id, state.exit_code)
                 return
             if not container.state.running:
                 raise NotModified(f"container {container.name} is not running")
@@ -217,13 +274,15 @@ class Lifecycle:
         for sent, patience in steps:
             with contextlib.suppress(Conflict):  # it ended by itself meanwhile
                 await self.launch.processes.kill(container.id, sent)
-            self.publish("kill", container, signal=str(sent))
+                self.publish("kill", container, signal=str(sent))
+                async with self.lock(container.id):
+                    await self._thaw(container.id)
             try:
                 await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(ended)), None if patience < 0 else patience)
                 return
             except TimeoutError:
                 continue
-        raise Conflict(f"container {container.name} did not end {_KILL_TIMEOUT} seconds after SIGKILL")
+        raise _still_there(container)
 
     async def kill(self, container_id: str, signal: int) -> None:
         """One signal; SIGKILL and the stop signal count as the user's wish that it ends. Raises Conflict."""
@@ -236,46 +295,61 @@ class Lifecycle:
             ended = self.waiting.register(container.id, "next-exit")
             await self.launch.processes.kill(container.id, signal)
             self.publish("kill", container, signal=str(signal))
+            if signal == stop_signal(container):
+                await self._thaw(container_id)
         if signal == signals.SIGKILL:
-            await asyncio.wait_for(ended, _KILL_TIMEOUT)
+            try:
+                await asyncio.wait_for(ended, _KILL_TIMEOUT)
+            except TimeoutError:
+                raise _still_there(container) from None
+
+    async def _thaw(self, container_id: str) -> None:
+        """A paused container gets its stop signal only when it runs again."""
+        container = self._ledger.now.containers.get(container_id)
+        if container and container.state.status == "paused":
+            await self._pause(container, "unpause")
 
     async def restart(self, container_id: str, timeout: int | None, signal: int | None) -> None:
-        container = self._ledger.now.container(container_id)
-        with contextlib.suppress(NotModified):
-            # Who shares the sandbox keeps it, and this container finds it again.
-            await self.stop(container_id, timeout, signal)
-        await self.start(container_id)
-        self.publish("restart", container)
+        self._restarting.add(container_id)
+        try:
+            with contextlib.suppress(NotModified):
+                # Who shares the sandbox keeps it, and this container finds it again.
+                await self.stop(container_id, timeout, signal)
+            await self.start(container_id)
+        finally:
+            self._restarting.discard(container_id)
+        self.publish("restart", self._ledger.now.container(container_id))
 
     async def pause(self, container_id: str, verb: str) -> None:
         """`verb` is pause or unpause."""
         async with self.lock(container_id):
             container = self._ledger.now.container(container_id)
-            status = rules.after(container, verb)
-            await (self.launch.processes.pause if verb == "pause" else self.launch.processes.resume)(container.id)
-            state = msgspec.structs.replace(container.state, status=status)
-            self._ledger.commit([put(msgspec.structs.replace(container, state=state))])
-            self.publish(verb, container)
+            await self._pause(container, verb)
+
+    async def _pause(self, container: Container, verb: str) -> None:
+        status = rules.after(container, verb)
+        await (self.launch.processes.pause if verb == "pause" else self.launch.processes.resume)(container.id)
+        state = msgspec.structs.replace(container.state, status=status)
+        self._ledger.commit([put(msgspec.structs.replace(container, state=state))])
+        self.publish(verb, container)
 
     # -- removal ------------------------------------------------------------------------------------------------------
 
     async def remove(self, container_id: str, *, force: bool, volumes: bool) -> None:
         """Raises Conflict with Docker's words where it runs and no force is asked for."""
-        container = self._ledger.now.container(container_id)
-        if container.state.running and not force:
-            why = (
-                "container is paused and must be unpaused first"
-                if container.state.status == "paused"
-                else "container is running: stop the container before removing or force remove"
-            )
-            raise Conflict(f'cannot remove container "{container.name}": {why}')
-        if container.state.running:
-            with contextlib.suppress(Conflict):
+        while True:
+            async with self.lock(container_id):
+                container = self._ledger.now.containers.get(container_id)
+                if container is None:
+                    return  # --rm was quicker
+                if (why := _in_the_way(container)) and not force:
+                    raise Conflict(f'cannot remove container "{container.name}": {why}')
+                if not container.state.running:
+                    self._forget_restart(container_id)
+                    await self._remove(container_id, volumes=volumes)
+                    return
+            with contextlib.suppress(Conflict, NotFound):
                 await self.kill(container_id, signals.SIGKILL)
-        async with self.lock(container_id):
-            self._forget_restart(container_id)
-            if container_id in self._ledger.now.containers:
-                await self._remove(container_id, volumes=volumes)
 
     async def _remove(self, container_id: str, *, volumes: bool) -> None:
         container = self._ledger.now.container(container_id)
@@ -294,10 +368,29 @@ class Lifecycle:
         self.launch.rewrite_hosts(self._ledger.now.container(container_id))
 
     async def close(self) -> None:
-        """Forgets restarts that were to come; a daemon that starts again finds the containers by their policy."""
+        """Forgets restarts that were to come; a daemon that starts again finds the containers by their policy.
+
+        What is under way goes on to its end, for a while.
+        """
         for task in self._restarts.values():
             task.cancel()
         await asyncio.gather(*self._restarts.values(), return_exceptions=True)
+        if self._running:
+            await asyncio.wait(self._running, timeout=_CLOSING)
+
+
+def _in_the_way(container: Container) -> str:
+    """Why it is not removed without force, in Docker's words; "" where nothing speaks against it."""
+    match container.state.status:
+        case "paused":
+            return "container is paused and must be unpaused first"
+        case "running" | "restarting" as status:
+            return f"container is {status}: stop the container before removing or force remove"
+    return ""
+
+
+def _still_there(container: Container) -> Conflict:
+    return Conflict(f"container {container.name} did not end {_KILL_TIMEOUT} seconds after SIGKILL")
 
 
 def _ran(container: Container) -> float:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
 from linkspan.engine.change import Change
 from linkspan.engine.render import Drivers, render_touched
-from linkspan.state.plan import diff
+from linkspan.errors import LinkspanError
+from linkspan.state.objects import State
+from linkspan.state.plan import diff, revert
+
+log = logging.getLogger(__name__)
 
 
 class Mutation:
@@ -23,15 +29,22 @@ class Mutation:
         # Sandboxes and endpoints stand for what a power cut takes away with them: they need not outlive it.
         passing = all(write.kind in ("sandbox", "endpoint") for write in writes)
         before = self._ledger.commit(writes, durable=not passing)
-        plan = diff(
-            render_touched(before, writes, self._drivers), render_touched(self._ledger.now, writes, self._drivers)
-        )
-        if plan:
+        old = render_touched(before, writes, self._drivers)
+        new = render_touched(self._ledger.now, writes, self._drivers)
+        if plan := diff(old, new):
             try:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))
             except Exception:
-                # The kernel has undone its part of the plan.
                 self._ledger.commit(before.inverse(writes))
+                await self._take_back(old, new)
                 raise
         for event in change.events:
             self._events.publish(event)
+
+    async def _take_back(self, old: State, new: State) -> None:
+        """The kernel has undone its part of the plan. But a look over the whole kernel may have come between that and
+        the records' going back, and have made what they said then."""
+        try:
+            await self._programmer.run(lambda kernel: kernel.apply(revert(old, new)))
+        except LinkspanError as error:
+            log.error("not all of a failed change could be taken back: %s", error)

@@ -135,7 +135,7 @@ class Networks:
                 await self._mutation.carry_out(decide(network, found.id))
                 self._lifecycle.rewrite_files(found.id)
 
-        await asyncio.shield(carry_out())
+        await self._lifecycle.to_its_end(carry_out())
 
     def nat_table(self) -> list[dict[str, Any]]:
         """The effective rules as rows in the columns of `iptables -t nat -nL`, in order:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -84,8 +85,9 @@ class Volumes:
         for view in self.views():
             if not view.used_by and not keep(view):
                 freed += await asyncio.to_thread(directories.size, self.folder, view.volume.name)
-                await self.remove(view.volume.name, force=False)
-                names.append(view.volume.name)
+                with contextlib.suppress(Conflict, NotFound):  # somebody was quicker
+                    await self.remove(view.volume.name, force=False)
+                    names.append(view.volume.name)
         return names, freed
 
     def _users(self, name: str) -> tuple[str, ...]:

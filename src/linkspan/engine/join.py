@@ -100,9 +100,22 @@ def leave(snapshot: Snapshot, container: Container, *, removed: bool = False) ->
     )
 
 
-def sharers(snapshot: Snapshot, container: Container) -> list[Container]:
-    """The running containers that live in this one's sandbox."""
-    return [c for c in snapshot.containers.values() if c.joins == container.id and c.state.running]
+def sandbox_owner(snapshot: Snapshot, container: Container) -> Container:
+    """Whose sandbox this container uses, through however many `container:`: its own, unless it joins another's."""
+    seen = {container.id}
+    while container.joins and (peer := snapshot.containers.get(container.joins)) and peer.id not in seen:
+        container = peer
+        seen.add(peer.id)
+    return container
+
+
+def sharers(snapshot: Snapshot, owner: Container) -> list[Container]:
+    """The running containers that live in this one's sandbox, but for itself."""
+    return [
+        c
+        for c in snapshot.containers.values()
+        if c.joins and c.state.running and c.id != owner.id and sandbox_owner(snapshot, c).id == owner.id
+    ]
 
 
 def connect(
