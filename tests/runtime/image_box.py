@@ -23,6 +23,9 @@ from typing import Any
 import pytest
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+CONFIG = "application/vnd.docker.container.image.v1+json"
+OCI = "application/vnd.oci.image.manifest.v1+json"
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
@@ -66,12 +69,12 @@ class Made:
         ).encode()
         self.id = digest(self.config)
         self.blobs = [gzip.compress(layer, 1, mtime=0) for layer in layers]
-        entries = [{"mediaType": "x", "digest": digest(blob), "size": len(blob)} for blob in self.blobs]
+        entries = [{"mediaType": LAYER, "digest": digest(blob), "size": len(blob)} for blob in self.blobs]
         self.manifest = json.dumps(
             {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
-                "config": {"mediaType": "y", "digest": self.id, "size": len(self.config)},
+                "config": {"mediaType": CONFIG, "digest": self.id, "size": len(self.config)},
                 "layers": entries,
             }
         ).encode()
@@ -100,6 +103,7 @@ class FakeRegistry:
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.manifests: dict[str, bytes] = {}
         self.blobs: dict[str, bytes] = {}
+        self.media_types: dict[bytes, str] = {}  # of manifests that do not say it themselves
         self.password = ""  # asked for by a token where not empty: user "me"
         self.breaks_off = 0  # this many answers with a blob end in the middle
         self.blobs_asked: list[tuple[str, str]] = []  # (digest, Range)
@@ -109,6 +113,12 @@ class FakeRegistry:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 fake._answer(self)
+
+            def do_POST(self) -> None:  # a token for an identity token
+                size = int(self.rfile.readline(), 16)  # it comes in one chunk
+                sent = self.rfile.read(size)
+                assert b"refresh_token=refresh" in sent
+                fake._send(self, b'{"access_token": "tok-"}')
 
             def log_message(self, format: str, *arguments: object) -> None: ...
 
@@ -133,6 +143,10 @@ class FakeRegistry:
         self.manifests[name] = self.manifests[image.digest] = image.manifest
         self.blobs[image.id] = image.config
         self.blobs |= {digest(blob): blob for blob in image.blobs}
+
+    def put(self, name: str, manifest: bytes, media_type: str = "") -> None:
+        self.manifests[name] = self.manifests[digest(manifest)] = manifest
+        self.media_types[manifest] = media_type or _media_type(manifest)
 
     def _answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         path, _, query = handler.path.partition("?")
@@ -160,7 +174,7 @@ class FakeRegistry:
             content = self.manifests.get(what) or self.manifests.get(f"{repository}:{what}")
             if content is None:
                 return self._refuse(handler, 404, "MANIFEST_UNKNOWN", "manifest unknown")
-            return self._send(handler, content)
+            return self._send(handler, content, self.media_types.get(content) or _media_type(content))
         return self._blob(handler, what)
 
     def _blob(self, handler: http.server.BaseHTTPRequestHandler, what: str) -> None:
@@ -181,8 +195,9 @@ class FakeRegistry:
             self.gate.wait()
         handler.wfile.write(content[half:])
 
-    def _send(self, handler: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
+    def _send(self, handler: http.server.BaseHTTPRequestHandler, content: bytes, kind: str = "") -> None:
         handler.send_response(200)
+        handler.send_header("Content-Type", kind or "application/json")
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)
@@ -193,6 +208,14 @@ class FakeRegistry:
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)
+
+
+def _media_type(manifest: bytes) -> str:
+    """What a registry says a manifest is: what it says of itself."""
+    try:
+        return str(json.loads(manifest)["mediaType"])
+    except (ValueError, LookupError, TypeError):
+        return MANIFEST
 
 
 @contextlib.contextmanager
@@ -228,6 +251,21 @@ def real_registry(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextlib.contextmanager
+def certificates_of(host: str) -> Iterator[Path]:
+    """The folder of /etc/docker/certs.d for a host, gone afterwards with those above it that were not there."""
+    folder = Path("/etc/docker/certs.d", host)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        for file in folder.iterdir():
+            file.unlink()
+        for path in made:
+            path.rmdir()
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:

@@ -18,17 +18,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_box import LIST, FakeRegistry, Made, certificate, digest, fake_registry, pieces, real_registry, tar
+from image_box import (
+    LAYER,
+    LIST,
+    OCI,
+    FakeRegistry,
+    Made,
+    certificate,
+    certificates_of,
+    digest,
+    fake_registry,
+    pieces,
+    real_registry,
+    tar,
+)
 
 from linkspan.daemon.images import Images
-from linkspan.errors import Conflict, Internal, InvalidArgument, LinkspanError, NotFound, Unauthorized
+from linkspan.errors import Conflict, Internal, InvalidArgument, LinkspanError, NotFound, Unauthorized, Unsupported
 from linkspan.model.container import Config, Container, HostConfig, State
 from linkspan.model.event import Event
 from linkspan.runtime import rootfs
-from linkspan.runtime.images import ImageStore, registry
-from linkspan.runtime.images.manifest import Descriptor
-from linkspan.runtime.images.pull import download
-from linkspan.runtime.images.registry import Credentials, Registry
+from linkspan.runtime.images import ImageStore, skopeo
+from linkspan.runtime.images import pull as pulling
 
 pytestmark = pytest.mark.root
 
@@ -66,7 +77,7 @@ def box(root: Path, **options: Any) -> Box:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Box]:
-    place = box(tmp_path / "images", certificates=tmp_path / "certs.d")
+    place = box(tmp_path / "images")
     yield place
     assert place.files()["staging"] == set()
     again = ImageStore(place.root)
@@ -85,6 +96,11 @@ async def collect(lines: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def pull(place: Box, name: str, tag: str = "1", *, platform: str = "", auth: str = "") -> list[dict[str, Any]]:
     return asyncio.run(collect(place.images.pull(name, tag, platform=platform, auth=auth)))
+
+
+def children() -> list[str]:
+    """Processes that this one has started, and that still are."""
+    return [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
 
 
 def statuses(lines: list[dict[str, Any]]) -> list[str]:
@@ -122,11 +138,22 @@ def test_pull_says_what_docker_says(here: Box, fake: FakeRegistry) -> None:
 
 
 def test_progress_counts_bytes(here: Box, fake: FakeRegistry) -> None:
-    made = Made(tar({"big": os.urandom(3_000_000)}))
+    made = Made(tar({"big": os.urandom(3_000_000)}), BASE)
     fake.offer("a:1", made)
-    lines = pull(here, f"{fake.host}/a")
-    details = [line["progressDetail"] for line in lines if line["status"] == "Downloading"]
-    assert details and all(0 < d["current"] <= d["total"] == len(made.blobs[0]) for d in details)
+    fake.gate = threading.Event()  # so that it lasts
+
+    async def watch() -> list[dict[str, Any]]:
+        lines = []
+        async for line in here.images.pull(f"{fake.host}/a", "1", platform="", auth=""):
+            lines.append(line)
+            if line["status"] == "Downloading" and fake.gate:
+                fake.gate.set()
+        return lines
+
+    lines = [line for line in asyncio.run(watch()) if line["status"] == "Downloading"]
+    assert {line["id"] for line in lines} == {digest(made.blobs[0])[7:19]}, "one file cannot be the other layer"
+    size = len(made.blobs[0])
+    assert all(0 < d["current"] <= d["total"] == size for d in (line["progressDetail"] for line in lines))
 
 
 def test_layers_are_as_the_image_meant_them(here: Box, fake: FakeRegistry, tmp_path: Path) -> None:
@@ -232,6 +259,59 @@ def test_push_gives_back_what_was_pulled(here: Box, fake: FakeRegistry, tmp_path
             asyncio.run(collect(here.images.push(f"{host}/none", "1", auth="")))
 
 
+def oci(made: Made, layers: list[bytes], kind: str) -> bytes:
+    manifest = json.loads(made.manifest)
+    del manifest["mediaType"]
+    manifest["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
+    entries = [{"mediaType": kind, "digest": digest(layer), "size": len(layer)} for layer in layers]
+    return json.dumps({**manifest, "layers": entries}).encode()
+
+
+def test_what_is_of_another_form_comes_unchanged(here: Box, fake: FakeRegistry, tmp_path: Path) -> None:
+    made = Made(BASE, TOP)
+    fake.offer("base:1", Made(BASE))
+    fake.offer("a:packed", made)
+    fake.blobs |= {digest(layer): layer for layer in (BASE, TOP)}
+    plain = json.loads(made.manifest)
+    for entry, layer in zip(plain["layers"], (BASE, TOP), strict=True):
+        entry |= {"mediaType": LAYER.removesuffix(".gzip"), "digest": digest(layer), "size": len(layer)}
+    fake.put("a:plain", json.dumps(plain).encode())
+    fake.put("a:oci", oci(made, made.blobs, "application/vnd.oci.image.layer.v1.tar+gzip"), OCI)
+    fake.put("a:oci-plain", oci(made, [BASE, TOP], "application/vnd.oci.image.layer.v1.tar"), OCI)
+    with real_registry(tmp_path) as host:
+        for number, tag in enumerate(("packed", "plain", "oci", "oci-plain")):
+            place = box(tmp_path / tag)
+            if number % 2 == 0:
+                pull(place, f"{fake.host}/base")  # a layer is there, under the name of its other compression or not
+            fake.blobs_asked.clear()
+            lines = pull(place, f"{fake.host}/a", tag)
+            assert number % 2 or digest(made.blobs[0]) not in [asked for asked, _ in fake.blobs_asked]
+            assert f"Digest: {digest(fake.manifests[f'a:{tag}'])}" in statuses(lines)
+            assert place.images.view(f"{fake.host}/a:{tag}").image.id == made.id
+            if number % 2:
+                asyncio.run(place.images.tag(made.id, f"{host}/b", tag))
+                sent = asyncio.run(collect(place.images.push(f"{host}/b", tag, auth="")))
+                assert sent[-1]["aux"]["Digest"] == digest(fake.manifests[f"a:{tag}"])
+
+
+def test_push_of_what_was_loaded(here: Box, tmp_path: Path) -> None:
+    made = Made(BASE, tar({"f": os.urandom(3_000_000)}))
+    load(here, made.docker_archive("a:1"))
+    with real_registry(tmp_path) as host:
+        asyncio.run(here.images.tag("a:1", f"{host}/b", "1"))
+        first, again = (asyncio.run(collect(here.images.push(f"{host}/b", "1", auth=""))) for _ in range(2))
+        assert [line.get("status") for line in first].count("Pushed") == 2
+        assert [line.get("status") for line in again].count("Layer already exists") == 2
+        assert first[-1] == again[-1]
+        details = [line["progressDetail"] for line in first if line.get("status") == "Pushing"]
+        assert all(0 < d["current"] <= d["total"] for d in details)
+        other = box(tmp_path / "other")
+        assert f"Digest: {first[-1]['aux']['Digest']}" in statuses(pull(other, f"{host}/b"))
+        assert other.images.views()[0].image.id == made.id
+    with pytest.raises(Internal, match=r"dial tcp .*connection refused"):
+        asyncio.run(collect(here.images.push(f"{host}/b", "1", auth="")))
+
+
 # -- what can go wrong with a registry --------------------------------------------------------------------------------
 
 
@@ -245,8 +325,7 @@ def test_an_image_that_is_not_there(here: Box, fake: FakeRegistry) -> None:
 def test_a_registry_that_is_not_there(here: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Internal, match=r'Get "https://127.0.0.1:1/v2/": dial tcp .*connection refused'):
         pull(here, "127.0.0.1:1/a")
-    monkeypatch.setattr(registry, "ANSWER_TIMEOUT", 0.2)
-    monkeypatch.setattr(registry, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(skopeo, "ANSWER_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Internal, match="i/o timeout"):
         pull(here, f"127.0.0.1:{silent.getsockname()[1]}/a")
 
@@ -262,6 +341,10 @@ def test_credentials(here: Box, fake: FakeRegistry) -> None:
     for auth in ("", header("wrong")):
         with pytest.raises(NotFound, match=r"pull access denied for .*, repository does not exist or may require"):
             pull(here, f"{fake.host}/a", auth=auth)
+    token = {"identitytoken": "refresh"}
+    pull(here, f"{fake.host}/a", auth=base64.urlsafe_b64encode(json.dumps(token).encode()).decode())
+    with pytest.raises(Unsupported):
+        pull(here, f"{fake.host}/a", auth=base64.urlsafe_b64encode(b'{"registrytoken": "x"}').decode())
     with pytest.raises(InvalidArgument):
         pull(here, f"{fake.host}/a", auth="%%%")
     assert asyncio.run(here.images.login(fake.host, "me", "secret")) == "Login Succeeded"
@@ -269,24 +352,46 @@ def test_credentials(here: Box, fake: FakeRegistry) -> None:
         asyncio.run(here.images.login(fake.host, "me", "wrong"))
 
 
-def test_whom_to_trust(tmp_path: Path) -> None:
-    trust = registry.Trust(["plain.example:5000", "10.0.0.0/8"], tmp_path)
+def test_nobody_sees_the_credentials(here: Box, fake: FakeRegistry) -> None:
+    fake.password = "secret"
+    fake.offer("a:1", Made(tar({"f": os.urandom(100_000)})))
+    fake.gate = threading.Event()
+    auth = base64.urlsafe_b64encode(b'{"username": "me", "password": "secret"}').decode()
+
+    async def look() -> list[bytes]:
+        lines = here.images.pull(f"{fake.host}/a", "1", platform="", auth=auth)
+        async for line in lines:
+            if line["status"] == "Downloading":
+                break
+        (file,) = here.root.glob("staging/*/auth.json")
+        assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        seen = [Path(f"/proc/{pid}/{name}").read_bytes() for pid in children() for name in ("cmdline", "environ")]
+        await lines.aclose()  # type: ignore[attr-defined]
+        return seen
+
+    seen = asyncio.run(look())
+    assert any(fake.host.encode() in text for text in seen) and not [
+        text for text in seen if b"secret" in text or auth.encode() in text
+    ]
+
+
+def test_whom_to_trust() -> None:
+    trust = skopeo.Trust(["plain.example:5000", "10.0.0.0/8"])
     assert all(map(trust.insecure, ("plain.example:5000", "10.1.2.3:5000", "127.9.9.9", "localhost:1", "[::1]:5")))
     assert not any(map(trust.insecure, ("plain.example", "11.1.1.1", "example.com:5000")))
 
 
 def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.Trust, "insecure", lambda self, host: False)  # loopback, too
+    monkeypatch.setattr(skopeo.Trust, "insecure", lambda self, host: False)  # loopback, too
     context, known = certificate(tmp_path / "tls")
-    place = box(tmp_path / "images", certificates=tmp_path / "certs.d")
+    place = box(tmp_path / "images")
     with fake_registry(context) as fake:
         fake.offer("a:1", Made(BASE))
         with pytest.raises(Internal, match="x509"):
             pull(place, f"{fake.host}/a")
-        folder = tmp_path / "certs.d" / fake.host
-        folder.mkdir(parents=True)
-        (folder / "ca.crt").write_bytes(known.read_bytes())
-        pull(place, f"{fake.host}/a")
+        with certificates_of(fake.host) as folder:
+            (folder / "ca.crt").write_bytes(known.read_bytes())
+            pull(place, f"{fake.host}/a")
     with fake_registry() as fake, pytest.raises(Internal, match="server gave HTTP response to HTTPS client"):
         pull(place, f"{fake.host}/a")
 
@@ -298,18 +403,14 @@ def test_an_insecure_registry_may_have_any_certificate(here: Box, tmp_path: Path
         pull(here, f"{fake.host}/a")
 
 
-def test_a_download_goes_on_where_it_broke_off(here: Box, fake: FakeRegistry) -> None:
-    made = Made(tar({"f": os.urandom(100_000)}))
-    fake.offer("a:1", made)
-    blob = Descriptor(digest=digest(made.blobs[0]), size=len(made.blobs[0]))
-    fake.blobs_asked.clear()
+def test_a_download_that_breaks_off_is_begun_again(here: Box, fake: FakeRegistry) -> None:
+    fake.offer("a:1", Made(tar({"f": os.urandom(100_000)})))
     fake.breaks_off = 2
-    file = here.root / "staging/x"
-    download(Registry(fake.host, here.store.trust, Credentials()), "a", blob, file, lambda done: None)
-    assert file.read_bytes() == made.blobs[0]
-    file.unlink()
-    first, *later = [asked for _, asked in fake.blobs_asked]
-    assert first == "" and len(later) == 2 and all(asked.startswith("bytes=") for asked in later)
+    pull(here, f"{fake.host}/a")
+    fake.offer("b:1", Made(tar({"f": os.urandom(100_000)})))
+    fake.breaks_off = 100
+    with pytest.raises(Internal, match="unexpected EOF"):
+        pull(here, f"{fake.host}/b")
 
 
 def test_a_blob_that_is_not_what_it_should_be(here: Box, fake: FakeRegistry) -> None:
@@ -327,8 +428,8 @@ def test_a_layer_that_is_not_what_the_config_says(here: Box, fake: FakeRegistry)
     fake.offer("a:1", made)
     fake.blobs[digest(other.blobs[0])] = other.blobs[0]
     manifest = json.loads(made.manifest)
-    manifest["layers"] = [{"digest": digest(other.blobs[0]), "size": len(other.blobs[0])}]
-    fake.manifests["a:1"] = json.dumps(manifest).encode()
+    manifest["layers"] = [{"mediaType": LAYER, "digest": digest(other.blobs[0]), "size": len(other.blobs[0])}]
+    fake.put("a:1", json.dumps(manifest).encode())
     with pytest.raises(InvalidArgument, match="not what its image says"):
         pull(here, f"{fake.host}/a")
     here.assert_empty()
@@ -357,6 +458,16 @@ def test_a_client_that_goes_away_ends_the_pull(here: Box, fake: FakeRegistry) ->
         await lines.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(leave())
+    here.assert_empty()
+    assert children() == []
+
+
+def test_a_registry_that_falls_silent(here: Box, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "_SILENCE", 0.3)
+    fake.offer("a:1", Made(BASE, tar({"f": os.urandom(100_000)})))
+    fake.gate = threading.Event()
+    with pytest.raises(Internal, match="i/o timeout"):
+        pull(here, f"{fake.host}/a")
     here.assert_empty()
 
 

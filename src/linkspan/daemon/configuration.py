@@ -75,8 +75,8 @@ _ACCEPTED = {
     "init": "use --init with the container",
     "experimental": "there is nothing experimental to turn on",
     "metrics-addr": "there are no metrics yet",
-    "max-concurrent-downloads": "three layers at a time",
-    "max-concurrent-uploads": "one layer at a time",
+    "max-concurrent-downloads": "three images at a time, and of each as many layers as skopeo thinks fit",
+    "max-concurrent-uploads": "skopeo sends as many layers at a time as it thinks fit",
     "max-download-attempts": "five attempts",
     "debug": "",
 }

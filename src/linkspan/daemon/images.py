@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -18,7 +17,7 @@ from linkspan.model.reference import Reference, parse_reference
 from linkspan.runtime.images import ImageStore, archives
 from linkspan.runtime.images.pull import pull, tags
 from linkspan.runtime.images.push import push
-from linkspan.runtime.images.registry import Credentials, login
+from linkspan.runtime.images.skopeo import Credentials
 from linkspan.runtime.images.store import with_tag
 
 Progress = dict[str, Any]  # one line of Docker's progress stream: {"status", "id", "progressDetail"}
@@ -103,8 +102,7 @@ class Images:
 
     async def login(self, server: str, username: str, password: str) -> str:
         """Docker's status text. Raises Unauthorized."""
-        credentials = Credentials(username=username, password=password)
-        return await asyncio.to_thread(login, server, credentials, self._store.trust)
+        return await self._store.login(server, Credentials(username=username, password=password))
 
     # -- names and removal --------------------------------------------------------------------------------------------
 

@@ -33,9 +33,9 @@ from linkspan.model.image import Image
 from linkspan.model.reference import Reference, parse_reference
 from linkspan.runtime import confinement
 from linkspan.runtime.images.manifest import digest_of, read_config
-from linkspan.runtime.images.registry import Credentials, Registry, Trust
+from linkspan.runtime.images.skopeo import Credentials, Registry, Trust, login, parse_auth
 
-DOWNLOADS = 3  # at a time, as dockerd
+_AT_ONCE = 3  # images that are fetched, and layers that are unpacked: skopeo takes 40 MB of memory, two cores are few
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,19 +57,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageStore:
-    def __init__(
-        self,
-        root: Path,
-        *,
-        insecure_registries: Sequence[str] = (),
-        registry_mirrors: Sequence[str] = (),
-        certificates: Path = Path("/etc/docker/certs.d"),
-    ) -> None:
+    def __init__(self, root: Path, *, insecure_registries: Sequence[str] = ()) -> None:
         """`root` must be on a file system that overlays can lie on. Raises Internal where it cannot be used."""
         self._root = root
-        self.trust = Trust(insecure_registries, certificates)
-        self.mirrors = tuple(registry_mirrors)
-        self.downloads = asyncio.Semaphore(DOWNLOADS)
+        self._trust = Trust(insecure_registries)
+        self.transfers = asyncio.Semaphore(_AT_ONCE)
+        self.unpacking = asyncio.Semaphore(_AT_ONCE)
         self._records: dict[str, Record] = {}
         self._images: dict[str, Image] = {}
         self._layers: dict[str, Layer] = {}
@@ -133,14 +126,13 @@ class ImageStore:
     def blob(self, digest: str) -> Path:
         return self._root / "blobs" / digest.removeprefix("sha256:")
 
-    def registries(self, reference: Reference, credentials: Credentials) -> list[Registry]:
-        """Where to pull from, the first first: Docker Hub's mirrors, and the registry itself."""
-        mirrors = self.mirrors if reference.registry == "docker.io" else ()
-        hosts = [mirror.partition("://")[2].strip("/") or mirror for mirror in mirrors]
-        return [
-            *(Registry(host, self.trust, Credentials()) for host in hosts),
-            Registry(reference.registry, self.trust, credentials),
-        ]
+    def registry(self, reference: Reference, auth: str) -> Registry:
+        """Where the repository is, for a client with this X-Registry-Auth header. Raises InvalidArgument."""
+        return Registry(reference, self._trust, parse_auth(auth), self._root / "staging")
+
+    async def login(self, server: str, credentials: Credentials) -> str:
+        """Docker's status text. Raises Unauthorized, Internal where the registry does not answer."""
+        return await login(server, credentials, self._trust, self._root / "staging")
 
     # -- names --------------------------------------------------------------------------------------------------------
 
