@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from linkspan.engine.join import connect, disconnect, join, leave
+from linkspan.engine.join import connect, disconnect, join, leave, sandbox_owner, sharers
 from linkspan.engine.nat import nat_rows
 from linkspan.engine.networks import NetworkRequest, create_network, remove_network
 from linkspan.engine.render import render_all, render_touched
 from linkspan.errors import Conflict, Forbidden, NotFound, PortInUse
 from linkspan.ipam.pools import DEFAULT_SOURCES
-from linkspan.model.container import EndpointIpamConfig, EndpointSettings
+from linkspan.model.container import EndpointIpamConfig, EndpointSettings, State
 from linkspan.model.endpoint import Binding
 from linkspan.model.network import Pool
+from linkspan.model.snapshot import drop, put
 from linkspan.state.objects import Namespace, NftElement, Veth
 
 from .conftest import DRIVERS, HOST, World
@@ -79,6 +81,29 @@ def test_container_mode_shares_and_keeps_the_sandbox(world: World) -> None:
     assert leave(world.now, mysql).writes == ()  # the peer lives there
     assert join(world.now, mysql, world.around()).writes == ()  # and mysql finds it again
     assert leave(world.now, mysql, removed=True).writes
+
+
+def test_a_sandbox_is_shared_along_a_chain(world: World) -> None:
+    first = started(world, "a")
+    second = started(world, "b", f"container:{first}")
+    third = started(world, "c", f"container:{second}")
+    a, b, c = (world.now.containers[id_] for id_ in (first, second, third))
+    assert [sandbox_owner(world.now, each).id for each in (a, b, c)] == [first] * 3
+    assert {each.id for each in sharers(world.now, a)} == {second, third}
+    assert sharers(world.now, b) == []
+    world.now = world.now.after([drop(b)])  # a chain that is broken ends where it is broken
+    assert sandbox_owner(world.now, c) == c
+    world.now = world.now.after([put(b), put(msgspec.structs.replace(b, state=State(status="exited")))])
+    assert leave(world.now, a).writes == ()  # c lives there still
+
+
+def test_a_chain_that_bites_its_tail_ends(world: World) -> None:
+    one = world.container("one", "container:two")
+    two = world.container("two", f"container:{one.id}")
+    host = msgspec.structs.replace(one.host_config, network_mode=f"container:{two.id}")
+    world.now = world.now.after([put(msgspec.structs.replace(one, host_config=host))])
+    assert sandbox_owner(world.now, two).id == one.id
+    assert sharers(world.now, two) == []
 
 
 def test_container_mode_needs_the_other_to_run(world: World) -> None:
