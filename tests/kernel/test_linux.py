@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,33 @@ def test_a_new_daemon_takes_over(host: Host, kernel: LinuxKernel, tmp_path: Path
         host.call(second.close)
         kernel.__init__ = None  # type: ignore[method-assign,assignment]
         host.call(LinuxKernel.__init__, kernel, tmp_path / "netns")
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_one_daemon_at_a_time(host: Host, tmp_path: Path, owned: bool) -> None:
+    first = host.call(LinuxKernel, tmp_path / "one", owned_table=owned)
+    desired = state_of([Bridge("docker0", "linkspan:net"), Address(HOST, "docker0", "172.17.0.1/16")])
+    host.call(first.apply, diff({}, desired))
+    with pytest.raises(Conflict, match=r"another linkspand programs this host's network: stop it first, or .*ss -xlp"):
+        host.call(LinuxKernel, tmp_path / "two", owned_table=owned)
+    assert "@linkspan" in host.run("ss", "-xlp")  # as the text says
+    with hosts(other="10.0.0.1/24") as made:  # elsewhere there is room for another
+        elsewhere = made["other"].call(LinuxKernel, tmp_path / "two")
+        made["other"].call(elsewhere.close)
+    assert not diff(host.call(first.read), desired)
+    host.call(first.apply, diff(desired, {}))
+    host.call(first.close)
+    host.call(host.call(LinuxKernel, tmp_path / "two", owned_table=owned).close)
+
+
+def test_a_killed_daemon_is_in_nobodys_way(host: Host, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from linkspan.kernel.linux import LinuxKernel\n"
+        "kernel = LinuxKernel(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    for _ in range(3):
+        assert host.run(sys.executable, "-c", code, str(tmp_path / "netns"), check=False) == ""
+        host.call(host.call(LinuxKernel, tmp_path / "netns").close)
 
 
 def test_an_older_ruleset_is_replaced_and_elements_stay(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

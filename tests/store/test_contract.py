@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.errors import Internal
+from linkspan.errors import Conflict, Internal
 from linkspan.model.container import Config, Container, HostConfig, MountRequest
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network, Pool
@@ -101,6 +101,29 @@ def test_an_acknowledged_commit_survives_a_kill(tmp_path: Path) -> None:
     store = SqliteStore(path)
     assert set(store.load().volumes) == {str(n) for n in range(50)}
     store.close()
+
+
+def test_one_daemon_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    first = SqliteStore(path)
+    first.commit([put(RECORDS[0])])
+    with pytest.raises(Conflict, match=f"another linkspand keeps its records in {tmp_path}: stop it, or"):
+        SqliteStore(path)
+    first.commit([put(RECORDS[4])])  # and the first one goes on
+    first.close()
+    second = SqliteStore(path)
+    assert second.load() == Snapshot().after([put(RECORDS[0]), put(RECORDS[4])])
+    second.close()
+
+
+def test_a_store_that_cannot_be_opened_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    path.write_bytes(b"something else, and more of it than SQLite takes for an empty file" * 20)
+    with pytest.raises(Internal, match="cannot open the record store") as kept:
+        SqliteStore(path)
+    path.unlink()
+    SqliteStore(path).close()
+    assert kept.value
 
 
 def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:

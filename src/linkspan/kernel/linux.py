@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -34,14 +35,18 @@ from linkspan.state.objects import (
 )
 from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
 
+_CLAIM = "\0linkspan"
+
 
 class LinuxKernel:
     """Made and used in one thread; the host is the network namespace that the thread is in."""
 
     def __init__(self, namespaces: Path, *, owned_table: bool = True) -> None:
         """`namespaces` is the folder of our namespace files. `owned_table=False` lets others edit our nft table, and
-        flush it. Raises Conflict where another process owns the table, Unsupported where the kernel lacks nftables."""
+        flush it. Raises Conflict where another daemon programs this host, Unsupported where the kernel lacks nftables.
+        """
         with contextlib.ExitStack() as opened:
+            self._claim = opened.enter_context(_claim())
             try:
                 self._namespaces = Namespaces(namespaces)
                 opened.callback(self._namespaces.close)
@@ -63,6 +68,7 @@ class LinuxKernel:
             connection.close()
         self._sockets.clear()
         self._namespaces.close()
+        self._claim.close()
 
     # --- doing
 
@@ -368,6 +374,26 @@ class LinuxKernel:
         connection = self._sockets.pop(namespace, None)
         if connection is not None:
             connection.close()
+
+
+def _claim() -> socket.socket:
+    """Holds the host's network for this process: whatever carries our marks is ours, and so there can be but one of us.
+
+    Abstract names belong to the network namespace, and vanish with the process. The table's owner would say the same,
+    where this kernel has owned tables that persist, and where ours is one.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        claim.bind(_CLAIM)
+    except OSError as error:
+        claim.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Conflict(
+                "another linkspand programs this host's network: stop it first, or start this one in a network "
+                "namespace of its own; `ss -xlp` names the process that holds @linkspan"
+            ) from None
+        raise explain(error, "claim the host's network") from error
+    return claim
 
 
 def _grouped(plan: Plan) -> Iterator[list[Step]]:

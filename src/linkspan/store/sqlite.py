@@ -4,19 +4,23 @@ WAL: with `synchronous=FULL` a commit returns once the log is on the disk, with 
 that is killed loses nothing that it acknowledged, and a power cut nothing durable. The format has a version; a newer
 one than ours is refused, not guessed at.
 
+One process at a time: two daemons on one set of records would each undo what the other does.
+
 Room for some dozens of changes is kept, in the file as in its log: on a full disk, containers can still be removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-from linkspan.errors import Internal
+from linkspan.errors import Conflict, Internal
 from linkspan.model.snapshot import KINDS, Snapshot, Write, put
 
 FORMAT = 1
@@ -38,21 +42,29 @@ class SqliteStore:
     """One connection, used by one thread at a time (the daemon's store thread)."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the file. Raises Internal naming it."""
+        """Opens or makes the file. Raises Conflict where another process has it open, Internal naming it otherwise."""
         self._path = path
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version > FORMAT:
-                raise Internal(f"{path} was written by a newer linkspan (format {version}, this one knows {FORMAT})")
-            self._db.execute(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={FORMAT}")
-            with contextlib.suppress(sqlite3.OperationalError):  # the disk is full already
-                self._keep_room()
-        except sqlite3.Error as error:
-            raise Internal(f"cannot open the record store {path}: {error}") from error
+        with contextlib.ExitStack() as opened:
+            try:
+                self._lock = opened.enter_context(_locked(path))
+                self._db = opened.enter_context(
+                    contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+                )
+                self._prepare()
+            except (sqlite3.Error, OSError) as error:
+                raise Internal(f"cannot open the record store {path}: {error}") from error
+            opened.pop_all()
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > FORMAT:
+            raise Internal(f"{self._path} was written by a newer linkspan (format {version}, this one knows {FORMAT})")
+        self._db.execute(_SCHEMA)
+        self._db.execute(f"PRAGMA user_version={FORMAT}")
+        with contextlib.suppress(sqlite3.OperationalError):  # the disk is full already
+            self._keep_room()
 
     def _keep_room(self) -> None:
         """A table that goes at once leaves its pages to later records, and the log at its length to be written over."""
@@ -111,3 +123,23 @@ class SqliteStore:
 
     def close(self) -> None:
         self._db.close()
+        self._lock.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The lock beside the records, held until it is closed, or its process ends.
+
+    A file of its own: whoever closes any descriptor of the database's file takes SQLite's own locks off it.
+    """
+    lock = path.with_name(path.name + ".lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise Conflict(
+            f"another linkspand keeps its records in {path.parent}: stop it, or give this one a --data-root of its own"
+        ) from None
+    except OSError:
+        lock.close()
+        raise
+    return lock
