@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from linkspan.containers import lifecycle
@@ -70,13 +71,25 @@ def test_restart_policies(policy: RestartPolicy, code: int, count: int, stopped:
 
 
 def test_who_starts_with_the_daemon() -> None:
-    def starts(status: str, policy: str, *, stopped: bool = False) -> bool:
-        return lifecycle.starts_at_boot(container(status, policy, stopped=stopped))
+    def starts(status: str, policy: str, *, stopped: bool = False, code: int = 0) -> bool:
+        made = container(status, policy, stopped=stopped)
+        return lifecycle.starts_at_boot(
+            msgspec.structs.replace(made, state=msgspec.structs.replace(made.state, exit_code=code))
+        )
 
     assert starts("exited", "always", stopped=True)
     assert starts("exited", "unless-stopped") and not starts("exited", "unless-stopped", stopped=True)
-    assert starts("restarting", "on-failure") and not starts("exited", "on-failure")
+    assert starts("restarting", "on-failure", code=1) and not starts("exited", "on-failure", code=0)
+    assert not starts("exited", "on-failure", code=255, stopped=True) and not starts("created", "on-failure", code=127)
     assert not starts("created", "always") and not starts("exited", "no")
+
+
+def test_on_failure_starts_again_what_the_machine_took_down() -> None:
+    policy = RestartPolicy(name="on-failure", maximum_retry_count=3)
+    running = msgspec.structs.replace(container("running"), host_config=HostConfig(restart_policy=policy))
+    ended = lifecycle.exited(running, 255, "t", oom=False)  # as the records are settled before anything is started
+    assert lifecycle.starts_at_boot(ended)
+    assert not lifecycle.starts_at_boot(msgspec.structs.replace(ended, restart_count=3))
 
 
 def test_the_delay_doubles_until_a_good_run() -> None:

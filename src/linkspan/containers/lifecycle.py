@@ -90,8 +90,14 @@ def starts_at_boot(container: Container) -> bool:
         case "unless-stopped":
             return container.state.status != "created" and not container.stopped_by_user
         case "on-failure":
-            # It ran when the machine went down: it did not end by itself.
-            return container.state.running or container.state.status == "restarting"
+            # What ran when the machine went down has been recorded as exited, with a code of failure, by now.
+            state, policy = container.state, container.host_config.restart_policy
+            return state.status == "restarting" or (
+                state.status == "exited"
+                and restarts(
+                    policy, state.exit_code, container.restart_count, stopped_by_user=container.stopped_by_user
+                )
+            )
     return False
 
 
