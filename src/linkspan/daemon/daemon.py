@@ -7,11 +7,12 @@ same: read the records, see what runs, make the kernel as it should be, start wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import shutil
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from linkspan.containers import lifecycle as rules
 from linkspan.daemon.attachments import Attachments
@@ -37,7 +38,7 @@ from linkspan.drivers.contract import Driver
 from linkspan.drivers.host import HostDriver
 from linkspan.drivers.null import NullDriver
 from linkspan.engine.networks import DefaultBridge, default_networks
-from linkspan.errors import Internal, InvalidArgument, LinkspanError, NotFound
+from linkspan.errors import Internal, InvalidArgument, NotFound
 from linkspan.kernel.contract import Kernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.container import Container
@@ -68,10 +69,14 @@ class Daemon:
         self._programmer = Programmer(lambda: LinuxKernel(self._namespaces, owned_table=configuration.owned_table))
         self._host = HostFacts(namespaces=str(self._namespaces), ip_forward=configuration.ip_forward)
         self._events = Events()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wired = False
 
     async def start(self) -> None:
         configuration, ledger = self.configuration, self._ledger
+        self._wire()
+        # First of all: what does not run any more must not hold the default bridge to its old settings.
+        await settle_records(ledger, self._processes)
         await self._programmer.run(self._read_host)
         bridge = await self._programmer.run(self._find_bridge)
         change = default_networks(
@@ -80,14 +85,11 @@ class Daemon:
         ledger.commit(change.writes)
         for note in (*configuration.notes, *change.warnings):
             log.warning("%s", note)
-        self._wire()
-        await settle_records(ledger, self._processes)
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
         await asyncio.to_thread(self._sweep_folders)
-        self._tasks.append(asyncio.create_task(self._follow_exits()))
-        self._tasks.append(asyncio.create_task(Healing(self._programmer, self._converge).run()))
-        self._tasks.append(asyncio.create_task(self._start_at_boot()))
+        for loop in (self._follow_exits(), Healing(self._programmer, self._converge).run(), self._start_at_boot()):
+            self._run(loop)
 
     def look_over(self) -> None:
         """Makes the kernel as the records say, now: for whoever does not want to rely on our noticing."""
@@ -95,9 +97,13 @@ class Daemon:
         async def converge_and_say() -> None:
             log.info("looked over: %d steps to the kernel as the records say", await self._converge())
 
-        task = asyncio.create_task(converge_and_say())
-        self._tasks.append(task)
-        task.add_done_callback(self._tasks.remove)
+        self._run(converge_and_say())
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Beside everything else, until it ends or the daemon does. What it fails of is said at once."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_say_failure)
 
     async def _converge(self) -> int:
@@ -144,6 +150,7 @@ class Daemon:
             look_again=lambda: self._programmer.run(self._read_host),
         )
         self.system = System(ledger, events, configuration, lambda: len(self.images.views()))
+        self._wired = True
 
     def _all_containers(self) -> list[Container]:
         return list(self._ledger.now.containers.values())
@@ -185,16 +192,12 @@ class Daemon:
 
     async def _follow_exits(self) -> None:
         """Each end of a process is dealt with in a task of its own: one that hangs holds up nobody else."""
-        running: set[asyncio.Task[None]] = set()
         async for exit_ in self._processes.exits():
             if exit_.exec_id:
                 self._execs.exited(exit_)
                 continue
             self._execs.forget(exit_.id)
-            task = asyncio.create_task(self._lifecycle.exited(exit_))
-            running.add(task)
-            task.add_done_callback(running.discard)
-            task.add_done_callback(_say_failure)
+            self._lifecycle.begin(self._lifecycle.exited(exit_)).add_done_callback(_say_failure)
 
     async def _start_at_boot(self) -> None:
         """What its restart policy wants running. Who lives in another's sandbox starts after it.
@@ -204,14 +207,14 @@ class Daemon:
         wanted = [c for c in self._ledger.now.containers.values() if not c.state.running and rules.starts_at_boot(c)]
         for container in sorted(wanted, key=lambda c: (c.shares_sandbox, c.created)):
             try:
-                await self._lifecycle.start(container.id)
-            except LinkspanError as error:
+                await self._lifecycle.to_its_end(self._lifecycle.start(container.id))
+            except Exception as error:
                 log.error("container %s could not be started: %s", container.name, error)
         for container in self._all_containers():
             if container.host_config.auto_remove and container.state.status == "exited":
                 try:
-                    await self._lifecycle.remove(container.id, force=False, volumes=True)
-                except LinkspanError as error:
+                    await self._lifecycle.to_its_end(self._lifecycle.remove(container.id, force=False, volumes=True))
+                except Exception as error:
                     log.error("container %s could not be removed: %s", container.name, error)
 
     def _sweep_folders(self) -> None:
@@ -226,7 +229,7 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(AttributeError):  # the start failed before they were made
+        if self._wired:
             await self._lifecycle.close()
             self._processes.close()
         self._programmer.close()
@@ -243,6 +246,6 @@ def _make_folder(folder: Path) -> None:
         raise Internal(f"cannot make {folder}: {error.strerror}") from error
 
 
-def _say_failure(task: asyncio.Task[None]) -> None:
+def _say_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()):
         log.error("a task of the daemon failed", exc_info=error)
