@@ -20,7 +20,7 @@ from linkspan.model.container import (
 )
 from linkspan.model.image import Image, ImageConfig
 from linkspan.model.network import Network
-from linkspan.model.snapshot import Snapshot, put
+from linkspan.model.snapshot import Snapshot, Write, drop, put
 
 IMAGE = Image(
     id="sha256:" + "a" * 64,
@@ -45,7 +45,11 @@ SNAPSHOT = Snapshot().after([*map(put, NETWORKS), put(OTHER)])
 
 
 def made(
-    config: Config | None = None, host: HostConfig | None = None, name: str = "web", **networks: EndpointSettings
+    config: Config | None = None,
+    host: HostConfig | None = None,
+    name: str = "web",
+    snapshot: Snapshot = SNAPSHOT,
+    **networks: EndpointSettings,
 ) -> tuple[Container, tuple[str, ...]]:
     request = CreateRequest(
         id="f" * 64,
@@ -58,7 +62,7 @@ def made(
         hostname="machine",
         processors=2,
     )
-    return create(SNAPSHOT, request)
+    return create(snapshot, request)
 
 
 def test_what_the_image_says_where_the_user_says_nothing() -> None:
@@ -177,3 +181,15 @@ def test_an_address_of_ones_own_is_for_user_defined_networks() -> None:
         made(bridge=wanted)
     container, _ = made(host=HostConfig(network_mode="back"), back=wanted)
     assert container.networks == {"back-id": wanted}
+
+
+@pytest.mark.parametrize("bridge", [drop(NETWORKS[0]), put(msgspec.structs.replace(NETWORKS[0], driver="null"))])
+def test_without_a_default_bridge_there_is_no_networking_by_default(bridge: Write) -> None:
+    snapshot = SNAPSHOT.after([bridge])
+    for mode in ("default", "bridge"):
+        container, warnings = made(host=HostConfig(network_mode=mode, port_bindings=PUBLISH), snapshot=snapshot)
+        assert container.networks == {} and container.config.network_disabled and warnings == ()
+    asked, _ = made(host=HostConfig(network_mode="back"), snapshot=snapshot)
+    assert list(asked.networks) == ["back-id"] and not asked.config.network_disabled
+    both, _ = made(snapshot=snapshot, back=EndpointSettings())
+    assert list(both.networks) == ["back-id"] and not both.config.network_disabled

@@ -48,6 +48,8 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     config = _merge(request.config, request.image.config)
     check_limits(host, request.processors)
     networks = _networks(snapshot, request, host)
+    if host.network_mode == "bridge" and not networks:
+        config = msgspec.structs.replace(config, network_disabled=True)
     warnings = _network_conflicts(request, host)
     if (request.config.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"]:
         warnings += ("Health checks are not run by this engine: the container has no health status",)
@@ -76,10 +78,6 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
         parse_container_ports(port)
     port_requests(container)
     return container, warnings
-
-
-def _volume_sources(host: HostConfig) -> list[str]:
-    return [spec.partition(":")[0] for spec in host.volumes_from or ()]
 
 
 def _merge(config: Config, image: ImageConfig) -> Config:
@@ -180,6 +178,8 @@ def _networks(snapshot: Snapshot, request: CreateRequest, host: HostConfig) -> d
         return {}
     asked = {("bridge" if name == "default" else name): settings for name, settings in request.networks.items()}
     asked.setdefault(host.network_mode, EndpointSettings())
+    if not any(network.name == "bridge" and network.driver != "null" for network in snapshot.networks.values()):
+        asked.pop("bridge", None)  # the daemon runs with -b none: there is no networking by default
     found: dict[str, EndpointSettings] = {}
     names: list[Network] = []
     for name, settings in sorted(asked.items(), key=lambda item: item[0] != host.network_mode):

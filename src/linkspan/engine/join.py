@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine.change import Change
-from linkspan.engine.networks import network_event
+from linkspan.engine.change import Change, network_event
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse
 from linkspan.ipam.addresses import allocate_address
 from linkspan.ipam.names import mac_address, parse_mac, veth_name

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine.change import Change
+from linkspan.engine.change import Change, network_event
+from linkspan.engine.join import sharers
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
 from linkspan.ipam.addresses import default_gateway
 from linkspan.ipam.names import bridge_name
 from linkspan.ipam.pools import PoolSource, allocate_subnet, check_overlap
-from linkspan.model.event import Event
-from linkspan.model.network import DEFAULT_GATEWAY, Network, Pool, parse_subnet
+from linkspan.model.network import DEFAULT_GATEWAY, PREDEFINED, Network, Pool, parse_subnet
 from linkspan.model.port import parse_address
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import HostFacts
@@ -79,7 +79,8 @@ def default_networks(
 ) -> Change:
     """The records of bridge, host and none as the flags want them; those that exist keep their ids.
 
-    A default bridge whose flags changed takes its new form, unless containers are still connected to it.
+    A default bridge whose flags changed takes its new form, unless containers still run on it. With `-b none` it is a
+    network without interface for as long as containers name it, and a bridge again, the same one, without that flag.
     """
     bridge_id, host_id, none_id = ids
     existing = {n.name: n for n in snapshot.networks.values() if n.predefined}
@@ -88,20 +89,30 @@ def default_networks(
         if name not in existing:
             writes.append(put(Network(id=fresh, name=name, driver=driver, created=created)))
     old = existing.get("bridge")
-    if bridge.disabled:
-        writes += [drop(old)] if old else []
+    running = _running_on(snapshot, old) if old else ()
+    if not bridge.disabled:
+        others = (n for n in snapshot.networks.values() if n != old)
+        wanted = _default_bridge(bridge, old, others, sources, host, bridge_id, created)
+    elif not old or not (running or any(old.id in c.networks for c in snapshot.containers.values())):
+        return Change((*writes, drop(old)) if old else tuple(writes))
+    else:
+        wanted = Network(id=old.id, name=old.name, driver="null", created=old.created)
+    if wanted == old:
         return Change(tuple(writes))
-    wanted = _default_bridge(
-        bridge, old, (n for n in snapshot.networks.values() if n != old), sources, host, bridge_id, created
-    )
-    if wanted != old:
-        if old and next(snapshot.endpoints_at(old), None):
-            return Change(
-                tuple(writes),
-                warnings=("the network bridge keeps its old settings while containers run on it",),
-            )
-        writes.append(put(wanted))
-    return Change(tuple(writes))
+    if running:
+        kept = f"the network bridge keeps its old settings while containers run on it ({', '.join(running)})"
+        return Change(tuple(writes), warnings=(f"{kept}: stop them and restart linkspand",))
+    return Change((*writes, put(wanted)))
+
+
+def _running_on(snapshot: Snapshot, network: Network) -> tuple[str, ...]:
+    """Names of the containers that run in sandboxes on the network; also of one whose end is not yet recorded."""
+    names = set[str]()
+    for endpoint in snapshot.endpoints_at(network):
+        owner = snapshot.containers[endpoint.container_id]
+        others = [container.name for container in sharers(snapshot, owner)]
+        names.update(others if others and not owner.state.running else (owner.name, *others))
+    return tuple(sorted(names))
 
 
 def _default_bridge(
@@ -165,7 +176,7 @@ def create_network(
     """Raises InvalidArgument, Conflict (the name is taken), Forbidden (subnets overlap), NotFound (no such driver)."""
     if not _NAME.fullmatch(request.name) or len(request.name) > 255:
         raise InvalidArgument(f"invalid network name: {request.name!r}: use letters, digits and _.- (255 at most)")
-    if request.name in {n.name for n in snapshot.networks.values()} | {"default", "container"}:
+    if request.name in {n.name for n in snapshot.networks.values()} | {"default", "container", *PREDEFINED}:
         raise Conflict(f"network with name {request.name} already exists")
     driver = drivers.get(request.driver or "bridge")
     if driver is None:
@@ -237,13 +248,6 @@ def remove_network(snapshot: Snapshot, network: Network) -> Change:
             f" ({', '.join(f'name:{user!r}' for user in sorted(users))})"
         )
     return Change((drop(network),), (network_event("destroy", network),))
-
-
-def network_event(action: str, network: Network, container_id: str = "") -> Event:
-    attributes = {"name": network.name, "type": network.driver}
-    if container_id:
-        attributes["container"] = container_id
-    return Event(kind="network", action=action, id=network.id, attributes=attributes)
 
 
 def _real_routes(host: HostFacts) -> Iterable[str]:
