@@ -219,3 +219,64 @@ def cgroup(id_: str, controller: str, file: str) -> str:
     return subprocess.check_output(
         ["sh", "-c", f"cat /sys/fs/cgroup/{controller}/linkspan-product-*/{id_}/{file}"], text=True
     ).strip()
+
+
+def test_a_restart_keeps_what_is_removed_at_its_end(engine: Place, client: Client) -> None:
+    engine.run("--rm", "--name", "kept", "plain", "sleep", "100")
+    client("restart", "-t", "0", "kept")
+    assert state(engine, "kept") == "running"
+    client("stop", "-t", "0", "kept")
+    until_gone(engine, "kept")
+
+
+def test_an_update_keeps_the_restart_policy(engine: Place) -> None:
+    engine.run("--restart", "unless-stopped", "--name", "kept", "plain", "sleep", "100")
+    engine.docker("update", "--memory", "64m", "--memory-swap", "-1", "kept")
+    host = engine.inspect("kept")["HostConfig"]
+    assert (host["RestartPolicy"]["Name"], host["Memory"]) == ("unless-stopped", 64 << 20)
+    engine.docker("update", "--restart", "no", "kept")
+    assert engine.inspect("kept")["HostConfig"]["RestartPolicy"]["Name"] == "no"
+
+
+def test_a_paused_container_is_asked_to_stop(engine: Place, client: Client) -> None:
+    engine.run("--name", "polite", "plain", "polite")
+    until_says(engine, "polite", "up")
+    engine.docker("pause", "polite")
+    began = time.monotonic()
+    client("stop", "polite")
+    assert time.monotonic() - began < 5
+    assert engine.out("logs", "polite") == "up\nasked"
+
+
+def test_a_restarting_container_is_removed_by_force_only(engine: Place, client: Client) -> None:
+    engine.run("--restart", "always", "--name", "again", "plain", "false")
+    deadline = time.monotonic() + 10
+    while state(engine, "again") != "restarting":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    waiting = engine.popen("wait", "again")
+    refused = client("rm", "again", status=1).err
+    assert "container is restarting: stop the container before removing or force remove" in refused or (
+        "container is running: stop the container" in refused
+    )
+    client("stop", "again")
+    assert waiting.communicate(timeout=10)[0] == b"1\n"
+    client("rm", "again")
+
+
+def test_the_sandbox_goes_with_the_last_who_shares_it(engine: Place) -> None:
+    engine.run("--name", "first", "-p", "18080:80", "plain", "sleep", "100")
+    engine.run("--name", "second", "--net", "container:first", "plain", "sleep", "100")
+    engine.run("--name", "third", "--net", "container:second", "plain", "sleep", "100")
+    engine.docker("stop", "-t", "0", "first", "second")
+    assert engine.inspect("first")["NetworkSettings"]["SandboxKey"]  # third lives there
+    engine.docker("stop", "-t", "0", "third")
+    assert not engine.inspect("first")["NetworkSettings"]["SandboxKey"]
+    engine.run("--name", "other", "-p", "18080:80", "plain", "sleep", "100")  # the port is free again
+
+
+def until_gone(engine: Place, name: str) -> None:
+    deadline = time.monotonic() + 5
+    while name in engine.out("ps", "-a", "--format", "{{.Names}}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -70,10 +70,14 @@ class Lifecycle:
 
     async def to_its_end(self, verb: Coroutine[Any, Any, T]) -> T:
         """A client that goes away does not stop a change half-way, nor does the daemon's own end."""
+        return await asyncio.shield(self.begin(verb))
+
+    def begin(self, verb: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """The same for who does not wait for it."""
         task = asyncio.ensure_future(verb)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        return task
 
     def surroundings(self, endpoints: int, busy: frozenset[tuple[str, str, int]] = frozenset()) -> Surroundings:
         """What joining is decided with: fresh ids for a sandbox and so many endpoints, and the host's ports."""
