@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 import pytest
 
@@ -15,7 +17,8 @@ from linkspan.model.container import EndpointIpamConfig, EndpointSettings, State
 from linkspan.model.endpoint import Binding
 from linkspan.model.network import Pool
 from linkspan.model.snapshot import drop, put
-from linkspan.state.objects import Namespace, NftElement, Veth
+from linkspan.state.objects import BoundPort, Namespace, NftElement, Route, Veth
+from linkspan.state.plan import Delete, Replace, Step, apply, diff
 
 from .conftest import DRIVERS, HOST, World
 
@@ -123,25 +126,106 @@ def network(world: World, name: str, **request: object) -> None:
 def test_connect_and_disconnect_live(world: World) -> None:
     web = started(world, "web")
     running = world.now.containers[web]
-    network(world, "back", pools=(Pool(subnet="10.5.0.0/24"),))
-    back = world.now.network("back")
+    network(world, "rear", pools=(Pool(subnet="10.5.0.0/24"),))
+    rear = world.now.network("rear")
     settings = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="10.5.0.9"))
-    world.now = world.now.after(connect(world.now, running, back, settings, world.around()).writes)
+    world.now = world.now.after(connect(world.now, running, rear, settings, world.around()).writes)
     one, two = world.now.endpoints_in(running)
     assert (two.interface, two.address, two.default_route) == ("eth1", "10.5.0.9", False)
     assert one.default_route
     running = world.now.containers[running.id]
-    with pytest.raises(Forbidden, match="already exists in network back"):
-        connect(world.now, running, back, settings, world.around())
+    with pytest.raises(Forbidden, match="already exists in network rear"):
+        connect(world.now, running, rear, settings, world.around())
     with pytest.raises(Forbidden, match=r"has active endpoints \(name:'web'"):
-        remove_network(world.now, back)
-    world.now = world.now.after(disconnect(world.now, running, back).writes)
+        remove_network(world.now, rear)
+    world.now = world.now.after(disconnect(world.now, running, rear).writes)
     assert [e.interface for e in world.now.endpoints_in(running)] == ["eth0"]
-    with pytest.raises(Forbidden, match="is not connected to network back"):
-        disconnect(world.now, world.now.containers[running.id], back)
-    world.now = world.now.after(remove_network(world.now, back).writes)
-    with pytest.raises(NotFound, match="network back not found"):
-        world.now.network("back")
+    with pytest.raises(Forbidden, match="is not connected to network rear"):
+        disconnect(world.now, world.now.containers[running.id], rear)
+    world.now = world.now.after(remove_network(world.now, rear).writes)
+    with pytest.raises(NotFound, match="network rear not found"):
+        world.now.network("rear")
+
+
+Place: TypeAlias = tuple[bool, list[tuple[str, int]]]
+ON: Place = (True, [("0.0.0.0", 8080)])
+OFF: Place = (False, [])
+
+
+def shape(world: World, container: str) -> dict[str, Place]:
+    """By network: whether the default route is there, and the ports published there."""
+    return {
+        world.now.networks[e.network_id].name: (e.default_route, [(b.address, b.port) for b in e.bindings])
+        for e in world.now.endpoints_in(world.now.containers[container])
+    }
+
+
+def change(world: World, container: str, verb: str, name: str, **settings: int) -> tuple[Step, ...]:
+    """Connects or disconnects; the steps of the plan that follows from it."""
+    found, net, before = world.now.containers[container], world.now.network(name), world.now
+    if verb == "connect":
+        writes = connect(world.now, found, net, EndpointSettings(**settings), world.around()).writes  # type: ignore[arg-type]
+    else:
+        writes = disconnect(world.now, found, net).writes
+    world.now = world.now.after(writes)
+    old, new = (render_touched(moment, writes, DRIVERS) for moment in (before, world.now))
+    plan = diff(old, new)
+    assert apply(plan, old) == new
+    whole = [render_all(moment, DRIVERS, HOST) for moment in (before, world.now)]
+    assert apply(diff(*whole), whole[0]) == whole[1]
+    return plan.steps
+
+
+def test_what_led_out_over_a_network_leads_out_over_another_one(world: World) -> None:
+    web = started(world, "web", ports={"80/tcp": "8080"})
+    network(world, "rear")
+    network(world, "inside", internal=True)
+    change(world, web, "connect", "inside")
+    change(world, web, "connect", "rear")
+    assert shape(world, web) == {"bridge": ON, "inside": OFF, "rear": OFF}
+    steps = change(world, web, "disconnect", "bridge")
+    assert shape(world, web) == {"inside": OFF, "rear": ON}
+    # In place: at no moment is there no route, nobody else can have the port, and it is published throughout.
+    (route,) = [s for s in steps if isinstance(s, Replace) and isinstance(s.after, Route)]
+    assert isinstance(route.after, Route) and (route.after.interface, route.after.gateway) == ("eth2", "172.18.0.1")
+    assert not [s for s in steps if isinstance(s, Delete) and isinstance(s.before, (Route, BoundPort, NftElement))]
+    assert steps.index(route) < min(n for n, s in enumerate(steps) if isinstance(s, Delete))
+    change(world, web, "disconnect", "rear")
+    assert shape(world, web) == {"inside": OFF}
+    change(world, web, "connect", "rear")
+    assert shape(world, web) == {"inside": OFF, "rear": ON}
+
+
+def test_the_gateway_is_elected_by_priority_then_name(world: World) -> None:
+    web = started(world, "web", ports={"80/tcp": "8080"})
+    for name in ("alpha", "urgent", "worst"):
+        network(world, name)
+    change(world, web, "connect", "worst", gw_priority=-1)
+    assert shape(world, web) == {"bridge": ON, "worst": OFF}
+    steps = change(world, web, "connect", "urgent", gw_priority=7)
+    assert [type(s) for s in steps if isinstance(getattr(s, "after", None), Route)] == [Replace]
+    assert shape(world, web) == {"bridge": OFF, "worst": OFF, "urgent": ON}
+    change(world, web, "connect", "alpha")
+    change(world, web, "disconnect", "urgent")
+    assert shape(world, web) == {"bridge": OFF, "worst": OFF, "alpha": ON}
+    again = world.now.containers[web]
+    world.now = world.now.after(leave(world.now, again).writes)
+    world.now = world.now.after(join(world.now, again, world.around()).writes)
+    assert shape(world, web) == {"bridge": OFF, "worst": OFF, "alpha": ON}
+
+
+def test_ports_that_move_to_another_host_address_keep_their_numbers_where_they_can(world: World) -> None:
+    network(world, "rear", options={"com.docker.network.bridge.host_binding_ipv4": "10.0.0.4"})
+    started(world, "rival", "rear", ports={"80/tcp": "8000"})
+    web = started(world, "web", ports={"80/tcp": "127.0.0.1:8000-8009", "81/tcp": "", "82/tcp": "9000"})
+    change(world, web, "connect", "rear")
+    assert shape(world, web)["bridge"][1] == [("127.0.0.1", 8000), ("0.0.0.0", 32768), ("0.0.0.0", 9000)]
+    change(world, web, "disconnect", "bridge")
+    assert shape(world, web)["rear"] == (True, [("127.0.0.1", 8000), ("10.0.0.4", 32768), ("10.0.0.4", 9000)])
+    started(world, "late", ports={"80/tcp": "127.0.0.1:9000"})
+    change(world, web, "connect", "bridge", gw_priority=-1)
+    with pytest.raises(PortInUse, match=r"Bind for 0\.0\.0\.0:9000 failed: port is already allocated"):
+        change(world, web, "disconnect", "rear")
 
 
 def test_predefined_networks_stay(world: World) -> None:

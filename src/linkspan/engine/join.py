@@ -59,6 +59,8 @@ def exposed_ports(container: Container) -> list[ContainerPort]:
 def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Change:
     """The sandbox, endpoints and bindings of a container that starts.
 
+    One of the endpoints leads out: it has the default route, and the published ports.
+
     Raises Conflict (the sandbox to share is not there, or no address is left), PortInUse, Forbidden (an address is
     taken).
     """
@@ -73,7 +75,7 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
         return Change()
     sandbox_id, *endpoint_ids = around.ids
     sandbox = _sandbox(snapshot, container, sandbox_id, around.namespaces)
-    writes: list[Write] = [put(sandbox)]
+    made: dict[str, Write] = {}
     events = []
     moment = snapshot
     for number, (network_id, settings) in enumerate(container.networks.items()):
@@ -82,9 +84,10 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
             raise Conflict(f"network {network_id} of container {container.name} no longer exists")
         endpoint = _endpoint(moment, container, sandbox, network, settings, number, around, endpoint_ids[number])
         moment = moment.after((put(endpoint),))
-        writes.append(put(endpoint))
+        made[endpoint.id] = put(endpoint)
         events.append(network_event("connect", network, container.id))
-    return Change(tuple(writes), tuple(events))
+    made |= _elect(moment, container, around.ports)
+    return Change((put(sandbox), *made.values()), tuple(events))
 
 
 def leave(snapshot: Snapshot, container: Container, *, removed: bool = False) -> Change:
@@ -120,32 +123,38 @@ def sharers(snapshot: Snapshot, owner: Container) -> list[Container]:
 def connect(
     snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, around: Surroundings
 ) -> Change:
-    """Another network for a container, at once where it runs."""
+    """Another network for a container, at once where it runs. It may take over the default route and the ports."""
     if container.shares_sandbox or container.host_config.network_mode == "host":
         raise Forbidden("container cannot be disconnected from host network or connected to another network")
     if network.id in container.networks:
         raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
     if not around.drivers[network.driver].allocates:
         raise Forbidden(f"container cannot be connected to network {network.name}")
-    asked = put(msgspec.structs.replace(container, networks={**container.networks, network.id: settings}))
+    asked = msgspec.structs.replace(container, networks={**container.networks, network.id: settings})
     sandbox = snapshot.sandbox(container)
     if sandbox is None:
-        return Change((asked,))
+        return Change((put(asked),))
     number = len(container.networks)
     endpoint = _endpoint(snapshot, container, sandbox, network, settings, number, around, around.ids[0])
-    return Change((asked, put(endpoint)), (network_event("connect", network, container.id),))
+    made = {endpoint.id: put(endpoint)} | _elect(snapshot.after((put(endpoint),)), asked, around.ports)
+    return Change((put(asked), *made.values()), (network_event("connect", network, container.id),))
 
 
-def disconnect(snapshot: Snapshot, container: Container, network: Network) -> Change:
-    """Takes a container off a network, at once where it runs."""
+def disconnect(snapshot: Snapshot, container: Container, network: Network, ports: PortSpace | None = None) -> Change:
+    """Takes a container off a network, at once where it runs. What led out over it leads out over another one.
+
+    `ports` is chosen from where published ports move to another host address and theirs are taken there.
+    """
     if network.driver == "host":
         raise Forbidden("container cannot be disconnected from host network or connected to another network")
     if network.id not in container.networks:
         raise Forbidden(f"container {container.id} is not connected to network {network.name}")
     left = {id_: settings for id_, settings in container.networks.items() if id_ != network.id}
+    asked = msgspec.structs.replace(container, networks=left)
     gone = [e for e in snapshot.endpoints_in(container) if e.network_id == network.id]
+    elected = _elect(snapshot.after(map(drop, gone)), asked, ports or PortSpace(), gone) if gone else {}
     return Change(
-        (put(msgspec.structs.replace(container, networks=left)), *map(drop, gone)),
+        (put(asked), *map(drop, gone), *elected.values()),
         tuple(network_event("disconnect", network, container.id) for _ in gone),
     )
 
@@ -175,6 +184,7 @@ def _endpoint(
         container_id=container.id,
         aliases=settings.aliases or (),
         driver_options=settings.driver_opts or {},
+        default_route=False,
     )
     if not around.drivers[network.driver].allocates:
         return bare
@@ -183,18 +193,14 @@ def _endpoint(
     held = snapshot.address_holders
     address = allocate_address(pool, lambda n: (network.id, n) in held, wanted)
     mac = settings.mac_address or container.config.mac_address
-    others = snapshot.endpoints_in(container)
     return msgspec.structs.replace(
         bare,
-        interface=_interface(others, number),
+        interface=_interface(snapshot.endpoints_in(container), number),
         host_interface=veth_name(id_),
         mac=parse_mac(mac) if mac else mac_address(address),
         address=address,
         prefix_length=pool.prefix_length,
         gateway=pool.router,
-        # One default route a sandbox: the first network's that leads anywhere.
-        default_route=not network.internal and not any(e.default_route and e.gateway for e in others),
-        bindings=() if any(e.bindings for e in others) else _bindings(snapshot, container, network, around.ports, id_),
         exposed=tuple(map(str, exposed_ports(container))),
     )
 
@@ -204,24 +210,64 @@ def _interface(others: Iterable[Endpoint], number: int) -> str:
     return next(name for n in range(number + len(taken) + 1) if (name := f"eth{n}") not in taken)
 
 
+def _elect(
+    snapshot: Snapshot, container: Container, space: PortSpace, gone: Iterable[Endpoint] = ()
+) -> dict[str, Write]:
+    """The endpoints that change, by id, so that exactly one has the default route and the published ports.
+
+    Docker's order: the highest gateway priority, then the network's name; an internal network leads nowhere. `gone` are
+    endpoints of the container that were just dropped: their ports are handed on.
+    """
+
+    def order(endpoint: Endpoint) -> tuple[int, str]:
+        settings = container.networks.get(endpoint.network_id, EndpointSettings())
+        return -settings.gw_priority, snapshot.networks[endpoint.network_id].name
+
+    endpoints = snapshot.endpoints_in(container)
+    outward = [e for e in endpoints if e.gateway and not snapshot.networks[e.network_id].internal]
+    if not outward:
+        return {}
+    chosen = min(outward, key=order)
+    before = next((e for e in (*gone, *endpoints) if e.bindings), None)
+    changed = [
+        msgspec.structs.replace(e, default_route=False, bindings=())
+        for e in endpoints
+        if e.id != chosen.id and (e.default_route or e.bindings)
+    ]
+    bindings = chosen.bindings or _bindings(snapshot.after(map(put, changed)), container, chosen, space, before)
+    changed.append(msgspec.structs.replace(chosen, default_route=True, bindings=bindings))
+    return {e.id: put(e) for e in changed if e != snapshot.endpoints[e.id]}
+
+
 def _bindings(
-    snapshot: Snapshot, container: Container, network: Network, space: PortSpace, endpoint_id: str
+    snapshot: Snapshot, container: Container, endpoint: Endpoint, space: PortSpace, before: Endpoint | None
 ) -> tuple[Binding, ...]:
-    requests = port_requests(container)
-    if not requests or network.internal:
+    """The published ports at an endpoint; those that the container had at `before` as far as they can be had here."""
+    requests = tuple(dict.fromkeys(port_requests(container)))
+    if not requests:
         return ()
     for request in requests:
         if request.address and ipaddress.ip_address(request.address).version == 6:
             raise InvalidArgument(f"cannot publish on {request.address}: IPv6 host addresses are not supported yet")
+    address = snapshot.networks[endpoint.network_id].binding_address
+    if before:
+        if snapshot.networks[before.network_id].binding_address == address:
+            return before.bindings
+        requests = tuple(
+            request
+            if snapshot.holds_port(had.protocol, request.address or address, had.port, WILDCARD[4])
+            else dataclasses.replace(request, first=had.port, last=had.port)
+            for request, had in zip(requests, before.bindings, strict=True)
+        )
     try:
         return allocate_ports(
             requests,
             lambda protocol, address, port: snapshot.holds_port(protocol, address, port, WILDCARD[4]),
             space,
-            network.binding_address,
+            address,
         )
     except PortInUse as error:
-        raise external_connectivity(container, endpoint_id, error) from error
+        raise external_connectivity(container, endpoint.id, error) from error
 
 
 def external_connectivity(container: Container, endpoint_id: str, error: PortInUse) -> PortInUse:
