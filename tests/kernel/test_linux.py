@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.errors import Conflict
+from linkspan.errors import Conflict, Unavailable
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.nftables import RULESET, Nftables
 from linkspan.state.objects import HOST, Address, Bridge, Namespace, NftElement, Route, Veth, state_of
-from linkspan.state.plan import Plan, diff
+from linkspan.state.plan import Create, Plan, diff
 from tests.hosts import Host, hosts
 
 pytestmark = pytest.mark.root
@@ -99,6 +100,105 @@ def test_a_flush_by_others_leaves_the_table(host: Host, kernel: LinuxKernel, tmp
     host.run("nft", "flush", "ruleset")
     assert diff(host.call(kernel.read), desired) == Plan()
     assert subprocess.run(["nsenter", f"--net={host.path}", "nft", "delete", "table", "inet", "linkspan"]).returncode
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["a kernel that has no persistent tables", "by choice"])
+def test_a_table_that_nobody_owns_is_made_again(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owned: bool
+) -> None:
+    monkeypatch.setattr("linkspan.kernel.nftables._OWNER_PERSIST", 1 << 20)
+    kernel = host.call(LinuxKernel, tmp_path / "netns", owned_table=owned)
+    desired = attached(tmp_path)
+    host.call(kernel.apply, diff({}, desired))
+    before = host.call(kernel.ruleset)
+    for loss in ("flush ruleset", "flush table inet linkspan; delete map inet linkspan published"):
+        # At a look.
+        host.run("nft", loss)
+        plan = diff(host.call(kernel.read), desired)
+        assert {type(step.after) for step in plan if isinstance(step, Create)} == {NftElement}
+        host.call(kernel.apply, plan)
+        assert host.call(kernel.read) == desired
+        assert sorted(host.call(kernel.ruleset).split("\n")) == sorted(before.split("\n"))
+        # At a change, whatever it is.
+        other = state_of([NftElement("published", "udp . 53", "172.17.0.2 . 53", "ep")])
+        for plan in (diff({}, other), diff(other, {})):
+            host.run("nft", loss)
+            host.call(kernel.apply, plan)
+            there = host.call(kernel.read)
+            assert (next(iter(other)) in there) == isinstance(plan.steps[0], Create)
+            host.call(kernel.apply, diff(there, desired))
+    host.call(kernel.apply, diff(desired, {}))
+    host.call(kernel.close)
+
+
+def test_a_plain_table_that_is_flushed_becomes_our_own(host: Host) -> None:
+    host.call(host.call(Nftables, owned=False).close)
+    nft = host.call(Nftables)
+    assert not nft.owned
+    host.run("nft", "flush", "ruleset")
+    assert host.call(nft.read) == []
+    assert nft.owned
+    host.run("nft", "flush", "ruleset")
+    assert "chain" in host.call(nft.ruleset)
+    host.call(nft.close)
+
+
+def test_whatever_goes_wrong_is_undone(
+    host: Host, kernel: LinuxKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("nobody expected this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel._nft, "apply", broken)
+        with pytest.raises(ZeroDivisionError):
+            host.call(kernel.apply, diff({}, attached(tmp_path)))
+    assert host.call(kernel.read) == {}
+    with monkeypatch.context() as patched:  # and what goes wrong with undoing one step is no reason to leave the others
+        patched.setattr(kernel._nft, "apply", broken)
+        patched.setattr("linkspan.kernel.rtnetlink.delete_address", broken)
+        with pytest.raises(ZeroDivisionError):
+            host.call(
+                kernel.apply, diff({}, state_of([*attached(tmp_path).values(), Address(HOST, "eth0", "10.99.0.1/24")]))
+            )
+    host.run("ip", "address", "del", "10.99.0.1/24", "dev", "eth0")
+    assert host.call(kernel.read) == {}
+    assert "a step could not be undone" in caplog.text
+
+
+def test_errors_of_the_kernel_are_of_our_kinds(
+    host: Host, kernel: LinuxKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    element = state_of([NftElement("published", "tcp . 80", "172.17.0.2 . 80")])
+    host.call(kernel.apply, diff({}, element))
+
+    def exhausted(*_: object) -> None:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    monkeypatch.setattr("linkspan.kernel.elements.read", exhausted)
+    other = state_of([NftElement("published", "tcp . 80", "172.17.0.3 . 80")])
+    with pytest.raises(Unavailable, match="cannot read the elements of nft table inet linkspan: no buffer space"):
+        host.call(kernel.apply, diff({}, other))
+    monkeypatch.undo()
+    assert host.call(kernel.read) == element
+
+
+@pytest.mark.parametrize("what", ["rtnetlink.addresses", "conntrack.forget_udp", "linux.NetlinkSocket"])
+def test_what_is_not_forgotten_fails_nothing(
+    host: Host, kernel: LinuxKernel, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    asked = []
+
+    def exhausted(*_: object) -> None:
+        asked.append(what)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    element = state_of([NftElement("published", "udp . 53", "172.17.0.2 . 53")])
+    with monkeypatch.context() as patched:
+        patched.setattr(f"linkspan.kernel.{what}", exhausted)
+        host.call(kernel.apply, diff({}, element))
+    assert asked
+    assert host.call(kernel.read) == element
 
 
 def test_a_new_daemon_takes_over(host: Host, kernel: LinuxKernel, tmp_path: Path) -> None:

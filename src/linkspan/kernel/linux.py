@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ from linkspan.state.objects import (
 )
 from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
 
+log = logging.getLogger(__name__)
 _CLAIM = "\0linkspan"
 
 
@@ -78,7 +80,7 @@ class LinuxKernel:
             for steps in _grouped(plan):
                 self._take_together(steps)
                 done.extend(steps)
-        except LinkspanError:
+        except BaseException:
             self._undo(done)
             raise
         finally:
@@ -93,8 +95,12 @@ class LinuxKernel:
     def _undo(self, done: list[Step]) -> None:
         """As far as it goes: what cannot be undone is for the next reconcile to see."""
         for steps in _grouped(undo(done)):
-            with contextlib.suppress(LinkspanError):
+            try:
                 self._take_together(steps)
+            except LinkspanError:
+                pass
+            except Exception:
+                log.exception("a step could not be undone")
 
     def _take_together(self, steps: list[Step]) -> None:
         if isinstance(_subject(steps[0]), NftElement):
@@ -114,9 +120,9 @@ class LinuxKernel:
         ports = {port for port in map(_udp_port, steps) if port}
         if not ports:
             return
-        own = [entry.address.partition("/")[0] for entry in rtnetlink.addresses(self._sockets[HOST])]
         # At worst a client goes on with its old translation until it pauses: no reason to fail, the port is published.
         with contextlib.suppress(OSError):
+            own = [entry.address.partition("/")[0] for entry in rtnetlink.addresses(self._sockets[HOST])]
             connection = NetlinkSocket(NETLINK_NETFILTER)
             try:
                 conntrack.forget_udp(connection, ports, own)

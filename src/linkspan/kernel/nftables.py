@@ -2,7 +2,9 @@
 
 The table is owned (nobody else's `flush ruleset` touches it) and persistent (it stays when the daemon ends; the next
 one takes it over). nft 1.0.6 has no word for the latter, so the table is made by one message of our own on the
-connection of libnftables itself, to which the ownership is bound.
+connection of libnftables itself, to which the ownership is bound. Where it is not owned, by choice or for want of a
+newer kernel, and somebody has flushed it, the next look or change makes it again; its elements are the caller's to
+bring back.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -49,9 +51,9 @@ class Nftables:
         self._library = _Library()
         self._reader = NetlinkSocket(NETLINK_NETFILTER)
         self._types = elements.set_types(RULESET)
+        self._to_be_owned = owned
         try:
-            self.owned = owned and self._own()
-            self._load()
+            self._make()
         except BaseException:
             self.close()
             raise
@@ -62,7 +64,7 @@ class Nftables:
         self._library.close()
 
     def apply(self, steps: Sequence[Step]) -> None:
-        """All the elements' steps in one transaction: all or nothing."""
+        """All the elements' steps in one transaction: all or nothing. Internal, or what `read` raises."""
         try:
             self._library.run(_transaction(steps))
         except NftError:
@@ -77,8 +79,8 @@ class Nftables:
                 raise Internal(f"cannot change the elements of nft table inet {TABLE}: {error}") from None
 
     def read(self) -> list[NftElement]:
-        """All elements of all sets."""
-        return [item for kind in self._types.values() for item in elements.read(self._reader, TABLE, kind)]
+        """All elements of all sets; a table that somebody took away is made again."""
+        return self._read(self._types.values())
 
     def ruleset(self) -> str:
         try:
@@ -89,10 +91,7 @@ class Nftables:
     def _still_to_do(self, steps: Sequence[Step]) -> list[Step]:
         touched = {(step.before if isinstance(step, Delete) else step.after).key[1] for step in steps}
         there: dict[Key, NftElement] = {
-            item.key: item
-            for name in touched
-            if name in self._types
-            for item in elements.read(self._reader, TABLE, self._types[name])
+            item.key: item for item in self._read([self._types[name] for name in touched if name in self._types])
         }
         rest: list[Step] = []
         for step in steps:
@@ -104,6 +103,26 @@ class Nftables:
             elif before != step.after:
                 rest.append(Replace(before, step.after))
         return rest
+
+    def _read(self, kinds: Collection[elements.SetType]) -> list[NftElement]:
+        def found() -> list[NftElement]:
+            return [item for kind in kinds for item in elements.read(self._reader, TABLE, kind)]
+
+        try:
+            try:
+                return found()
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+            self._make(anew=True)
+            return found()
+        except OSError as error:
+            raise explain(error, f"read the elements of nft table inet {TABLE}") from error
+
+    def _make(self, *, anew: bool = False) -> None:
+        """The table and its static part. `anew`: something of it is missing, whatever it says it is."""
+        self.owned = self._to_be_owned and self._own()
+        self._load(anew=anew)
 
     def _own(self) -> bool:
         """Takes the table, making it if need be; False where the kernel, or a plain table that is there, forbids it."""
@@ -128,13 +147,13 @@ class Nftables:
             connection.close()
         return True
 
-    def _load(self) -> None:
+    def _load(self, *, anew: bool) -> None:
         """Loads the static part unless this very one is there; elements stay, and there is no moment without rules."""
         try:
             found = elements.chains(self._reader, TABLE)
         except OSError as error:
             raise explain(error, f"read nft table inet {TABLE}") from error
-        if VERSION in found:
+        if VERSION in found and not anew:
             return
         static = f"{_commands(RULESET)}add chain inet {TABLE} {VERSION}\n"
         table = "" if self.owned else f"add table inet {TABLE}\n"
@@ -143,10 +162,10 @@ class Nftables:
             self._library.run(f"{table}{renewed if found else ''}{static}")
         except NftError:
             # A set of an older version has another type: its elements go with it, and the reconcile brings them back.
-            sets = "".join(f"delete set inet {TABLE} {name}\n" for name in elements.sets(self._reader, TABLE))
             try:
+                sets = "".join(f"delete set inet {TABLE} {name}\n" for name in elements.sets(self._reader, TABLE))
                 self._library.run(f"{table}{renewed}{sets}{static}")
-            except NftError as error:
+            except (NftError, OSError) as error:
                 raise Internal(f"cannot load the ruleset into nft table inet {TABLE}: {error}") from None
 
 
