@@ -147,6 +147,24 @@ def test_connect_and_disconnect_live(world: World) -> None:
         world.now.network("rear")
 
 
+@pytest.mark.parametrize(
+    ("mode", "name", "text"),
+    [
+        ("host", "rear", "container cannot be disconnected from host network or connected to another network"),
+        ("bridge", "host", "container cannot be disconnected from host network or connected to another network"),
+        ("none", "rear", r"multiple networks with one of the networks in private \(none\) mode"),
+        ("bridge", "none", r"multiple networks with one of the networks in private \(none\) mode"),
+        ("container:", "rear", "sharing network namespace with another container or host cannot be connected to any"),
+    ],
+)
+def test_who_cannot_be_connected(world: World, mode: str, name: str, text: str) -> None:
+    network(world, "rear")
+    peer = world.container("peer")
+    made = world.container("web", mode + peer.id if mode == "container:" else mode)
+    with pytest.raises(Forbidden, match=text):
+        connect(world.now, made, world.now.network(name), EndpointSettings(), world.around())
+
+
 Place: TypeAlias = tuple[bool, list[tuple[str, int]]]
 ON: Place = (True, [("0.0.0.0", 8080)])
 OFF: Place = (False, [])

@@ -56,6 +56,13 @@ def test_reserved_and_busy_ports_are_passed_over() -> None:
     assert not chosen_freely([request(first=102)], binding)
 
 
+def test_a_port_given_by_number_is_not_chosen_freely_beside_one_that_is() -> None:
+    requests = [request(first=8080), request(), request("10.0.0.1", 8000, 8010)]
+    fixed, free, ranged = allocate_ports(requests, nobody, SPACE, "0.0.0.0")
+    assert [chosen_freely(requests, binding) for binding in (fixed, free, ranged)] == [False, True, True]
+    assert chosen_freely([request("10.0.0.2", 8000), *requests], ranged)
+
+
 def test_the_same_port_on_two_addresses_but_not_beside_a_wildcard() -> None:
     two = [request("10.0.0.1", 80), request("10.0.0.2", 80)]
     assert ports(allocate_ports(two, nobody, SPACE, "0.0.0.0")) == [80, 80]

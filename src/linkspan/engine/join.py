@@ -124,10 +124,21 @@ def connect(
     snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, around: Surroundings
 ) -> Change:
     """Another network for a container, at once where it runs. It may take over the default route and the ports."""
-    if container.shares_sandbox or container.host_config.network_mode == "host":
+    if container.shares_sandbox:
+        raise Forbidden(
+            "container sharing network namespace with another container or host cannot be connected to any other network"
+        )
+    if container.host_config.network_mode == "host" or network.driver == "host":
         raise Forbidden("container cannot be disconnected from host network or connected to another network")
     if network.id in container.networks:
         raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
+    if "none" in (
+        network.name,
+        *(snapshot.networks[id_].name for id_ in container.networks if id_ in snapshot.networks),
+    ):
+        raise Forbidden(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
     if not around.drivers[network.driver].allocates:
         raise Forbidden(f"container cannot be connected to network {network.name}")
     asked = msgspec.structs.replace(container, networks={**container.networks, network.id: settings})

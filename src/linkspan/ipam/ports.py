@@ -61,12 +61,15 @@ def allocate_ports(
 
 def chosen_freely(requests: Iterable[PortRequest], binding: Binding) -> bool:
     """Another port may serve in this binding's place: its request gave a range, or no number."""
-    return any(
-        r.first != r.last or r.first == 0
+    fitting = [
+        r
         for r in requests
         if (r.container.number, r.container.protocol) == (binding.container_port, binding.protocol)
+        and r.address in ("", binding.address)
         and (r.first == 0 or r.first <= binding.port <= r.last)
-    )
+    ]
+    # A port given by number is that request's, whatever else is asked for the same container port.
+    return bool(fitting) and all(r.first != r.last or r.first == 0 for r in fitting)
 
 
 def _candidates(request: PortRequest, space: PortSpace) -> Iterable[int]:
