@@ -47,12 +47,16 @@ class Internal(LinkspanError):
     """Carrying out a valid request failed in the kernel, the runtime or the store."""
 
 
-class PortInUse(Internal):
-    """A host port is held by another container or by another process of the host.
+class PortUnavailable(Internal):
+    """A host port cannot be had: the host has no such address (any more), or no descriptor is left for it.
 
-    `protocol`, `address`, `port` name it, so that a port of our own choice can be chosen again without it.
+    `protocol`, `address`, `port` name it, so that whatever does not need it can go on.
     """
 
     def __init__(self, message: str, *, protocol: str, address: str, port: int) -> None:
         super().__init__(message)
         self.protocol, self.address, self.port = protocol, address, port
+
+
+class PortInUse(PortUnavailable):
+    """A host port is held by another container or by another process of the host: another port may be free."""

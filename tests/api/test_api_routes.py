@@ -12,7 +12,7 @@ from canned_daemon import APP, BRIDGE, IMAGE, JOB, WEB
 
 from linkspan.api import routes_streams
 from linkspan.api.routes import STATUS, Api, status_of
-from linkspan.errors import Internal, LinkspanError, PortInUse
+from linkspan.errors import Internal, LinkspanError, PortInUse, PortUnavailable
 
 SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
@@ -88,7 +88,7 @@ def test_each_kind_of_error_has_a_status() -> None:
         return {base, *(found for kind in base.__subclasses__() for found in kinds(kind))}
 
     own = {kind for kind in kinds(LinkspanError) if kind.__module__ == "linkspan.errors"} - {LinkspanError}
-    assert own - set(STATUS) == {PortInUse}
+    assert own - set(STATUS) == {PortInUse, PortUnavailable}
     assert status_of(PortInUse("x", protocol="tcp", address="", port=1)) == STATUS[Internal] == 500
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.errors import Conflict, Internal, LinkspanError, NotFound, PortInUse
+from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable
 from linkspan.kernel.contract import Interface, Kernel
 from linkspan.kernel.fake import FakeKernel
 from linkspan.kernel.linux import LinuxKernel
@@ -192,8 +192,14 @@ def test_a_taken_port_is_named_and_nothing_is_left(world: World) -> None:
 
 
 def test_an_address_that_the_host_lacks(world: World) -> None:
-    with pytest.raises(Internal, match=r"failed to bind host port 10\.9\.9\.9:80/tcp: cannot assign requested address"):
-        world.kernel.apply(diff({}, state_of([BoundPort("tcp", "10.9.9.9", 80)])))
+    before = state_of(world.network())
+    world.reach({}, before)
+    with pytest.raises(PortUnavailable) as caught:
+        world.kernel.apply(diff(before, before | state_of([*world.endpoint(2), BoundPort("tcp", "10.9.9.9", 80)])))
+    assert str(caught.value) == "failed to bind host port 10.9.9.9:80/tcp: cannot assign requested address"
+    assert (caught.value.protocol, caught.value.address, caught.value.port) == ("tcp", "10.9.9.9", 80)
+    assert not isinstance(caught.value, PortInUse)  # another port of that address would not be had either
+    assert world.read(before) == before
 
 
 def test_somebody_elses_interface_is_left_alone(world: World) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.errors import Conflict, Unavailable
+from linkspan.errors import Conflict, PortUnavailable, Unavailable
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.kernel.nftables import RULESET, Nftables
-from linkspan.state.objects import HOST, Address, Bridge, Namespace, NftElement, Route, Veth, state_of
+from linkspan.kernel.ports import Ports
+from linkspan.state.objects import HOST, Address, BoundPort, Bridge, Namespace, NftElement, Route, Veth, state_of
 from linkspan.state.plan import Create, Plan, diff
 from tests.hosts import Host, hosts
 
@@ -199,6 +202,21 @@ def test_what_is_not_forgotten_fails_nothing(
         host.call(kernel.apply, diff({}, element))
     assert asked
     assert host.call(kernel.read) == element
+
+
+def test_ports_without_descriptors(host: Host) -> None:
+    ports = host.call(Ports)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open() as highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno() + 1, hard))
+        try:
+            with pytest.raises(
+                PortUnavailable, match=r"bind host port 10\.211\.55\.4:80/tcp: the daemon's limit on open"
+            ):
+                host.call(ports.bind, BoundPort("tcp", "10.211.55.4", 80))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert ports.held() == []
 
 
 def test_a_new_daemon_takes_over(host: Host, kernel: LinuxKernel, tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
 from linkspan.engine.join import leave
 from linkspan.engine.render import Drivers, render_all
-from linkspan.errors import PortInUse
+from linkspan.errors import PortUnavailable
 from linkspan.kernel.contract import Kernel
 from linkspan.model.container import Container
 from linkspan.model.snapshot import put
 from linkspan.runtime.processes import Processes, Status
 from linkspan.state.host import HostFacts
-from linkspan.state.objects import BoundPort, Sysctl
-from linkspan.state.plan import diff
+from linkspan.state.objects import BoundPort, Key, Sysctl
+from linkspan.state.plan import Delete, Plan, diff
 
 log = logging.getLogger(__name__)
 UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
@@ -62,28 +62,43 @@ def _ended(container: Container, status: Status) -> Container:
 async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, host: Callable[[], HostFacts]) -> int:
     """Makes the kernel as the records say: everything rendered, everything of ours read, the difference applied.
 
-    Answers the number of steps taken. A host port that somebody else took meanwhile is said, and left to them: the rest
-    of the host must not wait for it.
+    Answers the number of steps taken. A host port that cannot be had (somebody else took it meanwhile, or its address
+    is gone) is said, and left: the rest of the host must not wait for it.
     """
     facts = host()
 
     def apply(kernel: Kernel) -> int:
         desired = render_all(ledger.now, drivers, facts)
         sysctls = [(o.namespace, o.name) for o in desired.values() if isinstance(o, Sysctl)]
-        while True:
-            plan = diff(kernel.read(sysctls), desired)
-            try:
-                kernel.apply(plan)
-                return len(plan)
-            except PortInUse as error:
-                lost = BoundPort(error.protocol, error.address, error.port)
-                if desired.pop(lost.key, None) is None:
-                    raise
-                log.error(
-                    "host port %s:%d/%s is held by another process; the container's traffic to it is still sent on",
-                    error.address,
-                    error.port,
-                    error.protocol,
-                )
+        plan = diff(kernel.read(sysctls), desired)
+        try:
+            kernel.apply(plan)
+            return len(plan)
+        except PortUnavailable:
+            taken, refused = _take_ports(kernel, plan)
+        for key in refused:
+            del desired[key]
+        rest = diff(kernel.read(sysctls), desired)
+        kernel.apply(rest)
+        return taken + len(rest)
 
     return await programmer.run(apply)
+
+
+def _take_ports(kernel: Kernel, plan: Plan) -> tuple[int, list[Key]]:
+    """The plan's steps with ports, each by itself: thousands may fail, and none for another's sake.
+
+    Answers how many were taken, and the ports that could not be had.
+    """
+    taken, refused = 0, []
+    for step in plan:
+        port = step.before if isinstance(step, Delete) else step.after
+        if not isinstance(port, BoundPort):
+            continue
+        try:
+            kernel.apply(Plan((step,)))
+            taken += 1
+        except PortUnavailable as error:
+            refused.append(port.key)
+            log.error("%s (traffic to it is still sent on to its container, and everything else goes on)", error)
+    return taken, refused

@@ -80,8 +80,9 @@ class Kernel(Protocol):
         """Takes the steps in order; all nft elements in one transaction.
 
         Creating what is there as wanted, and deleting what is gone, is success. If a step fails, the steps taken so far
-        are undone as far as that is possible and one error is raised: PortInUse for a taken port, Conflict for a name
-        that belongs to somebody else, Unsupported for what this kernel lacks, else Internal.
+        are undone as far as that is possible and one error is raised: PortInUse for a taken port, PortUnavailable for
+        one that cannot be had at all, Conflict for a name that belongs to somebody else, Unsupported for what this
+        kernel lacks, else Internal.
         """
 
     def read(self, sysctls: Iterable[tuple[str, str]] = ()) -> State:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
-from linkspan.errors import Conflict, Internal, LinkspanError, NotFound, PortInUse
+from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.state.objects import (
     HOST,
@@ -100,16 +101,15 @@ class FakeKernel:
 
     def _check_port(self, port: BoundPort) -> None:
         what = f"failed to bind host port {port.address}:{port.port}/{port.protocol}"
+        named: _Named = {"protocol": port.protocol, "address": port.address, "port": port.port}
         held = [other for other in self.state.values() if isinstance(other, BoundPort)]
         for other in (*self.taken, *held):
             same = (other.protocol, other.port) == (port.protocol, port.port)
             if same and (other.address == port.address or "0.0.0.0" in (other.address, port.address)):
-                raise PortInUse(
-                    f"{what}: address already in use", protocol=port.protocol, address=port.address, port=port.port
-                )
+                raise PortInUse(f"{what}: address already in use", **named)
         own = {address.partition("/")[0] for item in self.interfaces() for address in item.addresses}
         if port.address != "0.0.0.0" and not port.address.startswith("127.") and port.address not in own:
-            raise Internal(f"{what}: cannot assign requested address")
+            raise PortUnavailable(f"{what}: cannot assign requested address", **named)
 
     def _need_namespace(self, namespace: str, item: KernelObject) -> None:
         if namespace != HOST and ("namespace", namespace) not in self.state:
@@ -184,6 +184,12 @@ class FakeKernel:
         self.closed = True
         for key in [key for key, item in self.state.items() if isinstance(item, BoundPort)]:
             del self.state[key]
+
+
+class _Named(TypedDict):
+    protocol: str
+    address: str
+    port: int
 
 
 def _interface(name: str, kind: str, mac: str, mtu: int, master: str = "", alias: str = "") -> Interface:

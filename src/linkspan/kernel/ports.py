@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 
-from linkspan.errors import Internal, PortInUse, Unavailable
+from linkspan.errors import PortInUse, PortUnavailable
 from linkspan.state.objects import BoundPort
 
 _SO_ATTACH_FILTER = 26
@@ -33,7 +33,7 @@ class Ports:
         return list(self._held)
 
     def bind(self, port: BoundPort) -> None:
-        """Raises PortInUse, or Internal where the host has no such address; held already is success."""
+        """Raises PortInUse where another process holds it, else PortUnavailable; held already is success."""
         if port in self._held:
             return
         try:
@@ -77,15 +77,15 @@ def _bound(port: BoundPort) -> int:
         made.close()
 
 
-def _failure(error: OSError, port: BoundPort) -> Exception:
+def _failure(error: OSError, port: BoundPort) -> PortUnavailable:
     address = f"[{port.address}]" if ":" in port.address else port.address
-    what = f"failed to bind host port {address}:{port.port}/{port.protocol}"
-    if error.errno == errno.EADDRINUSE:
-        return PortInUse(
-            f"{what}: address already in use", protocol=port.protocol, address=port.address, port=port.port
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return Internal(f"{what}: cannot assign requested address")
+    words = (error.strerror or str(error)).lower()
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return Unavailable(f"{what}: the daemon's limit on open files is reached")
-    return Internal(f"{what}: {(error.strerror or str(error)).lower()}")
+        words = "the daemon's limit on open files is reached"
+    kind = PortInUse if error.errno == errno.EADDRINUSE else PortUnavailable
+    return kind(
+        f"failed to bind host port {address}:{port.port}/{port.protocol}: {words}",
+        protocol=port.protocol,
+        address=port.address,
+        port=port.port,
+    )
