@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable, Collection
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,18 @@ from linkspan.ipam.addresses import allocate_address, default_gateway
 from linkspan.ipam.names import bridge_name, mac_address, parse_mac, veth_name
 from linkspan.ipam.pools import DEFAULT_SOURCES, allocate_subnet, check_overlap, parse_source
 from linkspan.model.network import Pool
+from linkspan.model.pages import PAGE, free_numbers
 
 DOCKER0 = Pool(subnet="172.17.0.0/16", gateway="172.17.0.1")
 SMALL = Pool(subnet="10.0.0.0/29", gateway="10.0.0.1", auxiliary={"printer": "10.0.0.3"})
+
+
+def nobody(page: int) -> int:
+    return 0
+
+
+def pages(held: Collection[int]) -> Callable[[int], int]:
+    return lambda page: sum(1 << n % PAGE for n in held if n // PAGE == page)
 
 
 def number(address: str) -> int:
@@ -26,7 +36,7 @@ def test_in_order_after_the_gateway() -> None:
     held: set[int] = set()
     found = []
     for _ in range(3):
-        found.append(allocate_address(DOCKER0, held.__contains__))
+        found.append(allocate_address(DOCKER0, pages(held)))
         held.add(number(found[-1]))
     assert found == ["172.17.0.2", "172.17.0.3", "172.17.0.4"]
 
@@ -34,16 +44,16 @@ def test_in_order_after_the_gateway() -> None:
 def test_neither_network_nor_broadcast_nor_gateway_nor_auxiliary() -> None:
     held: set[int] = set()
     while len(held) < 4:
-        held.add(number(allocate_address(SMALL, held.__contains__)))
+        held.add(number(allocate_address(SMALL, pages(held))))
     assert {str(ipaddress.ip_address(n)) for n in held} == {f"10.0.0.{n}" for n in (2, 4, 5, 6)}
     with pytest.raises(Conflict, match="no available IPv4 addresses"):
-        allocate_address(SMALL, held.__contains__)
+        allocate_address(SMALL, pages(held))
 
 
 def test_an_ip_range_limits_the_choice_not_the_user() -> None:
     pool = Pool(subnet="10.0.0.0/24", ip_range="10.0.0.128/28", gateway="10.0.0.1")
-    assert allocate_address(pool, lambda _: False) == "10.0.0.128"
-    assert allocate_address(pool, lambda _: False, "10.0.0.7") == "10.0.0.7"
+    assert allocate_address(pool, nobody) == "10.0.0.128"
+    assert allocate_address(pool, nobody, "10.0.0.7") == "10.0.0.7"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +67,27 @@ def test_an_ip_range_limits_the_choice_not_the_user() -> None:
 )
 def test_a_choice_that_cannot_be(wanted: str, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
-        allocate_address(SMALL, lambda _: False, wanted)
+        allocate_address(SMALL, nobody, wanted)
+
+
+@given(st.integers(0, 3 * PAGE), st.integers(0, 3 * PAGE), st.sets(st.integers(0, 3 * PAGE)), st.booleans())
+def test_free_numbers_are_those_not_held_in_order(first: int, last: int, some: set[int], inverted: bool) -> None:
+    held = set(range(3 * PAGE + 1)) - some if inverted else some
+    assert list(free_numbers(first, last, pages(held))) == [n for n in range(first, last + 1) if n not in held]
+
+
+def test_the_choice_costs_a_look_at_a_page_not_at_an_address() -> None:
+    asked: list[int] = []
+
+    def full_until(page: int) -> int:
+        asked.append(page)
+        return (1 << PAGE) - 1 if len(asked) < 5 else 0
+
+    assert allocate_address(DOCKER0, full_until) == "172.17.16.0"
+    assert len(asked) == 5
+    wide = Pool(subnet="fd00::/64", gateway="fd00::1")
+    assert allocate_address(wide, nobody) == "fd00::"
+    assert allocate_address(wide, pages({number("fd00::")})) == "fd00::2"
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 7)), max_size=60))
@@ -66,7 +96,7 @@ def test_no_address_is_ever_held_twice_and_everything_released_can_be_had_again(
     for take, which in steps:
         if take:
             try:
-                found = number(allocate_address(SMALL, held.__contains__))
+                found = number(allocate_address(SMALL, pages(held)))
             except Conflict:
                 assert len(held) == 4
                 continue
@@ -74,7 +104,7 @@ def test_no_address_is_ever_held_twice_and_everything_released_can_be_had_again(
             held.append(found)
         elif held:
             released = held.pop(which % len(held))
-            assert number(allocate_address(SMALL, held.__contains__, str(ipaddress.ip_address(released)))) == released
+            assert number(allocate_address(SMALL, pages(held), str(ipaddress.ip_address(released)))) == released
 
 
 def test_default_gateway() -> None:

@@ -9,13 +9,18 @@ from hypothesis import strategies as st
 from linkspan.errors import PortInUse
 from linkspan.ipam.ports import PortSpace, allocate_ports, chosen_freely
 from linkspan.model.endpoint import Binding
+from linkspan.model.pages import PAGE, place
 from linkspan.model.port import ContainerPort, PortRequest
 
 SPACE = PortSpace(first=100, last=109, reserved=frozenset({103}))
 
 
-def nobody(protocol: str, address: str, port: int) -> None:
-    return None
+def nobody(protocol: str, address: str, page: int) -> int:
+    return 0
+
+
+def everything(protocol: str, address: str, page: int) -> int:
+    return (1 << PAGE) - 1
 
 
 def request(address: str = "", first: int = 0, last: int | None = None, number: int = 80) -> PortRequest:
@@ -33,14 +38,12 @@ def test_the_port_asked_for() -> None:
 
 def test_a_held_port_is_refused_with_dockers_words() -> None:
     with pytest.raises(PortInUse, match=r"^Bind for 0\.0\.0\.0:8080 failed: port is already allocated$"):
-        allocate_ports([request(first=8080)], lambda *_: "somebody", SPACE, "0.0.0.0")
+        allocate_ports([request(first=8080)], everything, SPACE, "0.0.0.0")
 
 
 def test_the_first_free_one_of_a_range() -> None:
-    held = {8000, 8001}
-    found = allocate_ports(
-        [request(first=8000, last=8010)], lambda _p, _a, n: "x" if n in held else None, SPACE, "0.0.0.0"
-    )
+    held = sum(place(port)[1] for port in (8000, 8001))
+    found = allocate_ports([request(first=8000, last=8010)], lambda *_: held, SPACE, "0.0.0.0")
     assert ports(found) == [8002]
 
 
@@ -70,11 +73,23 @@ def test_the_same_port_on_two_addresses_but_not_beside_a_wildcard() -> None:
         allocate_ports([request("10.0.0.1", 80), request("0.0.0.0", 80, number=81)], nobody, SPACE, "0.0.0.0")
 
 
+def test_many_ports_of_free_choice_cost_a_look_at_each_page() -> None:
+    asked: list[int] = []
+
+    def held(protocol: str, address: str, page: int) -> int:
+        asked.append(page)
+        return 1 if page == 32 else 0
+
+    many = [request(number=number) for number in range(1, 2001)]
+    assert ports(allocate_ports(many, held, PortSpace(), "0.0.0.0")) == list(range(32769, 32769 + 2000))
+    assert asked == [32, 33]
+
+
 def test_a_used_up_range_says_so() -> None:
     with pytest.raises(PortInUse, match="all ports are already allocated"):
-        allocate_ports([request(first=8000, last=8001)], lambda *_: "x", SPACE, "0.0.0.0")
+        allocate_ports([request(first=8000, last=8001)], everything, SPACE, "0.0.0.0")
     with pytest.raises(PortInUse, match="ephemeral range"):
-        allocate_ports([request()], lambda *_: "x", SPACE, "0.0.0.0")
+        allocate_ports([request()], everything, SPACE, "0.0.0.0")
 
 
 asked = st.builds(
@@ -92,14 +107,12 @@ def test_no_port_is_held_twice_and_a_released_one_can_be_had_again(
 ) -> None:
     held: dict[str, tuple[Binding, ...]] = {}
 
-    def holder(protocol: str, address: str, port: int) -> str | None:
-        for who, bindings in held.items():
-            for b in bindings:
-                if (b.protocol, b.port) == (protocol, port) and (
-                    b.address == address or "0.0.0.0" in (b.address, address)
-                ):
-                    return who
-        return None
+    def holder(protocol: str, address: str, page: int) -> int:
+        bits = 0
+        for b in (b for bindings in held.values() for b in bindings):
+            if b.protocol == protocol and (b.address == address or "0.0.0.0" in (b.address, address)):
+                bits |= place(b.port)[1] if place(b.port)[0] == page else 0
+        return bits
 
     for who, requests in steps:
         before = held.pop(who, None)

@@ -10,6 +10,7 @@ from linkspan.errors import InvalidArgument, NotFound
 from linkspan.model.container import Config, Container, HostConfig
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
+from linkspan.model.pages import place
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.model.volume import Volume
 
@@ -89,6 +90,8 @@ def without_order(snapshot: Snapshot) -> list[object]:
         snapshot.endpoints_on,
         snapshot.address_holders,
         {key: sorted(value) for key, value in snapshot.port_holders.items()},
+        snapshot.address_pages,
+        snapshot.port_pages,
     ]
 
 
@@ -96,6 +99,20 @@ def without_order(snapshot: Snapshot) -> list[object]:
 def test_indexes_are_those_of_the_records(writes: list[Write]) -> None:
     snapshot = Snapshot().after(writes)
     assert without_order(snapshot) == without_order(rebuilt(snapshot))
+
+
+@given(written)
+def test_pages_say_what_the_holders_say(writes: list[Write]) -> None:
+    snapshot = Snapshot().after(writes)
+    for network in "abc":
+        for number in range(0x0A000000, 0x0A000004):
+            page, bit = place(number)
+            assert bool(snapshot.held_addresses(network, page) & bit) == ((network, number) in snapshot.address_holders)
+    for protocol in ("tcp", "udp"):
+        for address in ("0.0.0.0", "127.0.0.1", "10.0.0.1"):
+            held = snapshot.held_ports(protocol, address, 0, "0.0.0.0")
+            for port in range(1, 4):
+                assert bool(held >> port & 1) == (snapshot.holds_port(protocol, address, port, "0.0.0.0") is not None)
 
 
 @given(written, written)

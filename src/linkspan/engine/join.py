@@ -126,7 +126,8 @@ def connect(
     """Another network for a container, at once where it runs. It may take over the default route and the ports."""
     if container.shares_sandbox:
         raise Forbidden(
-            "container sharing network namespace with another container or host cannot be connected to any other network"
+            "container sharing network namespace with another container or host cannot be connected to any other "
+            "network"
         )
     if container.host_config.network_mode == "host" or network.driver == "host":
         raise Forbidden("container cannot be disconnected from host network or connected to another network")
@@ -201,8 +202,7 @@ def _endpoint(
         return bare
     pool = network.pools[0]
     wanted = settings.ipam_config.ipv4_address if settings.ipam_config else ""
-    held = snapshot.address_holders
-    address = allocate_address(pool, lambda n: (network.id, n) in held, wanted)
+    address = allocate_address(pool, lambda page: snapshot.held_addresses(network.id, page), wanted)
     mac = settings.mac_address or container.config.mac_address
     return msgspec.structs.replace(
         bare,
@@ -273,7 +273,7 @@ def _bindings(
     try:
         return allocate_ports(
             requests,
-            lambda protocol, address, port: snapshot.holds_port(protocol, address, port, WILDCARD[4]),
+            lambda protocol, address, page: snapshot.held_ports(protocol, address, page, WILDCARD[4]),
             space,
             address,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
 from linkspan.model.network import Pool
+from linkspan.model.pages import free_numbers, place
 
 
 def default_gateway(pool: Pool) -> str:
@@ -20,8 +21,10 @@ def default_gateway(pool: Pool) -> str:
     return str(first if first != subnet[0] else subnet[1])
 
 
-def allocate_address(pool: Pool, held: Callable[[int], bool], wanted: str = "") -> str:
-    """An address of the pool that is not `held` (asked by its integer), not the gateway's, nor an auxiliary one.
+def allocate_address(pool: Pool, held: Callable[[int], int], wanted: str = "") -> str:
+    """An address of the pool that is not `held`, not the gateway's, nor an auxiliary one.
+
+    `held(page)` are the bits of the addresses held, as `model/pages.py` has them.
 
     `wanted` is a user's own choice. Raises InvalidArgument where it lies outside the subnet, Forbidden where it is
     taken ("Address already in use"), Conflict where none is left.
@@ -35,14 +38,15 @@ def allocate_address(pool: Pool, held: Callable[[int], bool], wanted: str = "") 
             raise InvalidArgument(f"invalid IPv4 address: {wanted}") from None
         if address not in subnet:
             raise InvalidArgument(f"no configured subnet or ip-range contain the IP address {wanted}")
-        if int(address) in reserved or held(int(address)):
+        page, bit = place(int(address))
+        if int(address) in reserved or held(page) & bit:
             raise Forbidden("Address already in use")
         return str(address)
     window = ipaddress.ip_network(pool.ip_range) if pool.ip_range else subnet
     first, last = int(window[0]), int(window[-1])
     if subnet.version == 4:  # the subnet's own address and its broadcast address belong to nobody
         first, last = max(first, int(subnet[0]) + 1), min(last, int(subnet[-1]) - 1)
-    for number in range(first, last + 1):
-        if number not in reserved and not held(number):
-            return str(type(subnet[0])(number))
+    number = next((n for n in free_numbers(first, last, held) if n not in reserved), None)
+    if number is not None:
+        return str(type(subnet[0])(number))
     raise Conflict(f"no available IPv4 addresses on this network's address pools: {pool.subnet} is used up")

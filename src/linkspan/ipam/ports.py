@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from linkspan.errors import PortInUse
 from linkspan.model.endpoint import Binding
+from linkspan.model.pages import free_numbers
 from linkspan.model.port import PortRequest
 
 WILDCARD = {4: "0.0.0.0", 6: "::"}
@@ -24,32 +26,25 @@ class PortSpace:
 
 def allocate_ports(
     requests: Iterable[PortRequest],
-    holder: Callable[[str, str, int], str | None],
+    held: Callable[[str, str, int], int],
     space: PortSpace,
     default_address: str,
 ) -> tuple[Binding, ...]:
-    """A binding for each request. `holder(protocol, address, port)` names who has a port already, or None.
+    """A binding for each request. `held(protocol, address, page)` are the bits of the ports that it cannot have.
 
     Raises PortInUse with Docker's words. Ports given by number go first, so that a port of free choice never takes one.
     """
     taken: dict[tuple[str, int], list[str]] = {}
     found: dict[PortRequest, Binding] = {}
+    # Requests with the same choice go on where the one before stopped: what it passed over is not to be had.
+    choices: dict[tuple[str, str, int, int], Iterator[int]] = {}
     wanted = list(dict.fromkeys(requests))
     for request in sorted(wanted, key=lambda r: (r.first == 0, r.first != r.last)):
-        address = request.address or default_address
-        protocol = request.container.protocol
-        # A port asked for by number is tried even where another process holds it: the kernel then says so itself.
-        busy = space.busy if request.first != request.last or request.first == 0 else frozenset()
-        chosen = next(
-            (
-                port
-                for port in _candidates(request, space)
-                if not holder(protocol, address, port)
-                and not _clash(taken.get((protocol, port), ()), address)
-                and (protocol, address, port) not in busy
-            ),
-            0,
-        )
+        address, protocol = request.address or default_address, request.container.protocol
+        key = (protocol, address, request.first, request.last)
+        if key not in choices:
+            choices[key] = _candidates(request, partial(held, protocol, address), address, space)
+        chosen = next((port for port in choices[key] if not _clash(taken.get((protocol, port), ()), address)), 0)
         if not chosen:
             raise PortInUse(_refusal(request, address), protocol=protocol, address=address, port=request.first)
         taken.setdefault((protocol, chosen), []).append(address)
@@ -72,10 +67,18 @@ def chosen_freely(requests: Iterable[PortRequest], binding: Binding) -> bool:
     return bool(fitting) and all(r.first != r.last or r.first == 0 for r in fitting)
 
 
-def _candidates(request: PortRequest, space: PortSpace) -> Iterable[int]:
-    if request.first:
-        return range(request.first, request.last + 1)
-    return (port for port in range(space.first, space.last + 1) if port not in space.reserved)
+def _candidates(request: PortRequest, held: Callable[[int], int], address: str, space: PortSpace) -> Iterator[int]:
+    if request.first and request.first == request.last:
+        # A port asked for by number is tried even where another process holds it: the kernel then says so itself.
+        return free_numbers(request.first, request.last, held)
+    first, last = (request.first, request.last) if request.first else (space.first, space.last)
+    reserved = frozenset[int]() if request.first else space.reserved
+    protocol = request.container.protocol
+    return (
+        port
+        for port in free_numbers(first, last, held)
+        if port not in reserved and (protocol, address, port) not in space.busy
+    )
 
 
 def _clash(held: Iterable[str], address: str) -> bool:

@@ -17,6 +17,7 @@ from linkspan.errors import InvalidArgument, NotFound
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
+from linkspan.model.pages import place
 from linkspan.model.volume import Volume
 
 Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume
@@ -65,6 +66,9 @@ class Snapshot:
     address_holders: Map[tuple[str, int], str] = dataclasses.field(default_factory=Map)
     # (protocol, port) → (address, endpoint id) of each binding there
     port_holders: Map[tuple[str, int], tuple[tuple[str, str], ...]] = dataclasses.field(default_factory=Map)
+    # The same as pages of bits: (network id, page), and (protocol, address or "" for any of them, page)
+    address_pages: Map[tuple[str, int], int] = dataclasses.field(default_factory=Map)
+    port_pages: Map[tuple[str, str, int], int] = dataclasses.field(default_factory=Map)
 
     # -- looking things up ------------------------------------------------------------------------------------------
 
@@ -99,6 +103,17 @@ class Snapshot:
             if held == address or wildcard in (held, address):
                 return endpoint
         return None
+
+    def held_addresses(self, network_id: str, page: int) -> int:
+        """Bits of the addresses, as integers, that endpoints of a network hold."""
+        return self.address_pages.get((network_id, page), 0)
+
+    def held_ports(self, protocol: str, address: str, page: int, wildcard: str) -> int:
+        """Bits of the host ports that `address` cannot have: `holds_port` for a page of them."""
+        if address == wildcard:
+            return self.port_pages.get((protocol, "", page), 0)
+        pages = self.port_pages
+        return pages.get((protocol, address, page), 0) | pages.get((protocol, wildcard, page), 0)
 
     # -- the next moment --------------------------------------------------------------------------------------------
 
@@ -156,34 +171,70 @@ class Snapshot:
 
     def _index_endpoint(self, old: Record | None, new: Record | None) -> dict[str, object]:
         of, on = self.endpoints_of, self.endpoints_on
-        addresses, ports = self.address_holders, self.port_holders
         before = (old.network_id, old.container_id) if isinstance(old, Endpoint) else None
         after = (new.network_id, new.container_id) if isinstance(new, Endpoint) else None
-        if isinstance(old, Endpoint):
-            if before != after:
-                of = _set_or_delete(of, old.container_id, tuple(e for e in of[old.container_id] if e != old.id))
-                on = _set_or_delete(on, old.network_id, on[old.network_id].delete(old.id))
-            for address in filter(None, (old.address, old.address6)):
-                addresses = addresses.delete((old.network_id, int(ip_address(address))))
-            for b in old.bindings:
-                left = tuple(h for h in ports[b.protocol, b.port] if h != (b.address, old.id))
-                ports = _set_or_delete(ports, (b.protocol, b.port), left)
-        if isinstance(new, Endpoint):
-            if before != after:
-                of = of.set(new.container_id, (*of.get(new.container_id, ()), new.id))
-                on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
-            for address in filter(None, (new.address, new.address6)):
-                addresses = addresses.set((new.network_id, int(ip_address(address))), new.id)
-            ports = _with_bindings(ports, new.bindings, new.id)
-        return {"endpoints_of": of, "endpoints_on": on, "address_holders": addresses, "port_holders": ports}
+        if isinstance(old, Endpoint) and before != after:
+            of = _set_or_delete(of, old.container_id, tuple(e for e in of[old.container_id] if e != old.id))
+            on = _set_or_delete(on, old.network_id, on[old.network_id].delete(old.id))
+        if isinstance(new, Endpoint) and before != after:
+            of = of.set(new.container_id, (*of.get(new.container_id, ()), new.id))
+            on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
+        had, has = (e if isinstance(e, Endpoint) else None for e in (old, new))
+        return {"endpoints_of": of, "endpoints_on": on} | self._index_addresses(had, has) | self._index_ports(had, has)
+
+    def _index_addresses(self, old: Endpoint | None, new: Endpoint | None) -> dict[str, object]:
+        holders, pages = self.address_holders, self.address_pages
+        for key in _addresses(old):
+            holders = holders.delete(key)
+            pages = _with_bit(pages, key, held=False)
+        for key in _addresses(new):
+            holders = holders.set(key, new.id if new else "")
+            pages = _with_bit(pages, key, held=True)
+        return {"address_holders": holders, "address_pages": pages}
+
+    def _index_ports(self, old: Endpoint | None, new: Endpoint | None) -> dict[str, object]:
+        gone, come = old.bindings if old else (), new.bindings if new else ()
+        if gone == come:
+            return {}
+        holders = self.port_holders
+        for b in gone:
+            left = tuple(h for h in holders[b.protocol, b.port] if not old or h != (b.address, old.id))
+            holders = _set_or_delete(holders, (b.protocol, b.port), left)
+        for b in come:
+            holding = (*holders.get((b.protocol, b.port), ()), (b.address, new.id if new else ""))
+            holders = holders.set((b.protocol, b.port), holding)
+        return {"port_holders": holders, "port_pages": _port_pages(self.port_pages, holders, (*gone, *come))}
 
 
-def _with_bindings(
-    ports: Map[tuple[str, int], tuple[tuple[str, str], ...]], bindings: tuple[Binding, ...], endpoint: str
-) -> Map[tuple[str, int], tuple[tuple[str, str], ...]]:
-    for b in bindings:
-        ports = ports.set((b.protocol, b.port), (*ports.get((b.protocol, b.port), ()), (b.address, endpoint)))
-    return ports
+def _addresses(endpoint: Endpoint | None) -> list[tuple[str, int]]:
+    if endpoint is None:
+        return []
+    return [(endpoint.network_id, int(ip_address(a))) for a in (endpoint.address, endpoint.address6) if a]
+
+
+def _with_bit(pages: Map[tuple[str, int], int], key: tuple[str, int], *, held: bool) -> Map[tuple[str, int], int]:
+    page, bit = place(key[1])
+    bits = pages.get((key[0], page), 0)
+    return _set_or_delete(pages, (key[0], page), bits | bit if held else bits & ~bit)
+
+
+def _port_pages(
+    pages: Map[tuple[str, str, int], int],
+    holders: Map[tuple[str, int], tuple[tuple[str, str], ...]],
+    changed: Iterable[Binding],
+) -> Map[tuple[str, str, int], int]:
+    """The pages with the bits of the changed bindings as the holders are now. Each page is written once."""
+    bits: dict[tuple[str, str, int], int] = {}
+    for b in changed:
+        page, bit = place(b.port)
+        holding = holders.get((b.protocol, b.port), ())
+        for address, held in (("", bool(holding)), (b.address, any(a == b.address for a, _ in holding))):
+            key = (b.protocol, address, page)
+            before = bits[key] if key in bits else pages.get(key, 0)
+            bits[key] = before | bit if held else before & ~bit
+    for key, value in bits.items():
+        pages = _set_or_delete(pages, key, value) if value or key in pages else pages
+    return pages
 
 
 def _set_or_delete(map_: Map[K, V], key: K, value: V) -> Map[K, V]:
