@@ -169,8 +169,10 @@ def _is_default(name: str, value: Any) -> bool:
 
 
 def _sorted_binds(value: Any) -> Any:
-    """docker keeps -v and -e in no order."""
+    """docker keeps -v, -e and --subnet in no order."""
     if isinstance(value, dict):
+        if isinstance(ipam := value.get("IPAM"), dict) and "Config" in ipam:
+            ipam["Config"].sort(key=str)
         for owner, key in ((value.get("HostConfig", {}), "Binds"), (value, "Env")):
             if key in owner:
                 owner[key].sort()
