@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from linkspan.errors import Internal
 from linkspan.kernel.contract import Losses
 from linkspan.kernel.linux import LinuxKernel
-from linkspan.state.objects import HOST, Address, Bridge, KernelObject, Namespace, NftElement, Route, Veth, state_of
-from linkspan.state.plan import diff
+from linkspan.state.objects import (
+    HOST,
+    Address,
+    Bridge,
+    KernelObject,
+    Namespace,
+    NftElement,
+    Route,
+    Sysctl,
+    Veth,
+    state_of,
+)
+from linkspan.state.plan import Step, diff
 from tests.hosts import Host, hosts
 
 pytestmark = pytest.mark.root
@@ -71,3 +83,64 @@ def test_a_flushed_table_that_nobody_owns(tmp_path: Path) -> None:
         watch = host.call(kernel.watch)
         host.run("nft", "flush", "ruleset")
         assert noticed(host, watch)
+
+
+FLUSH = "nft flush ruleset"
+LOSSES = [
+    "ip link delete docker0",
+    "ip link set docker0 down",
+    "ip address flush dev docker0",
+    "sysctl -qw net.ipv4.ip_forward=0",
+    FLUSH,
+]
+
+
+@pytest.mark.parametrize("command", LOSSES)
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_loss_is_not_hidden_by_our_own_doing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, when: str
+) -> None:
+    owned = command != FLUSH
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns", owned=owned) as kernel:
+        desired = state_of([*network(tmp_path / "netns"), Sysctl(HOST, "net/ipv4/ip_forward", "1")])
+        watch = host.call(kernel.watch)
+        host.call(kernel.apply, diff({}, desired))
+        assert not host.call(watch.lost)
+        elements = kernel._nft.apply
+
+        def lose_first(steps: Sequence[Step]) -> None:
+            host.run(*command.split())
+            elements(steps)
+
+        inside = str(tmp_path / "netns" / "d")
+        other = state_of(
+            [
+                Namespace(inside),
+                Veth("vethb", "linkspan:f", inside, "eth0", "02:42:ac:11:00:03", "docker0"),
+                NftElement("published", "tcp . 80", "172.17.0.3 . 80", comment="f"),
+            ]
+        )
+        if command == LOSSES[0] and when == "before":
+            other = state_of([NftElement("published", "tcp . 80", "172.17.0.3 . 80", comment="f")])
+        if when == "before":
+            host.run(*command.split())
+            host.call(kernel.apply, diff({}, other))
+        else:
+            with monkeypatch.context() as patched:
+                patched.setattr(kernel._nft, "apply", lose_first)
+                host.call(kernel.apply, diff({}, other))
+        assert noticed(host, watch)
+        assert not select.select(watch.descriptors, [], [], 0)[0]  # once is enough
+        assert not host.call(watch.lost)
+        host.call(kernel.apply, diff(host.call(kernel.read), {}))
+        assert not host.call(watch.lost)
+
+
+def test_what_is_undone_is_no_loss(tmp_path: Path) -> None:
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns") as kernel:
+        watch = host.call(kernel.watch)
+        broken = [*network(tmp_path / "netns"), NftElement("bridges", "no name of an interface")]
+        with pytest.raises(Internal):
+            host.call(kernel.apply, diff({}, state_of(broken)))
+        assert host.call(kernel.read) == {}
+        assert not host.call(watch.lost)

@@ -70,7 +70,7 @@ class Losses(Protocol):
         """They become readable when there is something to look at."""
 
     def lost(self) -> bool:
-        """Whether anything of ours went since the last call; what `apply` does itself is no loss."""
+        """Whether anything of ours went since the last call; what `apply` does itself is no loss, and hides none."""
 
 
 class Kernel(Protocol):

@@ -76,20 +76,21 @@ class LinuxKernel:
 
     def apply(self, plan: Plan) -> None:
         done: list[Step] = []
-        try:
-            for steps in _grouped(plan):
-                self._take_together(steps)
-                done.extend(steps)
-        except BaseException:
-            self._undo(done)
-            raise
-        finally:
-            if self._watch:
-                self._watch.lost()  # what went by our own doing is no loss
+        with self._watch.applying(plan) if self._watch else contextlib.nullcontext():
+            try:
+                for steps in _grouped(plan):
+                    self._take_together(steps)
+                    done.extend(steps)
+            except BaseException:
+                self._undo(done)
+                raise
 
     def watch(self) -> Watch:
         if self._watch is None:
-            self._watch = Watch()
+            try:
+                self._watch = Watch()
+            except OSError as error:
+                raise explain(error, "watch the kernel for losses") from error
         return self._watch
 
     def _undo(self, done: list[Step]) -> None:

@@ -1,70 +1,131 @@
 """Noticing that something of ours was taken away or put down by somebody else.
 
 The kernel tells of every change on multicast groups. Only losses matter here: what is ours and goes, or goes down. What
-somebody adds is theirs. Formats: linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
+somebody adds is theirs. Our own steps cause the same events: those of the interfaces that a plan touches, while it is
+applied, are no loss. Formats: linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import os
 import struct
+from collections.abc import Iterator
 
-from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes
+from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
+from linkspan.state.objects import Address, Bridge, Route, Sysctl, Veth
+from linkspan.state.plan import Delete, Plan
 
 _GROUPS = (1, 5, 7, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF
 _NFTABLES_GROUP = 7
 _DELLINK = 17
 _DELTABLE = 10 << 8 | 2
 _UP = 0x1
-_IFALIAS, _IFA_PROTO, _TABLE_NAME, _NETCONF_INDEX = 20, 11, 1, 1
+_IFNAME, _IFALIAS, _IFA_LABEL, _IFA_PROTO, _TABLE_NAME, _NETCONF_INDEX = 3, 20, 3, 11, 1, 1
 _ALL = struct.pack("=i", -1)  # NETCONFA_IFINDEX_ALL: the host's own ip_forward
 
 
 class Watch:
-    """Made in the host's namespace. `descriptors` become readable when there is something to look at."""
+    """Made in the host's namespace. `descriptors` become readable when there is something to look at.
+
+    Raises OSError where it cannot be made.
+    """
 
     def __init__(self) -> None:
-        self._route = NetlinkSocket(NETLINK_ROUTE)
-        self._nft = NetlinkSocket(NETLINK_NETFILTER)
-        for group in _GROUPS:
-            self._route.join(group)
-        self._nft.join(_NFTABLES_GROUP)
+        with contextlib.ExitStack() as opened:
+            self._route = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_ROUTE)))
+            self._nft = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_NETFILTER)))
+            for group in _GROUPS:
+                self._route.join(group)
+            self._nft.join(_NFTABLES_GROUP)
+            # A loss that was seen, and nobody has asked for yet: it is readable like any other.
+            self._seen = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            opened.callback(os.close, self._seen)
+            self._opened = opened.pop_all()
 
     @property
-    def descriptors(self) -> tuple[int, int]:
-        return self._route.fileno(), self._nft.fileno()
+    def descriptors(self) -> tuple[int, ...]:
+        return self._route.fileno(), self._nft.fileno(), self._seen
 
     def lost(self) -> bool:
         """Whether anything of ours went since the last call. Events that overflowed the socket count as a loss."""
+        found = self._look(_NOTHING)
+        with contextlib.suppress(BlockingIOError):
+            found = os.eventfd_read(self._seen) > 0 or found
+        return found
+
+    @contextlib.contextmanager
+    def applying(self, plan: Plan) -> Iterator[None]:
+        """What this plan takes away meanwhile, or its undoing, is no loss; what went before, or beside it, is."""
+        self._keep(_NOTHING)
+        try:
+            yield
+        finally:
+            self._keep(_own(plan))
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _keep(self, own: _Own) -> None:
+        if self._look(own):
+            os.eventfd_write(self._seen, 1)
+
+    def _look(self, own: _Own) -> bool:
         found = False
-        for connection, ours in ((self._route, _route_loss), (self._nft, _table_loss)):
+        for connection, loss in ((self._route, _route_loss), (self._nft, _table_loss)):
             try:
                 for kind, body in connection.events():
-                    found = found or ours(kind, body)
+                    found = found or loss(kind, body, own)
             except OSError:
                 found = True
         return found
 
-    def close(self) -> None:
-        self._route.close()
-        self._nft.close()
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Own:
+    """What a plan touches of the host: interfaces, and whether also its settings."""
+
+    interfaces: frozenset[str]
+    settings: bool
 
 
-def _route_loss(kind: int, body: bytes) -> bool:
+_NOTHING = _Own(frozenset(), False)
+
+
+def _own(plan: Plan) -> _Own:
+    interfaces, settings = set(), False
+    for step in plan:
+        match step.before if isinstance(step, Delete) else step.after:
+            case Bridge(name=name) | Veth(name=name):
+                interfaces.add(name)
+            case Address(namespace="", interface=name) | Route(namespace="", interface=name):
+                interfaces.add(name)
+            case Sysctl(namespace=""):
+                settings = True
+    return _Own(frozenset(interfaces), settings)
+
+
+def _route_loss(kind: int, body: bytes, own: _Own) -> bool:
     match kind:
         case 16 | 17:  # RTM_NEWLINK, RTM_DELLINK: struct ifinfomsg, whose flags are at 8
-            alias = attributes(body, 16).get(_IFALIAS, b"")
+            link = attributes(body, 16)
             down = kind == _DELLINK or not struct.unpack_from("=I", body, 8)[0] & _UP
-            return down and alias.startswith(ALIAS.encode())
+            ours = link.get(_IFALIAS, b"").startswith(ALIAS.encode())
+            return down and ours and string(link.get(_IFNAME, b"")) not in own.interfaces
         case 21:  # RTM_DELADDR: struct ifaddrmsg
-            return attributes(body, 8).get(_IFA_PROTO, b"\0")[0] == PROTOCOL
+            address = attributes(body, 8)
+            ours = address.get(_IFA_PROTO, b"\0")[0] == PROTOCOL
+            return ours and string(address.get(_IFA_LABEL, b"")) not in own.interfaces
         case 25:  # RTM_DELROUTE: struct rtmsg, whose protocol is at 5
-            return body[5] == PROTOCOL
+            return body[5] == PROTOCOL and not own.interfaces  # it names none, but went with one of them
         case 80:  # RTM_NEWNETCONF: struct netconfmsg
-            return attributes(body, 4).get(_NETCONF_INDEX) == _ALL
+            return attributes(body, 4).get(_NETCONF_INDEX) == _ALL and not own.settings
     return False
 
 
-def _table_loss(kind: int, body: bytes) -> bool:
+def _table_loss(kind: int, body: bytes, _: _Own) -> bool:
+    # No plan takes the table away.
     return kind == _DELTABLE and attributes(body, 4).get(_TABLE_NAME, b"").rstrip(b"\0") == TABLE.encode()
