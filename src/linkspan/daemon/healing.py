@@ -12,6 +12,7 @@ from linkspan.kernel.contract import Losses
 
 log = logging.getLogger(__name__)
 _SETTLE = 0.05  # seconds: a flush or a restart of the host's network comes as a burst
+_PAUSE = 1.0  # seconds, after what nobody expected: it may well happen again at once
 
 
 class Healing:
@@ -22,8 +23,15 @@ class Healing:
         self._happened = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        watch = await self._programmer.run(lambda kernel: kernel.watch())
+        """Until cancelled: whatever goes wrong is said, and the next loss is dealt with."""
+        while True:
+            try:
+                await self._follow(await self._programmer.run(lambda kernel: kernel.watch()))
+            except Exception:
+                log.exception("putting back what was taken away failed; the next loss is looked at all the same")
+                await asyncio.sleep(_PAUSE)
+
+    async def _follow(self, watch: Losses) -> None:
         loop = asyncio.get_running_loop()
         try:
             while True:
