@@ -123,9 +123,11 @@ class Networks:
         await self._change(ref, container, decide)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
-        await self._change(
-            ref, container, lambda n, id_: disconnect(self._ledger.now, self._ledger.now.container(id_), n)
-        )
+        def decide(network: Network, id_: str) -> Any:
+            now_ = self._ledger.now
+            return disconnect(now_, now_.container(id_), network, self._lifecycle.surroundings(0).ports)
+
+        await self._change(ref, container, decide)
 
     async def _change(self, ref: str, container: str, decide: Callable[[Network, str], Any]) -> None:
         network, found = self._ledger.now.network(ref), self._ledger.now.container(container)
