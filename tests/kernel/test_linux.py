@@ -304,3 +304,20 @@ def test_a_plain_table_stays_plain(host: Host) -> None:
     assert not second.owned
     host.call(second.apply, list(diff({}, state_of([NftElement("published", "tcp . 80", "172.17.0.2 . 80")]))))
     host.call(second.close)
+
+
+def test_a_user_cannot_keep_the_daemon_from_starting(tmp_path: Path) -> None:
+    with hosts(host="10.0.0.1/24") as made:
+        host = made["host"]
+        squat = (
+            "import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('\\0linkspan'); s.listen();"
+            "print(1, flush=True); time.sleep(60)"
+        )
+        command = ["nsenter", f"--net={host.path}", "--setuid=65534", "--setgid=65534", "python3", "-c", squat]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as user:
+            try:
+                assert user.stdout and user.stdout.readline() == b"1\n"
+                kernel = host.call(LinuxKernel, tmp_path / "netns")
+                host.call(kernel.close)
+            finally:
+                user.kill()

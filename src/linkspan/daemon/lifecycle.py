@@ -27,7 +27,7 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.waiting import Waiting, answer
 from linkspan.drivers.contract import Driver
 from linkspan.engine.join import Surroundings, external_connectivity, join, leave, port_requests, sandbox_owner
-from linkspan.errors import Conflict, NotFound, NotModified, PortInUse
+from linkspan.errors import Conflict, NotFound, NotModified, PortInUse, PortUnavailable
 from linkspan.ipam.ports import PortSpace, chosen_freely
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint
@@ -144,14 +144,14 @@ class Lifecycle:
             try:
                 await self._mutation.carry_out(change)
                 return
-            except PortInUse as error:
+            except PortUnavailable as error:
                 endpoints = [w.record for w in change.writes if isinstance(w.record, Endpoint)]
                 taken = (error.protocol, error.address, error.port)
                 for endpoint in endpoints:
                     for binding in endpoint.bindings:
                         if (binding.protocol, binding.address, binding.port) != taken:
                             continue
-                        if not chosen_freely(requests, binding):
+                        if not isinstance(error, PortInUse) or not chosen_freely(requests, binding):
                             raise external_connectivity(container, endpoint.id, error) from error
                 if taken in busy:
                     raise

@@ -15,7 +15,7 @@ import msgspec
 
 from linkspan.drivers.contract import Driver
 from linkspan.engine.change import Change, network_event
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.addresses import allocate_address
 from linkspan.ipam.names import mac_address, parse_mac, veth_name
 from linkspan.ipam.ports import WILDCARD, PortSpace, allocate_ports
@@ -281,9 +281,9 @@ def _bindings(
         raise external_connectivity(container, endpoint.id, error) from error
 
 
-def external_connectivity(container: Container, endpoint_id: str, error: PortInUse) -> PortInUse:
+def external_connectivity(container: Container, endpoint_id: str, error: PortUnavailable) -> PortUnavailable:
     """Docker's words around a port that cannot be had."""
-    return PortInUse(
+    return type(error)(
         "failed to set up container networking: driver failed programming external connectivity on endpoint "
         f"{container.name} ({endpoint_id}): {error}",
         protocol=error.protocol,

@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import socket
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
 
 log = logging.getLogger(__name__)
 _CLAIM = "\0linkspan"
+_UCRED = struct.Struct("=iII")  # pid, uid, gid
 
 
 class LinuxKernel:
@@ -389,18 +391,36 @@ def _claim() -> socket.socket:
     Abstract names belong to the network namespace, and vanish with the process. The table's owner would say the same,
     where this kernel has owned tables that persist, and where ours is one.
     """
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         claim.bind(_CLAIM)
+        claim.listen()  # so that whoever finds the name taken can ask the kernel by whom
     except OSError as error:
-        claim.close()
-        if error.errno == errno.EADDRINUSE:
+        if error.errno != errno.EADDRINUSE:
+            claim.close()
+            raise explain(error, "claim the host's network") from error
+        if _held_by_root():
+            claim.close()
             raise Conflict(
                 "another linkspand programs this host's network: stop it first, or start this one in a network "
                 "namespace of its own; `ss -xlp` names the process that holds @linkspan"
             ) from None
-        raise explain(error, "claim the host's network") from error
+        # Anybody may take an abstract name. A user who is not root must not keep the daemon from starting by that.
+        log.warning("the socket @linkspan is held by a user's process: a second linkspand would not be noticed")
     return claim
+
+
+def _held_by_root() -> bool:
+    """Whether root listens at the claim, as a linkspand does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+        try:
+            asking.connect(_CLAIM)
+        except BlockingIOError:
+            return True  # it listens, and others asked before
+        except OSError:
+            return False
+        credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[1]) == 0
 
 
 def _grouped(plan: Plan) -> Iterator[list[Step]]:
