@@ -201,22 +201,29 @@ class Lifecycle:
             if again:
                 state = msgspec.structs.replace(ended.state, status=rules.after(ended, "await restart"))
                 ended = msgspec.structs.replace(ended, state=state)
-            if exit_.oom:
-                self.publish("oom", container)
-            # The record first: a container whose cleaning up fails has ended all the same.
+            # Whoever sees that it has ended finds its address and ports free. Only a sandbox that it shares is left
+            # afterwards: the records say who else is in it.
+            sharing = sandbox_owner(self._ledger.now, container).id != container.id
+            await self._clean_up(container, self.launch.stop(container) if sharing else self._give_back(container))
             self._ledger.commit([put(ended)])
             waiting = self.waiting.take(container.id)
+            if exit_.oom:
+                self.publish("oom", container)
             self.publish("die", container, exitCode=str(exit_.code), execDuration=str(int(_ran(container))))
-            try:
-                await self._give_back(ended)
-            except Exception:
-                log.exception("container %s has ended, and not all of it could be taken away", container.name)
-            finally:
-                answer(waiting, exit_.code)
+            if sharing:
+                await self._clean_up(container, self._leave(container))
+            answer(waiting, exit_.code)
             if again:
                 self._restart_later(ended, _ran(container))
             elif container.host_config.auto_remove and container.id not in self._restarting:
                 await self._remove_by_itself(ended)
+
+    async def _clean_up(self, container: Container, work: Coroutine[Any, Any, None]) -> None:
+        """A container whose cleaning up fails has ended all the same; the next look over the kernel finds the rest."""
+        try:
+            await work
+        except Exception:
+            log.exception("container %s has ended, and not all of it could be taken away", container.name)
 
     async def _remove_by_itself(self, container: Container) -> None:
         """--rm. Whoever waits for the removal is answered also where it fails."""
