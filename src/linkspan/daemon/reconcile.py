@@ -7,7 +7,9 @@ change, or the machine was switched off.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -28,13 +30,14 @@ from linkspan.state.objects import BoundPort, Key, Sysctl
 from linkspan.state.plan import Delete, Plan, diff
 
 log = logging.getLogger(__name__)
+_TELLING = 5.0  # seconds that a living conmon has for an exit status
 UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
 
 
 async def settle_records(ledger: Ledger, processes: Processes) -> None:
     """The records follow what really runs; what never came about, or has ended, gives back its network."""
     for container in ledger.now.containers.values():
-        status = await processes.state(container.id)
+        status = await _told(processes, container)
         if container.state.running and status.phase in ("running", "paused"):
             state = msgspec.structs.replace(container.state, status=status.phase, pid=status.pid)
             if state != container.state:
@@ -51,6 +54,16 @@ async def settle_records(ledger: Ledger, processes: Processes) -> None:
     for endpoint in ledger.now.endpoints.values():
         if endpoint.container_id not in ledger.now.containers:
             log.error("endpoint %s belongs to no container", endpoint.id)
+
+
+async def _told(processes: Processes, container: Container) -> Status:
+    """Its process may have ended just now, and conmon be about to tell how."""
+    status = await processes.state(container.id)
+    deadline = time.monotonic() + _TELLING
+    while status.phase == "exited" and status.exit_code is None and status.monitored and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+        status = await processes.state(container.id)
+    return status
 
 
 def _ended(container: Container, status: Status) -> Container:

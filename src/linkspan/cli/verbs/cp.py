@@ -139,8 +139,9 @@ def _trusted(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
     if member.ischr() or member.isblk():
         return None
     if os.geteuid() != 0:
-        return member.replace(uid=os.getuid(), gid=os.getgid(), uname="", gname="", deep=False)
-    return member.replace(uname="", gname="", deep=False)
+        member.uid, member.gid = os.getuid(), os.getgid()
+    member.uname = member.gname = ""
+    return member
 
 
 def _send(call: Invocation, source: str, container: str, target: str) -> None:
