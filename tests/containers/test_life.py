@@ -33,6 +33,9 @@ def test_a_life() -> None:
     assert ended.state == State(
         status="exited", pid=0, exit_code=137, oom_killed=True, started_at="t1", finished_at="t2"
     )
+    ending = lifecycle.ending(running, 9, "t2", oom=False)
+    assert lifecycle.ending_known(ending) and not lifecycle.ending_known(running)
+    assert ending.state.running and ending.state.exit_code == 9
     failed = lifecycle.failed(ended, "no such file", 127)
     assert (failed.state.status, failed.state.exit_code, failed.state.error) == ("exited", 127, "no such file")
 

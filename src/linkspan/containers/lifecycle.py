@@ -56,6 +56,17 @@ def started(container: Container, pid: int, now: str) -> Container:
     return msgspec.structs.replace(container, state=state, stopped_by_user=False)
 
 
+def ending(container: Container, code: int, now: str, *, oom: bool) -> Container:
+    """Its process has ended, and what it held is still being taken away: how it ended is known from now on."""
+    state = msgspec.structs.replace(container.state, exit_code=code, finished_at=now, oom_killed=oom)
+    return msgspec.structs.replace(container, state=state)
+
+
+def ending_known(container: Container) -> bool:
+    """Whether `ending` was recorded of this run. Times are text of one form, so that they compare as text."""
+    return container.state.running and container.state.finished_at > container.state.started_at
+
+
 def exited(container: Container, code: int, now: str, *, oom: bool) -> Container:
     state = msgspec.structs.replace(
         container.state, status=after(container, "exit"), pid=0, exit_code=code, finished_at=now, oom_killed=oom

@@ -193,7 +193,9 @@ class Lifecycle:
             container = self._ledger.now.containers.get(exit_.id)
             if container is None or not container.state.running:
                 return
-            ended = rules.exited(container, exit_.code, timestamp(int(exit_.finished * 1e9)), oom=exit_.oom)
+            when = timestamp(int(exit_.finished * 1e9))
+            self._ledger.commit([put(rules.ending(container, exit_.code, when, oom=exit_.oom))], durable=False)
+            ended = rules.exited(container, exit_.code, when, oom=exit_.oom)
             policy = container.host_config.restart_policy
             again = rules.restarts(
                 policy, exit_.code, container.restart_count, stopped_by_user=container.stopped_by_user

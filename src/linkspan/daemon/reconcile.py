@@ -7,9 +7,7 @@ change, or the machine was switched off.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -30,14 +28,13 @@ from linkspan.state.objects import BoundPort, Key, Sysctl
 from linkspan.state.plan import Delete, Plan, diff
 
 log = logging.getLogger(__name__)
-_TELLING = 5.0  # seconds that a living conmon has for an exit status
 UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
 
 
 async def settle_records(ledger: Ledger, processes: Processes) -> None:
     """The records follow what really runs; what never came about, or has ended, gives back its network."""
     for container in ledger.now.containers.values():
-        status = await _told(processes, container)
+        status = await processes.state(container.id)
         if container.state.running and status.phase in ("running", "paused"):
             state = msgspec.structs.replace(container.state, status=status.phase, pid=status.pid)
             if state != container.state:
@@ -56,17 +53,12 @@ async def settle_records(ledger: Ledger, processes: Processes) -> None:
             log.error("endpoint %s belongs to no container", endpoint.id)
 
 
-async def _told(processes: Processes, container: Container) -> Status:
-    """Its process may have ended just now, and conmon be about to tell how."""
-    status = await processes.state(container.id)
-    deadline = time.monotonic() + _TELLING
-    while status.phase == "exited" and status.exit_code is None and status.monitored and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-        status = await processes.state(container.id)
-    return status
-
-
 def _ended(container: Container, status: Status) -> Container:
+    if status.exit_code is None and rules.ending_known(container):
+        # The last daemon saw it end, and was killed while it took away what was left.
+        return rules.exited(
+            container, container.state.exit_code, container.state.finished_at, oom=container.state.oom_killed
+        )
     code = UNKNOWN_EXIT if status.exit_code is None else status.exit_code
     finished = timestamp(int(status.finished * 1e9)) if status.finished else now()
     return rules.exited(container, code, finished, oom=status.oom)
