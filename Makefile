@@ -41,6 +41,7 @@ lint: dev ## ruff, mypy, import contracts
 	@$(VENV)/ruff check $(PYTHON_TREES)
 	@$(VENV)/mypy
 	@$(VENV)/mypy demo
+	@$(VENV)/mypy bench
 	@$(VENV)/lint-imports
 
 fmt: dev ## format the code, and repair what ruff can

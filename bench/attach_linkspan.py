@@ -120,9 +120,9 @@ class Engine:
 
         def decide() -> Change:
             requests = [parse_port_request("80/tcp", "", str(port))]
-            held = self._ledger.now.holds_port
+            held = self._ledger.now.held_ports
             new = allocate_ports(
-                requests, lambda protocol, at, number: held(protocol, at, number, WILDCARD[4]), PortSpace(), "0.0.0.0"
+                requests, lambda protocol, at, page: held(protocol, at, page, WILDCARD[4]), PortSpace(), "0.0.0.0"
             )
             return Change((put(msgspec.structs.replace(endpoint, bindings=(*endpoint.bindings, *new))),))
 
