@@ -65,13 +65,14 @@ def attach(place: Place, console: Console, runs: int) -> Section:
     return Section(
         "Attach a sandbox to a bridge and publish a port (engine only)",
         tuple(rows),
-        "linkspan: in this process as in the daemon, from the decision to the last kernel answer: address, MAC and "
-        "port chosen; records committed to SQLite, not waiting for the disk; both states rendered, their "
-        "difference; hop to the kernel thread; namespace made and held by a mount, host port reserved by a bound socket, veth pair, "
-        "addresses, route, one nftables transaction. netavark: `netavark setup`; CNI: `bridge` (with host-local) ADD "
-        "and `portmap` ADD; each from the start of the program to its end. Their callers make the namespace and keep "
-        "the records; so where we are held against them, the making of the namespace is left out of our time too, and "
-        "the commit is not. One endpoint is attached before, so that the bridge is there; after each removal the "
+        "linkspan: in this process as in the daemon, from the decision to the last kernel answer: address, MAC and"
+        " port chosen; records committed to SQLite, not waiting for the disk; both states rendered, their "
+        "difference; hop to the kernel thread; namespace made and held by a mount, host port reserved by a bound "
+        "socket, veth pair, addresses, route, one nftables transaction. netavark: `netavark setup`; CNI: `bridge` "
+        "(with host-local) ADD and `portmap` ADD; each from the start of the program to its end. Their callers "
+        "make the namespace and keep the records; so where we are held against them, the making of the namespace "
+        "is left out of our time too, and the commit is not. One endpoint is attached before, so that the bridge "
+        "is there; after each removal the "
         f"kernel gets {TIDYING} s to tidy up.",
         (
             ("linkspan, attach", phases(made["linkspan"])),
