@@ -27,7 +27,7 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.waiting import Waiting, answer
 from linkspan.drivers.contract import Driver
 from linkspan.engine.join import Surroundings, external_connectivity, join, leave, port_requests, sandbox_owner
-from linkspan.errors import Conflict, NotFound, NotModified, PortInUse, PortUnavailable
+from linkspan.errors import Conflict, NotModified, PortInUse, PortUnavailable
 from linkspan.ipam.ports import PortSpace, chosen_freely
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint
@@ -361,8 +361,9 @@ class Lifecycle:
                     self._forget_restart(container_id)
                     await self._remove(container_id, volumes=volumes)
                     return
-            with contextlib.suppress(Conflict, NotFound):
-                await self.kill(container_id, signals.SIGKILL)
+                self._ledger.commit([put(msgspec.structs.replace(container, stopped_by_user=True))])
+            # Also where the process is dead and its end not dealt with yet: this waits, and gives that its turn.
+            await self._end(container, signals.SIGKILL, 0)
 
     async def _remove(self, container_id: str, *, volumes: bool) -> None:
         container = self._ledger.now.container(container_id)
