@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import resource
@@ -45,7 +46,11 @@ def linkspand() -> None:
 
 
 async def serve(configuration: Configuration) -> None:
-    """Runs until SIGTERM or SIGINT; SIGHUP (`systemctl reload`) makes it look the kernel over."""
+    """Runs until SIGTERM or SIGINT; SIGHUP (`systemctl reload`) makes it look the kernel over.
+
+    SIGUSR1 prints what every thread is doing, as with dockerd: also where the event loop does not come round any more.
+    """
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

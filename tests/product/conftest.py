@@ -61,6 +61,8 @@ def client(request: pytest.FixtureRequest, engine: Place) -> Callable[..., Done]
 
 def undisturbed(made: Place) -> Iterator[Place]:
     """Nothing is left after the test, and the daemon has nothing to be ashamed of in its log."""
+    if not made.answers():  # every test to come would wait a minute to find that out
+        pytest.exit(f"the daemon of the tests does not answer any more; it is busy with:\n{made.busy_with()}", 1)
     before = traces(made)
     size = made.log.stat().st_size
     yield made

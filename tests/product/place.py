@@ -133,6 +133,22 @@ class Place:
         os.kill(self.pid, number)
         self.process.wait(20)
 
+    def busy_with(self) -> str:
+        """What the daemon is doing right now, by its own word: for a report about one that does not answer."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            return f"it has ended:\n{self.log.read_text()[-2000:]}"
+        size = self.log.stat().st_size
+        os.kill(self.pid, signal.SIGUSR1)
+        time.sleep(0.5)  # it writes when it comes to it; there is nothing to wait for
+        return self.log.read_bytes()[size:].decode(errors="replace")
+
+    def answers(self) -> bool:
+        """Within ten seconds."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.request("GET", "/_ping", timeout=10)[0] == 200
+        return False
+
     def restart(self, number: int = signal.SIGTERM, *flags: str) -> None:
         self.end(number)
         self.start(*(flags or self.flags))
@@ -143,15 +159,18 @@ class Place:
         self, *arguments: str, stdin: str | None = None, status: int | None = 0, timeout: float = 60, program: str = ""
     ) -> Done:
         """A command of the docker client, which ends with `status` (None: any)."""
-        done = subprocess.run(
-            [program or DOCKER, *arguments],
-            input=None if stdin is None else stdin.encode(),
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            timeout=timeout,
-            env=self.environment,
-            cwd=self.folder,
-        )
+        try:
+            done = subprocess.run(
+                [program or DOCKER, *arguments],
+                input=None if stdin is None else stdin.encode(),
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                capture_output=True,
+                timeout=timeout,
+                env=self.environment,
+                cwd=self.folder,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"docker {' '.join(arguments)}: no end; the daemon: {self.busy_with()}") from late
         result = Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         assert status is None or result.status == status, f"docker {' '.join(arguments)}: {result}"
         assert "Traceback" not in result.both, result.both
@@ -176,10 +195,10 @@ class Place:
         """`docker run -d`; the id."""
         return self.out("run", "-d", *arguments)
 
-    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def request(self, method: str, path: str, body: Any = None, timeout: float = 60) -> tuple[int, Any]:
         """A request of the API as it stands: (status, JSON, or the text where it is none)."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        link = Unix(self.socket)
+        link = Unix(self.socket, timeout)
         with contextlib.closing(link):
             link.request(method, path, data, {"Content-Type": "application/json"} if data is not None else {})
             answer = link.getresponse()
@@ -237,13 +256,13 @@ class Place:
 class Unix(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
+    def __init__(self, path: Path, timeout: float = 60) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
