@@ -268,6 +268,22 @@ def test_a_killed_daemon_is_in_nobodys_way(host: Host, tmp_path: Path) -> None:
         host.call(host.call(LinuxKernel, tmp_path / "netns").close)
 
 
+def test_a_namespace_whose_making_was_cut_short_leaves_no_file(host: Host, tmp_path: Path) -> None:
+    folder = tmp_path / "netns"
+    kernel = host.call(LinuxKernel, folder)
+    host.call(kernel.apply, diff({}, {o.key: o for o in [Namespace(str(folder / "whole"))]}))
+    (folder / "half").touch()  # killed between making the file and mounting the namespace on it
+    (folder / "note").write_text("the administrator's")
+    host.call(kernel.close)
+    again = host.call(LinuxKernel, folder)
+    try:
+        assert sorted(path.name for path in folder.iterdir()) == ["note", "whole"]
+        assert list(host.call(again.read)) == [Namespace(str(folder / "whole")).key]
+        host.call(again.apply, diff(host.call(again.read), {}))
+    finally:
+        host.call(again.close)
+
+
 def test_an_older_ruleset_is_replaced_and_elements_stay(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     old = host.call(Nftables)
     element = NftElement("published", "tcp . 80", "172.17.0.2 . 80", "ep")

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Namespaces:
         folder.mkdir(parents=True, exist_ok=True)
         self._home = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
         self._device = os.fstat(self._home).st_dev  # of nsfs: what a held namespace has, and a left-over file has not
+        self._sweep()
 
     def close(self) -> None:
         os.close(self._home)
@@ -38,6 +40,13 @@ class Namespaces:
         return sorted(
             entry.path for entry in os.scandir(self._folder) if entry.stat(follow_symlinks=False).st_dev == self._device
         )
+
+    def _sweep(self) -> None:
+        """Removes the empty files of namespaces whose making was cut short: they hold nothing, and nobody reads them."""
+        for entry in os.scandir(self._folder):
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and found.st_dev != self._device and not found.st_size:
+                Path(entry.path).unlink(missing_ok=True)
 
     def exists(self, path: str) -> bool:
         try:
