@@ -42,7 +42,7 @@ class Namespaces:
         )
 
     def _sweep(self) -> None:
-        """Removes the empty files of namespaces whose making was cut short: they hold nothing, and nobody reads them."""
+        """Removes empty files, of namespaces whose making was cut short: they hold nothing, and nobody reads them."""
         for entry in os.scandir(self._folder):
             found = entry.stat(follow_symlinks=False)
             if stat.S_ISREG(found.st_mode) and found.st_dev != self._device and not found.st_size:
