@@ -44,8 +44,19 @@ class Endpoint(Wire, frozen=True, kw_only=True):
     default_route: bool = True
     aliases: tuple[str, ...] = ()
     driver_options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    link_local: tuple[str, ...] = ()  # further addresses of the interface, with prefix lengths
+    sysctls: tuple[tuple[str, str], ...] = ()  # settings of the interface: net/ipv4/conf/eth0/forwarding, 1
+    linked: tuple[LinkedPort, ...] = ()  # what `--link` opens to it, where a network's containers may not talk freely
     bindings: tuple[Binding, ...] = ()
     exposed: tuple[str, ...] = ()  # container ports listed without a binding: "33060/tcp"
+
+
+class LinkedPort(Wire, frozen=True, kw_only=True):
+    """A port of another endpoint on the same network, which this one was linked to."""
+
+    protocol: str
+    address: str  # of the other endpoint, IPv4 or IPv6
+    port: int
 
 
 class Binding(Wire, frozen=True, kw_only=True):

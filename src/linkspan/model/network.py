@@ -53,6 +53,8 @@ class Network(Wire, frozen=True, kw_only=True):
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     internal: bool = False
     attachable: bool = False
+    config_only: bool = False  # only a configuration, which other networks take (`config_from`, by name)
+    config_from: str = ""
     ipv4: bool = True
     ipv6: bool = False
     # What the bridge driver resolved once, at creation, from the options above.
