@@ -19,7 +19,7 @@ from linkspan.model.container import (
     RestartPolicy,
 )
 from linkspan.model.image import Image, ImageConfig
-from linkspan.model.network import Network
+from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 
 IMAGE = Image(
@@ -37,7 +37,7 @@ IMAGE = Image(
     layers=("/layers/one",),
 )
 NETWORKS = [
-    Network(id=f"{name}-id", name=name, driver=d, created="")
+    Network(id=f"{name}-id", name=name, driver=d, created="", pools=(Pool(subnet="172.30.0.0/16"),))
     for name, d in (("bridge", "bridge"), ("host", "host"), ("none", "null"), ("back", "bridge"))
 ]
 OTHER = Container(id="0" * 64, name="mysql", created="", image_id="", config=Config(), host_config=HostConfig())
@@ -179,8 +179,17 @@ def test_an_address_of_ones_own_is_for_user_defined_networks() -> None:
     wanted = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="172.17.0.9"))
     with pytest.raises(InvalidArgument, match="user defined networks only"):
         made(bridge=wanted)
+    wanted = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="172.30.0.9"))
     container, _ = made(host=HostConfig(network_mode="back"), back=wanted)
     assert container.networks == {"back-id": wanted}
+
+
+def test_a_container_wide_mac_address_is_that_of_the_first_network() -> None:
+    mac, other = "02:42:ac:11:00:02", "02:42:ac:11:00:03"
+    container, _ = made(Config(mac_address=mac), HostConfig(network_mode="back"), back=EndpointSettings())
+    assert container.networks["back-id"].mac_address == mac
+    with pytest.raises(InvalidArgument, match="the container-wide MAC address must match the endpoint-specific MAC"):
+        made(Config(mac_address=mac), HostConfig(network_mode="back"), back=EndpointSettings(mac_address=other))
 
 
 @pytest.mark.parametrize("bridge", [drop(NETWORKS[0]), put(msgspec.structs.replace(NETWORKS[0], driver="null"))])

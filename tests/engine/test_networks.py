@@ -11,7 +11,7 @@ from linkspan.engine.change import Change
 from linkspan.engine.join import join, leave
 from linkspan.engine.networks import DefaultBridge, NetworkRequest, create_network, default_networks
 from linkspan.engine.render import render_all
-from linkspan.errors import Conflict
+from linkspan.errors import Forbidden
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.model.container import Container, State
 from linkspan.model.snapshot import put
@@ -45,7 +45,7 @@ def test_a_default_bridge_that_nobody_names_goes_and_comes(world: World) -> None
     assert started_with(world, NONE).warnings == ()
     assert {n.name for n in world.now.networks.values()} == {"host", "none"}
     assert started_with(world, NONE).writes == ()
-    with pytest.raises(Conflict, match="network with name bridge already exists"):
+    with pytest.raises(Forbidden, match="operation is not permitted on predefined bridge network"):
         asked = NetworkRequest(id="1", created="", name="bridge")
         create_network(world.now, asked, DRIVERS, DEFAULT_SOURCES, HOST)
     started_with(world, DefaultBridge())

@@ -9,8 +9,10 @@ import msgspec
 
 from linkspan.containers.mounts import resolve_mounts
 from linkspan.containers.names import check_name
+from linkspan.engine.attachment import check_settings
 from linkspan.engine.join import port_requests
 from linkspan.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from linkspan.ipam.names import parse_mac
 from linkspan.model.container import Config, Container, EndpointSettings, HostConfig, LogConfig
 from linkspan.model.image import Image, ImageConfig
 from linkspan.model.network import Network
@@ -185,12 +187,26 @@ def _networks(snapshot: Snapshot, request: CreateRequest, host: HostConfig) -> d
     for name, settings in sorted(asked.items(), key=lambda item: item[0] != host.network_mode):
         network = snapshot.network(name)
         names.append(network)
-        if network.name in ("bridge", "host", "none") and settings.ipam_config and settings.ipam_config.ipv4_address:
-            raise InvalidArgument("user specified IP address is supported on user defined networks only")
+        if name == host.network_mode:
+            settings = _with_mac(request.config.mac_address, settings)
+        try:
+            check_settings(name, settings, network)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"invalid config for network {name}: {error}") from error
         found[network.id] = settings
     if len(names) > 1 and any(network.driver in ("host", "null") for network in names):
         raise InvalidArgument("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
     return found
+
+
+def _with_mac(mac: str, settings: EndpointSettings) -> EndpointSettings:
+    """The container's own MAC address, as clients of API 1.43 and below give it, is that of its first network."""
+    if mac and settings.mac_address and parse_mac(mac) != parse_mac(settings.mac_address):
+        raise InvalidArgument(
+            "the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be "
+            "left empty"
+        )
+    return msgspec.structs.replace(settings, mac_address=settings.mac_address or mac)
 
 
 def _network_conflicts(request: CreateRequest, host: HostConfig) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
+from linkspan.engine.attachment import check_settings, interface_name, interface_sysctls, link_local_addresses
 from linkspan.engine.change import Change, network_event
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.addresses import allocate_address
@@ -24,6 +25,8 @@ from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.port import ContainerPort, PortRequest, parse_container_ports, parse_port_request, sort_ports
 from linkspan.model.snapshot import Snapshot, Write, drop, put
+
+_SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,11 +81,11 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
     made: dict[str, Write] = {}
     events = []
     moment = snapshot
-    for number, (network_id, settings) in enumerate(container.networks.items()):
+    for network_id, settings in container.networks.items():
         network = moment.networks.get(network_id)
         if network is None:
             raise Conflict(f"network {network_id} of container {container.name} no longer exists")
-        endpoint = _endpoint(moment, container, sandbox, network, settings, number, around, endpoint_ids[number])
+        endpoint = _endpoint(moment, container, sandbox, network, settings, around, endpoint_ids[len(made)])
         moment = moment.after((put(endpoint),))
         made[endpoint.id] = put(endpoint)
         events.append(network_event("connect", network, container.id))
@@ -125,29 +128,26 @@ def connect(
 ) -> Change:
     """Another network for a container, at once where it runs. It may take over the default route and the ports."""
     if container.shares_sandbox:
-        raise Forbidden(
-            "container sharing network namespace with another container or host cannot be connected to any other "
-            "network"
-        )
-    if container.host_config.network_mode == "host" or network.driver == "host":
-        raise Forbidden("container cannot be disconnected from host network or connected to another network")
+        raise InvalidArgument(_SHARED)
     if network.id in container.networks:
         raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
-    if "none" in (
-        network.name,
-        *(snapshot.networks[id_].name for id_ in container.networks if id_ in snapshot.networks),
-    ):
-        raise Forbidden(
+    check_settings(network.name, settings, network)
+    if network.driver == "host":
+        raise InvalidArgument(
+            "cannot connect container to host network - container must be created in host network mode"
+        )
+    if container.host_config.network_mode == "host":
+        raise InvalidArgument(_SHARED)
+    present = [snapshot.networks[id_].name for id_ in container.networks if id_ in snapshot.networks]
+    if present and "none" in (network.name, *present):
+        raise InvalidArgument(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )
-    if not around.drivers[network.driver].allocates:
-        raise Forbidden(f"container cannot be connected to network {network.name}")
     asked = msgspec.structs.replace(container, networks={**container.networks, network.id: settings})
     sandbox = snapshot.sandbox(container)
     if sandbox is None:
         return Change((put(asked),))
-    number = len(container.networks)
-    endpoint = _endpoint(snapshot, container, sandbox, network, settings, number, around, around.ids[0])
+    endpoint = _endpoint(snapshot, container, sandbox, network, settings, around, around.ids[0])
     made = {endpoint.id: put(endpoint)} | _elect(snapshot.after((put(endpoint),)), asked, around.ports)
     return Change((put(asked), *made.values()), (network_event("connect", network, container.id),))
 
@@ -157,8 +157,10 @@ def disconnect(snapshot: Snapshot, container: Container, network: Network, ports
 
     `ports` is chosen from where published ports move to another host address and theirs are taken there.
     """
-    if network.driver == "host":
-        raise Forbidden("container cannot be disconnected from host network or connected to another network")
+    if network.driver == "host" and network.id in container.networks:
+        raise InvalidArgument(
+            "cannot disconnect container from host network - container was created in host network mode"
+        )
     if network.id not in container.networks:
         raise Forbidden(f"container {container.id} is not connected to network {network.name}")
     left = {id_: settings for id_, settings in container.networks.items() if id_ != network.id}
@@ -185,7 +187,6 @@ def _endpoint(
     sandbox: Sandbox,
     network: Network,
     settings: EndpointSettings,
-    number: int,
     around: Surroundings,
     id_: str,
 ) -> Endpoint:
@@ -203,22 +204,20 @@ def _endpoint(
     pool = network.pools[0]
     wanted = settings.ipam_config.ipv4_address if settings.ipam_config else ""
     address = allocate_address(pool, lambda page: snapshot.held_addresses(network.id, page), wanted)
-    mac = settings.mac_address or container.config.mac_address
+    interface = interface_name(settings, network, {e.interface for e in snapshot.endpoints_in(container)})
+    mac = settings.mac_address
     return msgspec.structs.replace(
         bare,
-        interface=_interface(snapshot.endpoints_in(container), number),
+        interface=interface,
         host_interface=veth_name(id_),
         mac=parse_mac(mac) if mac else mac_address(address),
         address=address,
         prefix_length=pool.prefix_length,
         gateway=pool.router,
+        link_local=link_local_addresses(settings),
+        sysctls=interface_sysctls(settings, interface),
         exposed=tuple(map(str, exposed_ports(container))),
     )
-
-
-def _interface(others: Iterable[Endpoint], number: int) -> str:
-    taken = {e.interface for e in others}
-    return next(name for n in range(number + len(taken) + 1) if (name := f"eth{n}") not in taken)
 
 
 def _elect(
@@ -226,13 +225,15 @@ def _elect(
 ) -> dict[str, Write]:
     """The endpoints that change, by id, so that exactly one has the default route and the published ports.
 
-    Docker's order: the highest gateway priority, then the network's name; an internal network leads nowhere. `gone` are
-    endpoints of the container that were just dropped: their ports are handed on.
+    Docker's order: the highest gateway priority, then who leads out in more address families, then the network's name;
+    an internal network leads nowhere. `gone` are endpoints of the container that were just dropped: their ports are
+    handed on.
     """
 
-    def order(endpoint: Endpoint) -> tuple[int, str]:
+    def order(endpoint: Endpoint) -> tuple[int, int, str]:
         settings = container.networks.get(endpoint.network_id, EndpointSettings())
-        return -settings.gw_priority, snapshot.networks[endpoint.network_id].name
+        families = bool(endpoint.gateway) + bool(endpoint.gateway6)
+        return -settings.gw_priority, -families, snapshot.networks[endpoint.network_id].name
 
     endpoints = snapshot.endpoints_in(container)
     outward = [e for e in endpoints if e.gateway and not snapshot.networks[e.network_id].internal]

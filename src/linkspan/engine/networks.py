@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
+from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.join import sharers
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
@@ -31,6 +32,7 @@ _KNOWN_OPTIONS = {
     _BRIDGE + "host_binding_ipv4",
     _BRIDGE + "default_bridge",
     _MTU,
+    IFACE_PREFIX,
 }
 
 
@@ -176,7 +178,9 @@ def create_network(
     """Raises InvalidArgument, Conflict (the name is taken), Forbidden (subnets overlap), NotFound (no such driver)."""
     if not _NAME.fullmatch(request.name) or len(request.name) > 255:
         raise InvalidArgument(f"invalid network name: {request.name!r}: use letters, digits and _.- (255 at most)")
-    if request.name in {n.name for n in snapshot.networks.values()} | {"default", "container", *PREDEFINED}:
+    if request.name in ("default", *PREDEFINED):
+        raise Forbidden(f"operation is not permitted on predefined {request.name} network ")
+    if any(network.name == request.name for network in snapshot.networks.values()):
         raise Conflict(f"network with name {request.name} already exists")
     driver = drivers.get(request.driver or "bridge")
     if driver is None:
@@ -193,6 +197,7 @@ def create_network(
         raise NotFound(f"could not find plugin {request.ipam_driver}: plugin not found")
     if unknown := set(request.options) - _KNOWN_OPTIONS:
         raise InvalidArgument(f"network {request.name}: unknown option: {', '.join(sorted(unknown))}")
+    check_interface_prefix(request.options.get(IFACE_PREFIX, ""))
     network = _bridge_network(snapshot, request, sources, host)
     return Change((put(network),), (network_event("create", network),))
 
@@ -212,7 +217,7 @@ def _bridge_network(
             _check_inside(subnet, what, address)
     if pool.ip_range:
         _check_inside(subnet, "ip-range", pool.ip_range)
-    pool = msgspec.structs.replace(pool, subnet=subnet)
+    pool = msgspec.structs.replace(pool, subnet=subnet, automatic=not pool.subnet)
     pool = msgspec.structs.replace(pool, gateway=default_gateway(pool))
     options = request.options
     bridge = options.get(_BRIDGE + "name") or bridge_name(request.id)
@@ -238,15 +243,15 @@ def _bridge_network(
 
 
 def remove_network(snapshot: Snapshot, network: Network) -> Change:
-    """Raises Forbidden: a predefined network, or one that containers are connected to."""
+    """Raises Forbidden: a predefined network, one that containers are connected to, a configuration in use."""
     if network.predefined:
         raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-    users = [snapshot.containers[e.container_id].name for e in snapshot.endpoints_at(network)]
-    if users:
-        raise Forbidden(
-            f"error while removing network: network {network.name} has active endpoints"
-            f" ({', '.join(f'name:{user!r}' for user in sorted(users))})"
-        )
+    if network.config_only and any(n.config_from == network.name for n in snapshot.networks.values()):
+        raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
+    endpoints = {snapshot.containers[e.container_id].name: e.id[:12] for e in snapshot.endpoints_at(network)}
+    if endpoints:
+        users = ", ".join(f'name:"{name}" id:"{id_}"' for name, id_ in sorted(endpoints.items()))
+        raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({users})")
     return Change((drop(network),), (network_event("destroy", network),))
 
 

@@ -14,7 +14,7 @@ from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write
 from linkspan.state.host import HostFacts
-from linkspan.state.objects import HOST, KernelObject, Key, Namespace, Sysctl, state_of
+from linkspan.state.objects import HOST, Address, KernelObject, Key, Namespace, Sysctl, state_of
 
 Drivers = Mapping[str, Driver]
 
@@ -70,6 +70,11 @@ def _render_sandbox(sandbox: Sandbox) -> Iterable[KernelObject]:
     return (Namespace(sandbox.path),) if sandbox.kind != "host" else ()
 
 
-def _render_endpoint(snapshot: Snapshot, endpoint: Endpoint, drivers: Drivers) -> Iterable[KernelObject]:
-    network = snapshot.networks[endpoint.network_id]
-    return drivers[network.driver].render_endpoint(network, endpoint, snapshot.sandboxes[endpoint.sandbox_id])
+def _render_endpoint(snapshot: Snapshot, endpoint: Endpoint, drivers: Drivers) -> Iterator[KernelObject]:
+    """What the driver renders, and what a user asked of the interface, whichever driver it is of."""
+    network, sandbox = snapshot.networks[endpoint.network_id], snapshot.sandboxes[endpoint.sandbox_id]
+    asked = {o.key: o for o in (Sysctl(sandbox.path, name, value) for name, value in endpoint.sysctls)}
+    rendered = drivers[network.driver].render_endpoint(network, endpoint, sandbox)
+    yield from (o for o in rendered if o.key not in asked)  # the user's word goes before the driver's
+    yield from asked.values()
+    yield from (Address(sandbox.path, endpoint.interface, address) for address in endpoint.link_local)

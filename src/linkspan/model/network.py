@@ -22,6 +22,7 @@ class Pool(Wire, frozen=True, kw_only=True):
     ip_range: str = msgspec.field(default="", name="IPRange")
     gateway: str = ""
     auxiliary: Mapping[str, str] = msgspec.field(default_factory=dict, name="AuxiliaryAddresses")
+    automatic: bool = False  # the subnet was chosen by us: nobody may ask for an address in it
 
     @property
     def router(self) -> str:
