@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from linkspan.daemon.views import Attachment, ContainerView, ExecView, ImageView, NetworkView, VolumeView
+from linkspan.daemon.views import Attachment, ContainerView, ExecView, ImageView, NetworkView, Republished, VolumeView
 from linkspan.errors import Conflict, InvalidArgument, NotFound, NotModified
 from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig, Mount, State
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.event import Event
 from linkspan.model.image import HistoryEntry, Image, ImageConfig
 from linkspan.model.network import Network, Pool
+from linkspan.model.port import Withdrawal
 from linkspan.model.volume import Volume
 from linkspan.runtime.attachment import STDERR, STDOUT
 
@@ -311,6 +312,20 @@ class FakeNetworks:
         return "table ip linkspan {}\n"
 
 
+class FakePublishing:
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def publish(self, ref: str, bindings: Any) -> Republished:
+        self.asked.append(("publish", ref, bindings))
+        binding = Binding(protocol="tcp", address="0.0.0.0", port=8080, container_port=80)
+        return Republished((binding,), ("a warning",))
+
+    async def withdraw(self, ref: str, wanted: Sequence[Withdrawal]) -> Republished:
+        self.asked.append(("unpublish", ref, list(wanted)))
+        return Republished(())
+
+
 class FakeImages:
     def __init__(self, daemon: FakeDaemon) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -422,6 +437,7 @@ class FakeSystem:
 class FakeDaemon:
     containers: FakeContainers
     networks: FakeNetworks
+    publishing: FakePublishing
     images: FakeImages
     volumes: FakeVolumes
     system: FakeSystem
@@ -429,6 +445,7 @@ class FakeDaemon:
     def __init__(self) -> None:
         self.containers = FakeContainers(self)
         self.networks = FakeNetworks(self)
+        self.publishing = FakePublishing()
         self.images = FakeImages(self)
         self.volumes = FakeVolumes(self)
         self.system = FakeSystem()

@@ -13,6 +13,7 @@ from canned_daemon import APP, BRIDGE, IMAGE, JOB, WEB
 from linkspan.api import routes_streams
 from linkspan.api.routes import STATUS, Api, status_of
 from linkspan.errors import Internal, LinkspanError, PortInUse, PortUnavailable
+from linkspan.model.container import PortBinding
 
 SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
@@ -398,3 +399,40 @@ def test_every_route_is_found_under_a_version_and_without(running: Running) -> N
     assert not isinstance(api._router.find("GET", "/containers/x/json"), set)
     assert api._router.find("GET", "containers") == set()
     assert running.ask("GET", "/v1.24/containers/json")[0] == running.ask("GET", "/containers/json")[0] == 200
+
+
+def test_publish(running: Running) -> None:
+    asked = {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}}
+    status, body, _ = running.ask("POST", "/containers/web/publish", asked)
+    assert status == 200
+    assert body == {"Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}, "Warnings": ["a warning"]}
+    assert running.daemon.publishing.asked == [("publish", "web", {"80/tcp": (PortBinding(host_port="8080"),)})]
+
+
+def test_unpublish(running: Running) -> None:
+    asked = {"Ports": ["8080/udp"], "PortBindings": {"80/tcp": None, "443": [{"HostIp": "127.0.0.1"}]}}
+    status, body, _ = running.ask("POST", "/containers/web/unpublish", asked)
+    assert (status, body) == (200, {"Ports": {}, "Warnings": []})
+    ((_, _, wanted),) = running.daemon.publishing.asked
+    assert [(w.protocol, w.container, w.address, w.first, w.last, w.alone) for w in wanted] == [
+        ("udp", 0, "", 8080, 8080, True),
+        ("tcp", 80, "", 0, 0, False),
+        ("tcp", 443, "127.0.0.1", 0, 0, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked"),
+    [
+        ("publish", {}),
+        ("publish", {"Ports": ["80"]}),
+        ("publish", {"PortBindings": {"80/tcp": [{"HostPort": "no"}]}}),
+        ("publish", {"PortBindings": {"80-90/tcp": [{"HostPort": "80"}]}}),
+        ("unpublish", {"Ports": "80"}),
+        ("unpublish", {"Ports": ["no"]}),
+        ("unpublish", {"Port": ["80"]}),
+    ],
+)
+def test_publish_what_makes_no_sense(running: Running, verb: str, asked: object) -> None:
+    status, _, _ = running.ask("POST", f"/containers/web/{verb}", asked)
+    assert status == 400 and not running.daemon.publishing.asked

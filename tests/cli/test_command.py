@@ -82,6 +82,33 @@ def test_overview(linkspan: Command) -> None:
     assert linkspan("--version").stdout.startswith(b"linkspan version ")
 
 
+def test_publish(linkspan: Command, daemon: FakeDaemon) -> None:
+    told = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}]}
+    daemon.on["POST /containers/web/publish"] = Answer(body={"Ports": told, "Warnings": ["odd"]})
+    done = linkspan("publish", "web", "-p", "8080:80", "--publish", "127.0.0.1::81/udp")
+    assert (done.stdout, done.stderr) == (b"80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n", b"WARNING: odd\n")
+    assert daemon.last("POST /containers/web/publish").json == {
+        "PortBindings": {
+            "80/tcp": [{"HostIp": "", "HostPort": "8080"}],
+            "81/udp": [{"HostIp": "127.0.0.1", "HostPort": ""}],
+        }
+    }
+    daemon.on["POST /containers/web/publish"] = Answer(304)
+    done = linkspan("container", "publish", "web", "-p", "8080:80")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert b"you must say what to publish" in linkspan("publish", "web").stderr
+    assert linkspan("publish", "web", "-p", "x").returncode == 1
+
+
+def test_unpublish(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["POST /containers/web/unpublish"] = Answer(
+        body={"Ports": {"53/udp": [{"HostIp": "1.2.3.4", "HostPort": "53"}]}}
+    )
+    assert linkspan("unpublish", "web", "53/udp", ":80").stdout == b"53/udp -> 1.2.3.4:53\n"
+    assert daemon.last("POST /containers/web/unpublish").json == {"Ports": ["53/udp", ":80"]}
+    assert linkspan("unpublish", "web").returncode == 1
+
+
 def test_nat(linkspan: Command, daemon: FakeDaemon) -> None:
     daemon.on["GET /linkspan/nat"] = Answer(body=ROWS)
     daemon.on["GET /linkspan/nat/nft"] = Answer(body=b"table inet linkspan {\n}\n")

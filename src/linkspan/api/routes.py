@@ -13,6 +13,7 @@ from linkspan.api import (
     routes_containers,
     routes_images,
     routes_networks,
+    routes_publishing,
     routes_streams,
     routes_system,
     routes_volumes,
@@ -92,6 +93,7 @@ class Api:
             routes_archive,
             routes_images,
             routes_networks,
+            routes_publishing,
             routes_volumes,
         ):
             for method, pattern, handler in module.ROUTES:

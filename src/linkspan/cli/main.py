@@ -37,6 +37,7 @@ CONTAINER_VERBS = {
     "logs": ("logs", "Show a container's output"),
     "pause": ("pause", "Freeze the processes of containers"),
     "port": ("port", "Show the published ports of a container"),
+    "publish": ("publish:PUBLISH", "Publish more ports of a container (only in linkspan)"),
     "rename": ("rename", "Rename a container"),
     "restart": ("restart", "Restart containers"),
     "rm": ("rm", "Remove containers"),
@@ -46,6 +47,7 @@ CONTAINER_VERBS = {
     "stop": ("stop", "Stop containers"),
     "top": ("top", "Show the processes of a container"),
     "unpause": ("unpause", "Thaw paused containers"),
+    "unpublish": ("publish:UNPUBLISH", "Publish ports of a container no more (only in linkspan)"),
     "update": ("update", "Change the limits of containers"),
     "wait": ("wait", "Wait until containers end, and print their exit statuses"),
 }

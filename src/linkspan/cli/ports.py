@@ -39,6 +39,12 @@ def exposed(items: Iterable[str]) -> list[str]:
     return ports
 
 
+def address(binding: dict[str, str]) -> str:
+    """The host's end of a binding, as people write it: `0.0.0.0:8080`, `[::]:8080`."""
+    host = binding["HostIp"]
+    return f"[{host}]:{binding['HostPort']}" if ":" in host else f"{host}:{binding['HostPort']}"
+
+
 def _short(item: str) -> str:
     """`target=80,published=8080,protocol=udp` as `8080:80/udp`; anything else as it is."""
     if "=" not in item:

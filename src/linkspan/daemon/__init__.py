@@ -4,6 +4,7 @@ configuration  flags and daemon.json, dockerd's names and meanings
 daemon         the composition: what is made in which order at start, and let go at the end
 ledger         the records: the snapshot of now, and committing to the next
 programmer     the kernel thread: applies what differs between two snapshots
+host_ports     changes that take host ports, carried out
 mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
 healing        what another program takes away of ours is put back
@@ -15,6 +16,6 @@ waiting        who waits for a container's end
 identity       randomness and the clock
 sandbox_files  /etc/hosts and its kin, on the disk
 events         what happened, kept for a while and told to who listens
-containers, networks, images, volumes, system    the verbs, as the front doors call them
+containers, publishing, networks, images, volumes, system    the verbs, as the front doors call them
 views          what the verbs answer
 """

@@ -29,6 +29,7 @@ from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.networks import Networks
 from linkspan.daemon.programmer import Programmer
+from linkspan.daemon.publishing import Publishing
 from linkspan.daemon.reconcile import converge, settle_records
 from linkspan.daemon.sandbox_files import Names, SandboxFiles
 from linkspan.daemon.system import System
@@ -139,6 +140,7 @@ class Daemon:
         self.containers = Containers(
             ledger, self._lifecycle, launch, self._attachments, self._execs, self.images, self._programmer
         )
+        self.publishing = Publishing(ledger, mutation, self._lifecycle)
         self.networks = Networks(
             ledger,
             mutation,

@@ -20,17 +20,18 @@ import msgspec
 from linkspan.containers import lifecycle as rules
 from linkspan.containers.signals import stop_signal
 from linkspan.daemon.events import Events
+from linkspan.daemon.host_ports import Busy, carry_out
 from linkspan.daemon.identity import new_id, now, timestamp
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.waiting import Waiting, answer
 from linkspan.drivers.contract import Driver
-from linkspan.engine.join import Surroundings, external_connectivity, join, leave, port_requests, sandbox_owner
-from linkspan.errors import Conflict, NotModified, PortInUse, PortUnavailable
-from linkspan.ipam.ports import PortSpace, chosen_freely
+from linkspan.engine.change import Change
+from linkspan.engine.join import Surroundings, join, leave, sandbox_owner
+from linkspan.errors import Conflict, NotModified
+from linkspan.ipam.ports import PortSpace
 from linkspan.model.container import Container
-from linkspan.model.endpoint import Endpoint
 from linkspan.model.event import Event
 from linkspan.model.snapshot import drop, put
 from linkspan.runtime.processes import Exit
@@ -79,7 +80,7 @@ class Lifecycle:
         task.add_done_callback(self._running.discard)
         return task
 
-    def surroundings(self, endpoints: int, busy: frozenset[tuple[str, str, int]] = frozenset()) -> Surroundings:
+    def surroundings(self, endpoints: int, busy: Busy = frozenset()) -> Surroundings:
         """What joining is decided with: fresh ids for a sandbox and so many endpoints, and the host's ports."""
         host = self._host()
         first, last = host.ephemeral_ports
@@ -135,27 +136,12 @@ class Lifecycle:
             await self._remove(container.id, volumes=True)
 
     async def _join(self, container: Container) -> None:
-        """Its sandbox and endpoints. A port of free choice that another process turns out to hold is chosen again."""
-        busy: frozenset[tuple[str, str, int]] = frozenset()
-        requests = port_requests(container)
-        while True:
-            around = self.surroundings(len(container.networks), busy)
-            change = join(self._ledger.now, container, around)
-            try:
-                await self._mutation.carry_out(change)
-                return
-            except PortUnavailable as error:
-                endpoints = [w.record for w in change.writes if isinstance(w.record, Endpoint)]
-                taken = (error.protocol, error.address, error.port)
-                for endpoint in endpoints:
-                    for binding in endpoint.bindings:
-                        if (binding.protocol, binding.address, binding.port) != taken:
-                            continue
-                        if not isinstance(error, PortInUse) or not chosen_freely(requests, binding):
-                            raise external_connectivity(container, endpoint.id, error) from error
-                if taken in busy:
-                    raise
-                busy |= {taken}
+        """Its sandbox and endpoints."""
+
+        def decide(busy: Busy) -> Change:
+            return join(self._ledger.now, container, self.surroundings(len(container.networks), busy))
+
+        await carry_out(self._mutation, container, decide)
 
     async def _give_back(self, container: Container) -> None:
         """What a container that does not run any more, or never did, holds of processes, mounts and network.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from linkspan.daemon.host_ports import Busy, carry_out
 from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
@@ -115,29 +116,30 @@ class Networks:
         return removed
 
     async def connect(self, ref: str, container: str, settings: EndpointSettings) -> None:
-        def decide(network: Network, id_: str) -> Any:
+        def decide(network: Network, id_: str, busy: Busy) -> Change:
             now_ = self._ledger.now
-            around = self._lifecycle.surroundings(1)
+            around = self._lifecycle.surroundings(1, busy)
             return connect(now_, now_.container(id_), network, settings, around)
 
         await self._change(ref, container, decide)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
-        def decide(network: Network, id_: str) -> Any:
+        def decide(network: Network, id_: str, busy: Busy) -> Change:
             now_ = self._ledger.now
-            return disconnect(now_, now_.container(id_), network, self._lifecycle.surroundings(0).ports)
+            return disconnect(now_, now_.container(id_), network, self._lifecycle.surroundings(0, busy).ports)
 
         await self._change(ref, container, decide)
 
-    async def _change(self, ref: str, container: str, decide: Callable[[Network, str], Any]) -> None:
+    async def _change(self, ref: str, container: str, decide: Callable[[Network, str, Busy], Change]) -> None:
         network, found = self._ledger.now.network(ref), self._ledger.now.container(container)
 
-        async def carry_out() -> None:
+        async def change() -> None:
             async with self._lifecycle.lock(found.id):
-                await self._mutation.carry_out(decide(network, found.id))
+                current = self._ledger.now.container(found.id)
+                await carry_out(self._mutation, current, lambda busy: decide(network, found.id, busy))
                 self._lifecycle.rewrite_files(found.id)
 
-        await self._lifecycle.to_its_end(carry_out())
+        await self._lifecycle.to_its_end(change())
 
     def nat_table(self) -> list[dict[str, Any]]:
         """The effective rules as rows in the columns of `iptables -t nat -nL`, in order:

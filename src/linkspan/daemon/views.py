@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from linkspan.model.container import Container, ExecConfig
-from linkspan.model.endpoint import Endpoint, Sandbox
+from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.image import Image
 from linkspan.model.network import Network
 from linkspan.model.volume import Volume
@@ -33,6 +33,14 @@ class ContainerView:
     hostname_path: str
     resolv_conf_path: str
     exec_ids: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Republished:
+    """The bindings of a container that came, or went; and warnings."""
+
+    bindings: tuple[Binding, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

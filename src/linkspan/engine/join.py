@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -258,11 +258,8 @@ def _bindings(
     requests = tuple(dict.fromkeys(port_requests(container)))
     if not requests:
         return ()
-    for request in requests:
-        if request.address and ipaddress.ip_address(request.address).version == 6:
-            raise InvalidArgument(f"cannot publish on {request.address}: IPv6 host addresses are not supported yet")
-    address = snapshot.networks[endpoint.network_id].binding_address
     if before:
+        address = snapshot.networks[endpoint.network_id].binding_address
         if snapshot.networks[before.network_id].binding_address == address:
             return before.bindings
         requests = tuple(
@@ -271,12 +268,22 @@ def _bindings(
             else dataclasses.replace(request, first=had.port, last=had.port)
             for request, had in zip(requests, before.bindings, strict=True)
         )
+    return bind(snapshot, container, endpoint, requests, space)
+
+
+def bind(
+    snapshot: Snapshot, container: Container, endpoint: Endpoint, requests: Sequence[PortRequest], space: PortSpace
+) -> tuple[Binding, ...]:
+    """Host ports for these requests at an endpoint, in order. Raises PortInUse, InvalidArgument."""
+    for request in requests:
+        if request.address and ipaddress.ip_address(request.address).version == 6:
+            raise InvalidArgument(f"cannot publish on {request.address}: IPv6 host addresses are not supported yet")
     try:
         return allocate_ports(
             requests,
             lambda protocol, address, page: snapshot.held_ports(protocol, address, page, WILDCARD[4]),
             space,
-            address,
+            snapshot.networks[endpoint.network_id].binding_address,
         )
     except PortInUse as error:
         raise external_connectivity(container, endpoint.id, error) from error

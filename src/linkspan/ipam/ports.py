@@ -56,15 +56,35 @@ def allocate_ports(
 
 def chosen_freely(requests: Iterable[PortRequest], binding: Binding) -> bool:
     """Another port may serve in this binding's place: its request gave a range, or no number."""
-    fitting = [
-        r
-        for r in requests
-        if (r.container.number, r.container.protocol) == (binding.container_port, binding.protocol)
-        and r.address in ("", binding.address)
-        and (r.first == 0 or r.first <= binding.port <= r.last)
-    ]
+    fitting = [r for r in requests if _fits(r, binding)]
     # A port given by number is that request's, whatever else is asked for the same container port.
     return bool(fitting) and all(r.first != r.last or r.first == 0 for r in fitting)
+
+
+def owners(requests: Iterable[PortRequest], bindings: Iterable[Binding]) -> dict[Binding, PortRequest]:
+    """Which request each binding came of. One that no request accounts for is left out.
+
+    The most particular request has the first choice: 8080 belongs to `-p 8080:80` before it belongs to `-p 80`.
+    """
+    left: dict[tuple[int, str], list[Binding]] = {}
+    for binding in bindings:
+        left.setdefault((binding.container_port, binding.protocol), []).append(binding)
+    found: dict[Binding, PortRequest] = {}
+    for request in sorted(dict.fromkeys(requests), key=lambda r: (r.first == 0, r.last - r.first, r.address == "")):
+        there = left.get((request.container.number, request.container.protocol), [])
+        fitting = [b for b in there if _fits(request, b)]
+        for binding in [b for b in fitting if b.port == fitting[0].port]:  # one in each address family
+            found[binding] = request
+            there.remove(binding)
+    return found
+
+
+def _fits(request: PortRequest, binding: Binding) -> bool:
+    return (
+        (request.container.number, request.container.protocol) == (binding.container_port, binding.protocol)
+        and request.address in ("", binding.address)
+        and (request.first == 0 or request.first <= binding.port <= request.last)
+    )
 
 
 def _candidates(request: PortRequest, held: Callable[[int], int], address: str, space: PortSpace) -> Iterator[int]:

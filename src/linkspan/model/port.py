@@ -38,6 +38,26 @@ class PortRequest:
     last: int = 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What is to be published no more: every published port that fits. `str()` is what was typed.
+
+    `container` 0 is any container port, `address` "" any host address, `first` 0 any host port. A number that is given
+    alone is a host port, or else, where no such host port is published, a container port.
+    """
+
+    text: str
+    protocol: str
+    container: int = 0
+    address: str = ""
+    first: int = 0
+    last: int = 0
+    alone: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def parse_number(text: str, what: str) -> int:
     """A port number 0..65535. Raises InvalidArgument naming `what`."""
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
@@ -89,3 +109,28 @@ def parse_port_request(container: str, host_ip: str, host_port: str) -> PortRequ
 def sort_ports(ports: Iterable[ContainerPort]) -> list[ContainerPort]:
     """In the order in which clients list them: by number, then protocol."""
     return sorted(set(ports))
+
+
+def parse_withdrawal(text: str) -> Withdrawal:
+    """`8080`, `8080/udp`, `8000-8010`, `8080:80`, `:80`, `127.0.0.1:8080`, `127.0.0.1:8080:80`, `[::1]::80`.
+
+    Host ports may be ranges. Raises InvalidArgument.
+    """
+    numbers, slash, protocol = text.partition("/")
+    protocol = sys.intern(protocol.lower()) if slash else "tcp"
+    if protocol not in PROTOCOLS:
+        raise InvalidArgument(f"invalid port specification: {text!r}: invalid proto {protocol!r}")
+    address, colon, rest = "", "", numbers
+    if numbers.startswith("["):
+        address, colon, rest = numbers[1:].partition("]:")
+    elif "." in numbers:
+        address, colon, rest = numbers.partition(":")
+    if (address or colon) and not (address and colon):
+        raise InvalidArgument(f"invalid port specification: {text!r}: a port belongs to the address")
+    host, colon, inside = rest.partition(":")
+    container = parse_number(inside, repr(text)) if colon and inside else 0
+    first, last = parse_range(host, repr(text)) if host else (0, 0)
+    if (host and not first) or (colon and inside and not container) or not (first or container):
+        raise InvalidArgument(f"invalid port specification: {text!r}: use [[ADDRESS:]PORT][:CONTAINER-PORT][/PROTOCOL]")
+    alone = not address and not colon and first == last
+    return Withdrawal(text, protocol, container, parse_address(address), first, last, alone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from linkspan.cli.failure import Failure
 from linkspan.cli.flags import Invocation, Verb
+from linkspan.cli.ports import address
 
 
 def run(call: Invocation) -> int:
@@ -19,20 +20,15 @@ def run(call: Invocation) -> int:
         bindings = ports.get(wanted)
         if not bindings:
             raise Failure(f"Error: No public port '{asked}' published for {name}")
-        lines = [_host(binding) for binding in bindings]
+        lines = [address(binding) for binding in bindings]
     else:
         lines = [
-            f"{port} -> {_host(binding)}"
+            f"{port} -> {address(binding)}"
             for port in sorted(ports, key=lambda port: (int(port.partition("/")[0]), port))
             for binding in ports[port] or []
         ]
     print("".join(f"{line}\n" for line in lines), end="")
     return 0
-
-
-def _host(binding: dict[str, str]) -> str:
-    address = binding["HostIp"]
-    return f"[{address}]:{binding['HostPort']}" if ":" in address else f"{address}:{binding['HostPort']}"
 
 
 VERB = Verb(
