@@ -101,7 +101,7 @@ class Engine:
         change = default_networks(self._ledger.now, bridge, (), self._host, (new_id(), new_id(), new_id()), now())
         self._ledger.commit(change.writes)
         self._loop.run_until_complete(converge(self._ledger, self._programmer, self._drivers, lambda: self._host))
-        self._mutation = Mutation(self._ledger, self._programmer, self._drivers, Events())
+        self._mutation = Mutation(self._ledger, self._programmer, self._drivers, Events(), lambda *_: None)
         self._network = self._ledger.now.network("bridge")
 
     def attach(self, ports: Sequence[int]) -> dict[str, Any]:

@@ -305,6 +305,9 @@ class FakeNetworks:
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
         self.asked.append(("disconnect", ref, container, force))
 
+    async def unlink(self, ref: str) -> None:
+        self.asked.append(("unlink", ref))
+
     def nat_table(self) -> list[dict[str, Any]]:
         return [{"chain": "POSTROUTING", "target": "MASQUERADE", "source": "172.17.0.0/16"}]
 

@@ -80,7 +80,7 @@ def test_refusals(running: Running, path: str, status: int, message: str) -> Non
 
 
 def test_a_wrong_method_is_405(running: Running) -> None:
-    status, _, headers = running.ask("PUT", "/containers/web/json")
+    status, _, headers = running.ask("PUT", "/info")
     assert (status, headers["allow"]) == (405, "GET")
 
 
@@ -265,7 +265,8 @@ def test_verbs_of_containers(running: Running) -> None:
     assert running.ask("POST", "/containers/prune")[1] == {"ContainersDeleted": [JOB], "SpaceReclaimed": 7}
     assert running.ask("POST", f"/containers/prune?{filters(until=['2020-01-01'])}")[1]["ContainersDeleted"] is None
     assert running.ask("DELETE", "/containers/web")[0] == 409
-    assert running.ask("DELETE", "/containers/job?link=1")[0] == 409
+    assert running.ask("DELETE", "/containers/web/db?link=1")[0] == 204
+    assert running.daemon.networks.asked[-1] == ("unlink", "web/db")
     assert running.ask("DELETE", "/containers/job?v=1")[0] == 204
     assert running.ask("POST", "/containers/web/resize?h=1")[0] == 400
 

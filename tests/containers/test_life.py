@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from linkspan.containers import lifecycle
-from linkspan.containers.files import hosts_text, parse_extra_host, resolv_conf_text
+from linkspan.containers.files import edited_hosts, hosts_rows, hosts_text, parse_extra_host, resolv_conf_text
 from linkspan.containers.mounts import parse_bind
 from linkspan.containers.signals import parse_signal, stop_signal
 from linkspan.errors import Conflict, InvalidArgument, NotModified
 from linkspan.model.container import Config, Container, HostConfig, Mount, RestartPolicy, State
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.snapshot import Snapshot, put
 
 
 def container(status: str = "created", policy: str = "no", *, stopped: bool = False, signal: str = "") -> Container:
@@ -113,8 +115,13 @@ def test_signals() -> None:
 
 
 def test_hosts() -> None:
-    text = hosts_text(["172.17.0.2"], "b3b8139754c7", [("db", "10.0.0.5")])
-    assert text.splitlines() == [
+    made = container()
+    config = Config(hostname="b3b8139754c7")
+    made = msgspec.structs.replace(made, config=config, host_config=HostConfig(extra_hosts=("db:10.0.0.5",)))
+    place = Endpoint(id="e", network_id="n", sandbox_id="s", container_id=made.id, address="172.17.0.2")
+    snapshot = Snapshot().after([put(made), put(place)])
+    rows = hosts_rows(snapshot, made, ())
+    assert hosts_text(rows).splitlines() == [
         "127.0.0.1\tlocalhost",
         "::1\tlocalhost ip6-localhost ip6-loopback",
         "fe00::\tip6-localnet",
@@ -124,12 +131,22 @@ def test_hosts() -> None:
         "10.0.0.5\tdb",
         "172.17.0.2\tb3b8139754c7",
     ]
-    assert parse_extra_host("db:10.0.0.5", "") == ("db", "10.0.0.5")
-    assert parse_extra_host("db=[::1]", "") == ("db", "::1")
-    assert parse_extra_host("host.docker.internal:host-gateway", "172.17.0.1")[1] == "172.17.0.1"
+    moved = snapshot.after([put(msgspec.structs.replace(place, address="172.17.0.9", address6="fd00::9"))])
+    edited = edited_hosts(hosts_text(rows) + "10.9.9.9 by-hand", rows, hosts_rows(moved, made, ()))
+    assert edited.splitlines()[-4:] == [
+        "10.0.0.5\tdb",
+        "10.9.9.9 by-hand",
+        "172.17.0.9\tb3b8139754c7",
+        "fd00::9\tb3b8139754c7",
+    ]
+    assert edited_hosts(edited, rows, hosts_rows(moved, made, ())) == edited  # told twice, done once
+    assert parse_extra_host("db:10.0.0.5", ()) == [("10.0.0.5", "db")]
+    assert parse_extra_host("db=[::1]", ()) == [("::1", "db")]
+    both = parse_extra_host("host.docker.internal:host-gateway", ("172.17.0.1", "fd00::1"))
+    assert both == [("172.17.0.1", "host.docker.internal"), ("fd00::1", "host.docker.internal")]
     for bad in ("db", "db:nowhere", ":1.1.1.1", "gw:host-gateway"):
         with pytest.raises(InvalidArgument):
-            parse_extra_host(bad, "")
+            parse_extra_host(bad, ())
 
 
 def test_resolv_conf() -> None:

@@ -33,7 +33,10 @@ class Bench:
         self.world = World()
         self.store.commit(_records(self.world.now))
         self.ledger = Ledger(self.store)
-        self.mutation = Mutation(self.ledger, self.programmer, DRIVERS, self.events)
+        self.followed: list[set[str]] = []
+        self.mutation = Mutation(
+            self.ledger, self.programmer, DRIVERS, self.events, lambda _, __, ids: self.followed.append(set(ids))
+        )
 
     def container(self, name: str, **ports: str) -> Container:
         self.world.now = self.ledger.now

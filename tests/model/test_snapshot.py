@@ -15,8 +15,9 @@ from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.model.volume import Volume
 
 
-def container(id_: str, name: str) -> Container:
-    return Container(id=id_, name=name, created="", image_id="", config=Config(), host_config=HostConfig())
+def container(id_: str, name: str, links: tuple[str, ...] = ()) -> Container:
+    host = HostConfig(links=tuple(f"{link}:alias-{link}" for link in links))
+    return Container(id=id_, name=name, created="", image_id="", config=Config(), host_config=host)
 
 
 few = st.sampled_from("abc")
@@ -38,7 +39,7 @@ endpoints = st.builds(
     bindings=st.lists(bindings, max_size=3, unique=True).map(tuple),
 )
 records = st.one_of(
-    st.builds(container, few, few),
+    st.builds(container, few, few, st.lists(few, max_size=2, unique=True).map(tuple)),
     st.builds(Network, id=few, name=few, driver=st.just("bridge"), created=st.just("")),
     st.builds(Sandbox, id=few, container_id=few, kind=st.just("own"), path=st.just("")),
     endpoints,
@@ -145,3 +146,12 @@ def test_a_wildcard_holds_every_address_of_a_port() -> None:
     assert one.holds_port("tcp", "0.0.0.0", 80, "0.0.0.0") == "a"
     assert one.holds_port("tcp", "10.0.0.1", 80, "0.0.0.0") is None
     assert one.holds_port("udp", "127.0.0.1", 80, "0.0.0.0") is None
+
+
+def test_a_container_is_found_by_the_name_of_a_link_to_it() -> None:
+    snapshot = Snapshot().after([put(container("a", "db")), put(container("b", "web", ("a", "gone")))])
+    assert snapshot.container("web/alias-a").name == snapshot.container("/web/alias-a").name == "db"
+    assert snapshot.linked_by["a"] == ("b",)
+    for missing in ("web/alias-gone", "web/other", "db/alias-a", "web/"):
+        with pytest.raises(NotFound, match=f"No such container: {missing}"):
+            snapshot.container(missing)

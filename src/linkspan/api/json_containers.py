@@ -61,7 +61,7 @@ def inspect(view: ContainerView, size: tuple[int, int] | None) -> dict[str, Any]
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": view.exec_ids or None,
-        "HostConfig": _host_config(container.host_config),
+        "HostConfig": _host_config(container.host_config) | {"Links": view.links or None},
         "GraphDriver": {"Data": {"LowerDir": ":".join(reversed(container.layers))}, "Name": STORAGE_DRIVER},
         "Mounts": _mounts(container),
         "Config": _config(container.config),
@@ -77,7 +77,7 @@ def summary(view: ContainerView, now: float, size: tuple[int, int] | None) -> di
     container = view.container
     result: dict[str, Any] = {
         "Id": container.id,
-        "Names": ["/" + container.name],
+        "Names": ["/" + container.name, *view.link_names],
         "Image": _image_name(container, view.image),
         "ImageID": container.image_id,
         "Command": _command(container),

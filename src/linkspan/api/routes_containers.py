@@ -10,7 +10,7 @@ from linkspan.api.http import EMPTY, JSON_TYPE, NO_CONTENT, Answer, Request, Str
 from linkspan.api.parse import decode_object, parse_create, parse_filters, read_object
 from linkspan.containers.filter import compile_filters, wants_stopped
 from linkspan.daemon.daemon import Daemon
-from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
+from linkspan.errors import InvalidArgument, LinkspanError, NotFound
 
 _CONDITIONS = ("not-running", "next-exit", "removed")
 
@@ -116,9 +116,8 @@ async def update(daemon: Daemon, request: Request) -> Answer:
 
 async def remove(daemon: Daemon, request: Request) -> Answer:
     if request.flag("link"):
-        raise Conflict(
-            f"container {request.names['ref']}: linkspan keeps no names of links, so there is none to remove"
-        )
+        await daemon.networks.unlink(request.names["ref"])
+        return NO_CONTENT
     await daemon.containers.remove(request.names["ref"], force=request.flag("force"), volumes=request.flag("v"))
     return NO_CONTENT
 
@@ -173,7 +172,7 @@ ROUTES = (
     ("POST", "/containers/create", create),
     ("GET", "/containers/json", list_),
     ("POST", "/containers/prune", prune),
-    ("GET", "/containers/{ref}/json", inspect),
+    ("GET", "/containers/{ref*}/json", inspect),
     ("POST", "/containers/{ref}/start", start),
     ("POST", "/containers/{ref}/stop", stop),
     ("POST", "/containers/{ref}/restart", restart),
@@ -186,5 +185,5 @@ ROUTES = (
     ("POST", "/containers/{ref}/resize", resize),
     ("GET", "/containers/{ref}/top", top),
     ("GET", "/containers/{ref}/changes", changes),
-    ("DELETE", "/containers/{ref}", remove),
+    ("DELETE", "/containers/{ref*}", remove),  # a link's name has a slash in it
 )

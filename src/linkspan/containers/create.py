@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from linkspan.containers.files import parse_extra_host
 from linkspan.containers.mounts import resolve_mounts
 from linkspan.containers.names import check_name
 from linkspan.engine.attachment import check_settings
 from linkspan.engine.join import port_requests
+from linkspan.engine.links import resolve_links
 from linkspan.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from linkspan.ipam.names import parse_mac
 from linkspan.model.container import Config, Container, EndpointSettings, HostConfig, LogConfig
@@ -79,6 +81,8 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     for port in config.exposed_ports or ():
         parse_container_ports(port)
     port_requests(container)
+    for text in container.host_config.extra_hosts or ():
+        parse_extra_host(text, ("0.0.0.0",))
     return container, warnings
 
 
@@ -134,6 +138,7 @@ def _host_config(snapshot: Snapshot, request: CreateRequest) -> HostConfig:
     return msgspec.structs.replace(
         host,
         network_mode=mode,
+        links=resolve_links(snapshot, host),
         shm_size=host.shm_size or DEFAULT_SHM,
         ipc_mode=host.ipc_mode or "private",
         cgroupns_mode=host.cgroupns_mode or "host",

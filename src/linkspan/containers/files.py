@@ -6,7 +6,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
+from linkspan.engine import links
 from linkspan.errors import InvalidArgument
+from linkspan.model.container import Container
+from linkspan.model.snapshot import Snapshot
 
 _HOSTS = (
     ("127.0.0.1", "localhost"),
@@ -20,28 +23,70 @@ _HOSTS = (
 FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")
 
 
-def hosts_text(addresses: Iterable[str], names: str, extra: Iterable[tuple[str, str]]) -> str:
-    """/etc/hosts: `names` (hostname, or "hostname.domain hostname") at each address; `extra` is (name, address)."""
-    rows = [*_HOSTS, *((address, name) for name, address in extra), *((address, names) for address in addresses)]
-    return "".join(f"{address}\t{name}\n" for address, name in rows)
+def hosts_rows(
+    snapshot: Snapshot, container: Container, host_gateways: Sequence[str], *, fixed: bool = True
+) -> list[tuple[str, str]]:
+    """/etc/hosts as (address, names): what every container has, --add-host, links, and its own name at each address.
+
+    `host_gateways` is what host-gateway stands for. Without `fixed`, only the rows of the container's own.
+    """
+    config, host = container.config, container.host_config
+    extra = [row for text in host.extra_hosts or () for row in parse_extra_host(text, host_gateways)]
+    name = config.hostname
+    own = f"{name}.{config.domainname} {name}" if config.domainname else name
+    endpoints = snapshot.endpoints_in(container)
+    addresses = [address for e in endpoints for address in (e.address, e.address6) if address]
+    rows = [*extra, *links.host_rows(snapshot, container), *((address, own) for address in addresses)]
+    return [*_HOSTS, *rows] if fixed else rows
 
 
-def parse_extra_host(text: str, host_gateway: str) -> tuple[str, str]:
-    """`name:address` or `name=address`; the address may be `host-gateway`. Raises InvalidArgument."""
+def host_gateways(snapshot: Snapshot, container: Container, configured: Sequence[str]) -> list[str]:
+    """What host-gateway stands for: the daemon's flag, or the host's addresses on the default bridge, as with Docker.
+
+    Without a default bridge it is where the container sends what is not for its own subnets.
+    """
+    if configured:
+        return list(configured)
+    for network in snapshot.networks.values():
+        if network.name == "bridge" and network.pools:
+            return [pool.gateway for pool in network.pools if pool.gateway]
+    endpoints = [e for e in snapshot.endpoints_in(container) if e.default_route]
+    return [gateway for e in endpoints for gateway in (e.gateway, e.gateway6) if gateway]
+
+
+def hosts_text(rows: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"{address}\t{names}\n" for address, names in rows)
+
+
+def edited_hosts(text: str, before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> str:
+    """The file once the rows are others. What a user has written into it stays."""
+    gone = {hosts_text([row]) for row in before if row not in after}
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    lines = [line for line in lines if line not in gone]
+    return "".join(lines) + hosts_text(row for row in after if row not in before and hosts_text([row]) not in lines)
+
+
+def parse_extra_host(text: str, host_gateways: Sequence[str]) -> list[tuple[str, str]]:
+    """`name:address` or `name=address` as (address, name); `host-gateway` stands for each of the host's addresses.
+
+    Raises InvalidArgument.
+    """
     separator = "=" if "=" in text else ":"
     name, found, address = text.partition(separator)
     address = address.strip("[]")
     if not found or not name:
         raise InvalidArgument(f'bad format for add-host: "{text}"')
     if address == "host-gateway":
-        if not host_gateway:
+        if not host_gateways:
             raise InvalidArgument("unable to derive the IP value for host-gateway")
-        return name, host_gateway
+        return [(one, name) for one in host_gateways]
     try:
         ipaddress.ip_address(address)
     except ValueError:
         raise InvalidArgument(f'invalid IP address in add-host: "{address}"') from None
-    return name, address
+    return [(address, name)]
 
 
 def resolv_conf_text(

@@ -7,7 +7,7 @@ import dataclasses
 import ipaddress
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Configuration:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
-    host_gateway_ip: str = ""
+    host_gateway_ips: tuple[str, ...] = ()  # one of each family
     insecure_registries: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     cgroup_parent: str = "/linkspan"
@@ -91,13 +91,13 @@ _TEXT = {
     "pidfile": "path of the daemon's PID file",
     "log-level": "debug, info, warn, error or fatal",
     "cgroup-parent": "parent cgroup of all containers",
-    "host-gateway-ip": "address that the special string 'host-gateway' in --add-host stands for",
     "tlscacert": "trust certificates signed only by this CA",
     "tlscert": "path of the TLS certificate file",
     "tlskey": "path of the TLS key file",
 }
 _LISTS = {
     "host": "socket to listen on: unix://PATH, tcp://ADDRESS:PORT, fd://",
+    "host-gateway-ip": "address that 'host-gateway' in --add-host stands for; one of each family",
     "dns": "DNS server to use",
     "dns-search": "DNS search domain to use",
     "dns-opt": "DNS option to use",
@@ -117,6 +117,7 @@ _FLAGS = {
 _KEYS: dict[str, str] = {
     "hosts": "host",
     "dns-opts": "dns-opt",
+    "host-gateway-ips": "host-gateway-ip",
     "default-address-pools": "default-address-pool",
     "insecure-registries": "insecure-registry",
     "labels": "label",
@@ -180,7 +181,7 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         dns=tuple(_address("dns", server) for server in values.get("dns", ())),
         dns_search=tuple(map(str, values.get("dns-search", ()))),
         dns_options=tuple(map(str, values.get("dns-opt", ()))),
-        host_gateway_ip=_address("host-gateway-ip", values.get("host-gateway-ip", "")),
+        host_gateway_ips=_host_gateways(values.get("host-gateway-ip", ())),
         insecure_registries=tuple(map(str, values.get("insecure-registry", ()))),
         labels=tuple(map(str, values.get("label", ()))),
         cgroup_parent="/" + str(values.get("cgroup-parent", "linkspan")).strip("/"),
@@ -300,6 +301,14 @@ def _pool_source(value: object) -> PoolSource:
     if set(pairs) != {"base", "size"} or not pairs["size"].isdigit():
         raise InvalidArgument(f"invalid default-address-pool: {value}: use base=<CIDR>,size=<prefix length>")
     return parse_source(pairs["base"], int(pairs["size"]))
+
+
+def _host_gateways(values: Iterable[object]) -> tuple[str, ...]:
+    addresses = [ipaddress.ip_address(_address("host-gateway-ip", value)) for value in values]
+    for version in (4, 6):
+        if sum(address.version == version for address in addresses) > 1:
+            raise InvalidArgument(f"invalid --host-gateway-ip: only one IPv{version} address is allowed")
+    return tuple(str(address) for address in sorted(addresses, key=lambda address: address.version))
 
 
 def _address(flag: str, value: object) -> str:

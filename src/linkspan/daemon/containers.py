@@ -28,6 +28,7 @@ from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.views import Attachment as NetworkPlace
 from linkspan.daemon.views import ContainerView, ExecView
+from linkspan.engine import links
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
 from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig
 from linkspan.model.snapshot import put
@@ -89,6 +90,8 @@ class Containers:
             str(files.hostname(owner.id)),
             str(files.resolv_conf(owner.id)),
             self._execs.of(container.id),
+            tuple(f"/{child.name}:/{container.name}/{alias}" for alias, child in links.children(snapshot, container)),
+            tuple(f"/{owner.name}/{alias}" for alias, owner in links.parents(snapshot, container)),
         )
 
     # -- creation -----------------------------------------------------------------------------------------------------
@@ -167,7 +170,8 @@ class Containers:
                     raise InvalidArgument("Renaming a container with the same name as its current name")
                 raise name_in_use(name, holder)
             renamed = msgspec.structs.replace(container, name=name)
-            self._ledger.commit([put(renamed)])
+            before = self._ledger.commit([put(renamed)])
+            self._launch.files.follow(before, self._ledger.now, [container.id])
             self._lifecycle.publish("rename", renamed, oldName="/" + container.name)
 
     async def update(self, ref: str, changes: bytes) -> list[str]:

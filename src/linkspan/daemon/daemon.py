@@ -115,16 +115,17 @@ class Daemon:
         host = lambda: self._host  # noqa: E731 - it changes as the host does
         self._processes = Processes(configuration.exec_root)
         self._attachments = Attachments(self._processes)
-        mutation = Mutation(ledger, self._programmer, self._drivers, events)
         self.volumes = Volumes(ledger, events, configuration.data_root / "volumes")
         names = Names(
-            configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_gateway_ip
+            configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_gateway_ips
         )
+        files = SandboxFiles(self._containers_folder, names)
+        mutation = Mutation(ledger, self._programmer, self._drivers, events, files.follow)
         launch = Launch(
             ledger,
             self._processes,
             self._attachments,
-            SandboxFiles(self._containers_folder, names),
+            files,
             self.volumes,
             folder=self._containers_folder,
             cgroup_parent=configuration.cgroup_parent,

@@ -20,6 +20,7 @@ from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.volumes import Volumes
+from linkspan.engine import links
 from linkspan.engine.join import sandbox_owner
 from linkspan.errors import Conflict, Internal, InvalidArgument
 from linkspan.model.container import Container, ExecConfig, Mount
@@ -177,6 +178,7 @@ class Launch:
             hostname_file=str(files.hostname(owner.id)),
             resolv_conf=str(files.resolv_conf(owner.id)),
             devices=devices(host.devices, privileged=host.privileged),
+            link_environment=tuple(links.environment(self._ledger.now, container)),
         )
 
     def _namespace(self, mode: str, kind: str) -> str:
@@ -190,19 +192,7 @@ class Launch:
 
     def _write_files(self, container: Container) -> None:
         if not container.shares_sandbox:
-            endpoints = self._ledger.now.endpoints_in(container)
-            self.files.write(container, endpoints, self._gateway(container))
-
-    def rewrite_hosts(self, container: Container) -> None:
-        if container.state.running and not container.shares_sandbox:
-            self.files.write_hosts(container, self._ledger.now.endpoints_in(container), self._gateway(container))
-
-    def _gateway(self, container: Container) -> str:
-        """What host-gateway means: the host's address on the default bridge, as with Docker."""
-        for network in self._ledger.now.networks.values():
-            if network.name == "bridge" and network.pools:
-                return network.pools[0].gateway
-        return next((e.gateway for e in self._ledger.now.endpoints_in(container) if e.gateway), "")
+            self.files.write(self._ledger.now, container)
 
     # -- the end, and looking in --------------------------------------------------------------------------------------
 

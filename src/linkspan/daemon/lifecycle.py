@@ -363,10 +363,6 @@ class Lifecycle:
         self.publish("destroy", container)
         self.waiting.removed(container_id, container.state.exit_code)
 
-    def rewrite_files(self, container_id: str) -> None:
-        """/etc/hosts after a network was connected or disconnected."""
-        self.launch.rewrite_hosts(self._ledger.now.container(container_id))
-
     async def close(self) -> None:
         """Forgets restarts that were to come; a daemon that starts again finds the containers by their policy.
 

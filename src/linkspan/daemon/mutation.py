@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
@@ -10,6 +11,9 @@ from linkspan.daemon.programmer import Programmer
 from linkspan.engine.change import Change
 from linkspan.engine.render import Drivers, render_touched
 from linkspan.errors import LinkspanError
+from linkspan.model.container import Container
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.snapshot import Record, Snapshot
 from linkspan.state.objects import State
 from linkspan.state.plan import diff, revert
 
@@ -17,8 +21,17 @@ log = logging.getLogger(__name__)
 
 
 class Mutation:
-    def __init__(self, ledger: Ledger, programmer: Programmer, drivers: Drivers, events: Events) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        programmer: Programmer,
+        drivers: Drivers,
+        events: Events,
+        follow: Callable[[Snapshot, Snapshot, Iterable[str]], None],
+    ) -> None:
+        """`follow` is told of the containers whose places on networks have changed, before the events are."""
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
+        self._follow = follow
 
     async def carry_out(self, change: Change) -> None:
         """Raises what the kernel or the store raised, with records and kernel as they were.
@@ -38,6 +51,9 @@ class Mutation:
                 self._ledger.commit(before.inverse(writes))
                 await self._take_back(old, new)
                 raise
+        after = self._ledger.now
+        records = (snapshot.get(w.kind, w.id) for w in writes for snapshot in (before, after))
+        self._follow(before, after, {id_ for record in records if (id_ := _container_of(record))})
         for event in change.events:
             self._events.publish(event)
 
@@ -48,3 +64,10 @@ class Mutation:
             await self._programmer.run(lambda kernel: kernel.apply(revert(old, new)))
         except LinkspanError as error:
             log.error("not all of a failed change could be taken back: %s", error)
+
+
+def _container_of(record: Record | None) -> str:
+    match record:
+        case Container(id=id_) | Endpoint(container_id=id_):
+            return id_
+    return ""

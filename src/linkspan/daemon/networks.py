@@ -18,8 +18,10 @@ from linkspan.daemon.views import NetworkView
 from linkspan.drivers.contract import Driver
 from linkspan.engine.change import Change
 from linkspan.engine.join import connect, disconnect
+from linkspan.engine.links import unlink
 from linkspan.engine.nat import nat_rows
 from linkspan.engine.networks import NetworkRequest, create_network, remove_network
+from linkspan.errors import Conflict
 from linkspan.ipam.pools import PoolSource
 from linkspan.model.container import EndpointSettings
 from linkspan.model.network import Network, Pool
@@ -137,7 +139,19 @@ class Networks:
             async with self._lifecycle.lock(found.id):
                 current = self._ledger.now.container(found.id)
                 await carry_out(self._mutation, current, lambda busy: decide(network, found.id, busy))
-                self._lifecycle.rewrite_files(found.id)
+
+        await self._lifecycle.to_its_end(change())
+
+    async def unlink(self, ref: str) -> None:
+        """Takes a legacy link away, by its name: /container/alias. Raises Conflict where it is none, NotFound."""
+        owner, slash, alias = ref.strip("/").partition("/")
+        if not slash:
+            raise Conflict("Conflict, cannot remove the default link name of the container")
+        found = self._ledger.now.container(owner)
+
+        async def change() -> None:
+            async with self._lifecycle.lock(found.id):
+                await self._mutation.carry_out(unlink(self._ledger.now, self._ledger.now.container(found.id), alias))
 
         await self._lifecycle.to_its_end(change())
 

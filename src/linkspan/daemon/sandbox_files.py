@@ -7,14 +7,16 @@ another file. A container that shares another's sandbox shares its files too.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
-from linkspan.containers.files import hosts_text, parse_extra_host, resolv_conf_text
+from linkspan.containers.files import edited_hosts, host_gateways, hosts_rows, hosts_text, resolv_conf_text
 from linkspan.errors import Internal
 from linkspan.model.container import Container
-from linkspan.model.endpoint import Endpoint
+from linkspan.model.snapshot import Snapshot
 
+log = logging.getLogger(__name__)
 HOST_RESOLV_CONF = Path("/etc/resolv.conf")
 # Where a local stub such as systemd-resolved stands in /etc/resolv.conf, it lists the real servers here.
 STUB_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
@@ -27,7 +29,7 @@ class Names:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
-    host_gateway: str = ""
+    host_gateways: tuple[str, ...] = ()
 
 
 class SandboxFiles:
@@ -44,8 +46,8 @@ class SandboxFiles:
     def resolv_conf(self, container_id: str) -> Path:
         return self._folder / container_id / "resolv.conf"
 
-    def write(self, container: Container, endpoints: Sequence[Endpoint], gateway: str) -> None:
-        """All three. `gateway` is what host-gateway means unless a flag says otherwise. Raises Internal."""
+    def write(self, snapshot: Snapshot, container: Container) -> None:
+        """All three. Raises Internal, and InvalidArgument for an --add-host that means nothing."""
         config, host = container.config, container.host_config
         servers = host.dns or self._names.dns
         resolv = resolv_conf_text(
@@ -57,20 +59,34 @@ class SandboxFiles:
         )
         self._put(self.hostname(container.id), config.hostname + "\n")
         self._put(self.resolv_conf(container.id), resolv)
-        self.write_hosts(container, endpoints, gateway)
+        in_host = host.network_mode == "host"
+        text = hosts_text(self._rows(snapshot, container, fixed=not in_host))
+        self._put(self.hosts(container.id), _read(Path("/etc/hosts")) + text if in_host else text)
 
-    def write_hosts(self, container: Container, endpoints: Sequence[Endpoint], gateway: str) -> None:
-        config = container.config
-        name = config.hostname
-        names = f"{name}.{config.domainname} {name}" if config.domainname else name
-        host_gateway = self._names.host_gateway or gateway
-        extra = [parse_extra_host(text, host_gateway) for text in container.host_config.extra_hosts or ()]
-        addresses = [e.address for e in endpoints if e.address]
-        if container.host_config.network_mode == "host":
-            text = _read(Path("/etc/hosts")) + "".join(f"{address}\t{known}\n" for known, address in extra)
-        else:
-            text = hosts_text(addresses, names, extra)
-        self._put(self.hosts(container.id), text)
+    def follow(self, before: Snapshot, after: Snapshot, container_ids: Iterable[str]) -> None:
+        """/etc/hosts of the containers, and of those that are linked to them, once their addresses or names changed.
+
+        What cannot be written is said in the log: the change itself has come about.
+        """
+        ids = list(dict.fromkeys(container_ids))
+        linked = (one for id_ in ids for one in after.linked_by.get(id_, ()))
+        for id_ in dict.fromkeys((*ids, *linked)):
+            old, new = before.containers.get(id_), after.containers.get(id_)
+            if old is None or new is None or new.host_config.network_mode == "host":
+                continue
+            if before.sandbox(old) is None or after.sandbox(new) is None:
+                continue  # it starts and has its files written then, or has ended
+            rows = self._rows(before, old), self._rows(after, new)
+            if rows[0] != rows[1]:
+                path = self.hosts(id_)
+                try:
+                    self._put(path, edited_hosts(_read(path), *rows))
+                except Internal as error:
+                    log.error("%s", error)
+
+    def _rows(self, snapshot: Snapshot, container: Container, *, fixed: bool = True) -> list[tuple[str, str]]:
+        gateways = host_gateways(snapshot, container, self._names.host_gateways)
+        return hosts_rows(snapshot, container, gateways, fixed=fixed)
 
     def _put(self, path: Path, text: str) -> None:
         try:

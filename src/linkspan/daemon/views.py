@@ -33,6 +33,8 @@ class ContainerView:
     hostname_path: str
     resolv_conf_path: str
     exec_ids: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()  # /db:/web/database
+    link_names: tuple[str, ...] = ()  # what those that are linked to it call it: /web/database
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import msgspec
 from linkspan.drivers.contract import Driver
 from linkspan.engine.attachment import check_settings, interface_name, interface_sysctls, link_local_addresses
 from linkspan.engine.change import Change, network_event
+from linkspan.engine.links import check_links, follow_links
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.addresses import allocate_address
 from linkspan.ipam.names import mac_address, parse_mac, veth_name
@@ -76,6 +77,7 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
         return Change()
     if snapshot.sandbox(container):  # others kept it alive
         return Change()
+    check_links(snapshot, container)
     sandbox_id, *endpoint_ids = around.ids
     sandbox = _sandbox(snapshot, container, sandbox_id, around.namespaces)
     made: dict[str, Write] = {}
@@ -90,6 +92,7 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
         made[endpoint.id] = put(endpoint)
         events.append(network_event("connect", network, container.id))
     made |= _elect(moment, container, around.ports)
+    made |= _linked(moment.after(made.values()), container)
     return Change((put(sandbox), *made.values()), tuple(events))
 
 
@@ -99,8 +102,9 @@ def leave(snapshot: Snapshot, container: Container, *, removed: bool = False) ->
     if sandbox is None or (not removed and sharers(snapshot, container)):
         return Change()
     endpoints = snapshot.endpoints_in(container)
+    others = _linked(snapshot.after(map(drop, endpoints)), container)
     return Change(
-        (*map(drop, endpoints), drop(sandbox)),
+        (*map(drop, endpoints), drop(sandbox), *others.values()),
         tuple(network_event("disconnect", snapshot.networks[e.network_id], container.id) for e in endpoints),
     )
 
@@ -149,6 +153,7 @@ def connect(
         return Change((put(asked),))
     endpoint = _endpoint(snapshot, container, sandbox, network, settings, around, around.ids[0])
     made = {endpoint.id: put(endpoint)} | _elect(snapshot.after((put(endpoint),)), asked, around.ports)
+    made |= _linked(snapshot.after((put(asked), *made.values())), asked)
     return Change((put(asked), *made.values()), (network_event("connect", network, container.id),))
 
 
@@ -167,10 +172,15 @@ def disconnect(snapshot: Snapshot, container: Container, network: Network, ports
     asked = msgspec.structs.replace(container, networks=left)
     gone = [e for e in snapshot.endpoints_in(container) if e.network_id == network.id]
     elected = _elect(snapshot.after(map(drop, gone)), asked, ports or PortSpace(), gone) if gone else {}
+    elected |= _linked(snapshot.after((put(asked), *map(drop, gone), *elected.values())), asked)
     return Change(
         (put(asked), *map(drop, gone), *elected.values()),
         tuple(network_event("disconnect", network, container.id) for _ in gone),
     )
+
+
+def _linked(moment: Snapshot, container: Container) -> dict[str, Write]:
+    return {write.id: write for write in follow_links(moment, container)}
 
 
 def _sandbox(snapshot: Snapshot, container: Container, id_: str, namespaces: str) -> Sandbox:

@@ -59,6 +59,7 @@ class Snapshot:
     volumes: Map[str, Volume] = dataclasses.field(default_factory=Map)
     # Indexes, kept by `after`.
     container_names: Map[str, str] = dataclasses.field(default_factory=Map)
+    linked_by: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → those linked to it
     sandbox_of: Map[str, str] = dataclasses.field(default_factory=Map)  # container id → sandbox id
     endpoints_of: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → in order
     endpoints_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → endpoint ids
@@ -73,9 +74,15 @@ class Snapshot:
     # -- looking things up ------------------------------------------------------------------------------------------
 
     def container(self, ref: str) -> Container:
-        """By id, name or unique prefix of an id. Raises NotFound."""
+        """By id, name, unique prefix of an id, or the name of a link to it (`web/db`). Raises NotFound."""
         if found := self.containers.get(ref) or self.containers.get(self.container_names.get(ref.lstrip("/"), "")):
             return found
+        parent, slash, alias = ref.removeprefix("/").partition("/")
+        if slash and (owner := self.containers.get(self.container_names.get(parent, ""))):
+            for link in owner.host_config.links or ():
+                id_, _, name = link.partition(":")
+                if name == alias and (linked := self.containers.get(id_)):
+                    return linked
         return self.containers[_unique(ref, self.containers, f"No such container: {ref}", "container")]
 
     def network(self, ref: str) -> Network:
@@ -154,12 +161,18 @@ class Snapshot:
         return dataclasses.replace(self, **changed)
 
     def _index_container(self, old: Record | None, new: Record | None) -> dict[str, object]:
-        names = self.container_names
-        if isinstance(old, Container) and names.get(old.name) == old.id:
-            names = names.delete(old.name)
-        if isinstance(new, Container):
-            names = names.set(new.name, new.id)
-        return {"container_names": names}
+        names, linked = self.container_names, self.linked_by
+        had, has = (c if isinstance(c, Container) else None for c in (old, new))
+        if had and names.get(had.name) == had.id:
+            names = names.delete(had.name)
+        if has:
+            names = names.set(has.name, has.id)
+        gone, come = _linked_ids(had), _linked_ids(has)
+        for id_ in gone - come:
+            linked = _set_or_delete(linked, id_, tuple(one for one in linked[id_] if had is None or one != had.id))
+        for id_ in come - gone:
+            linked = linked.set(id_, tuple(sorted((*linked.get(id_, ()), has.id if has else ""))))
+        return {"container_names": names, "linked_by": linked}
 
     def _index_sandbox(self, old: Record | None, new: Record | None) -> dict[str, object]:
         owners = self.sandbox_of
@@ -204,6 +217,10 @@ class Snapshot:
             holding = (*holders.get((b.protocol, b.port), ()), (b.address, new.id if new else ""))
             holders = holders.set((b.protocol, b.port), holding)
         return {"port_holders": holders, "port_pages": _port_pages(self.port_pages, holders, (*gone, *come))}
+
+
+def _linked_ids(container: Container | None) -> set[str]:
+    return {link.partition(":")[0] for link in container.host_config.links or ()} if container else set()
 
 
 def _addresses(endpoint: Endpoint | None) -> list[tuple[str, int]]:

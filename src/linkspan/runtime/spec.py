@@ -56,6 +56,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_version: int = 1
     swap_accounting: bool = True
     init: str = ""  # a static init for --init
+    link_environment: tuple[str, ...] = ()  # what --link tells of the other containers
     seccomp: Profile | None = None  # the default profile; None confines nothing
 
 
@@ -186,7 +187,7 @@ def _capabilities(names: Sequence[str], identity: Identity) -> dict[str, list[st
 
 
 def _environment(config: Config, around: Surroundings, tty: bool) -> list[str]:
-    given = [PATH, f"HOSTNAME={around.hostname}", *(["TERM=xterm"] if tty else [])]
+    given = [PATH, f"HOSTNAME={around.hostname}", *(["TERM=xterm"] if tty else []), *around.link_environment]
     return overridden(given, config.env or ())
 
 
