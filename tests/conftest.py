@@ -5,6 +5,7 @@ Tests marked `root` are left out where pytest does not run as root, and the end 
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ _FOLDER = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Started in the background by a shell, we ignore Ctrl-C, and so would every client that a test interrupts.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() != 0:
         return
     own_mounts()

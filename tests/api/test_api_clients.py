@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import pty
-import shutil
 import struct
 import subprocess
 import termios
@@ -19,16 +18,21 @@ import docker
 import pytest
 from api_serving import Running
 from canned_daemon import BRIDGE, JOB, WEB
+from tests.docker_client import DOCKER, MISSING, OLD_CLIENT, THERE
 
-DOCKER = shutil.which("docker")
-needs_docker = pytest.mark.skipif(DOCKER is None, reason="the docker command is not installed: nothing to drive")
+needs_docker = pytest.mark.skipif(not THERE, reason=MISSING)
+
+needs_new_docker = pytest.mark.skipif(
+    not THERE or OLD_CLIENT,
+    reason="Docker 20.10's client has no --format json, and no size of a terminal to begin with",
+)
 
 
 @pytest.fixture
 def command(running: Running, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(DOCKER), "-H", running.host, *args],
+            [DOCKER, "-H", running.host, *args],
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -43,7 +47,7 @@ def command(running: Running, tmp_path: Path) -> Callable[..., subprocess.Comple
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@needs_docker
+@needs_new_docker
 def test_docker_reads(command: Command) -> None:
     assert "Version:          0.1.0" in command("version").stdout
     table = command("ps", "-a").stdout
@@ -97,12 +101,12 @@ def test_docker_exec(command: Command) -> None:
     assert command("exec", "none", "sh").returncode == 1
 
 
-@needs_docker
+@needs_new_docker
 def test_docker_exec_on_a_terminal(running: Running, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
     client = subprocess.Popen(
-        [str(DOCKER), "-H", running.host, "exec", "-it", "web", "sh"],
+        [DOCKER, "-H", running.host, "exec", "-it", "web", "sh"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -145,7 +149,7 @@ def test_docker_copies_and_pulls(command: Command, running: Running, tmp_path: P
 @needs_docker
 def test_docker_follows_until_the_client_is_killed(running: Running, tmp_path: Path) -> None:
     client = subprocess.Popen(
-        [str(DOCKER), "-H", running.host, "logs", "-f", "web"],
+        [DOCKER, "-H", running.host, "logs", "-f", "web"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},

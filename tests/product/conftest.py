@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.place import DOCKER, Done, Place, place
+from tests.docker_client import MISSING, THERE
+from tests.product.place import Done, Place, place
 from tests.product.traces import settles, traces
 
 _numbers = itertools.count()
@@ -19,11 +20,11 @@ _numbers = itertools.count()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of it needs root and the docker client."""
     here = Path(__file__).parent
-    missing = pytest.mark.skip(reason="no docker client, and none unpacked: see setup/docker-client")
+    missing = pytest.mark.skip(reason=MISSING)
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.root)
-            if not Path(DOCKER).exists():
+            if not THERE:
                 item.add_marker(missing)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import docker
 from demo.hosts import Fabric, Host
 
+from tests.docker_client import DOCKER
 from tests.product import image
 
 HOST, OUTSIDE, THIRD = "10.211.55.4", "10.211.55.9", "10.211.55.10"
@@ -27,19 +28,6 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 CGROUP = f"linkspan-product-{os.getpid()}"
 CGROUPS = Path("/sys/fs/cgroup")
-# Where Debian's client is unpacked by setup/docker-client on machines without Docker.
-UNPACKED = ROOT / ".cache" / "docker-client" / "usr" / "bin" / "docker"
-DOCKER = os.environ.get("LINKSPAN_TEST_DOCKER") or shutil.which("docker") or str(UNPACKED)
-
-
-def _major_version(client: str) -> int:
-    said = subprocess.run([client, "--version"], capture_output=True, text=True).stdout if Path(client).exists() else ""
-    number = said.removeprefix("Docker version ").partition(".")[0]
-    return int(number) if number.isdigit() else 0
-
-
-# Debian's 20.10 words some things its own way, and asks for an API of its time.
-OLD_CLIENT = _major_version(DOCKER) < 23
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.docker_client import DOCKER
 from tests.hosts import socket_in
 from tests.product.network import answers, ask, silent, who_server
-from tests.product.place import DOCKER, HOST, OUTSIDE, THIRD, Place, place, space
+from tests.product.place import HOST, OUTSIDE, THIRD, Place, place, space
 from tests.product.traces import settles, traces
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.product.place import OLD_CLIENT, Done, Place
+from tests.docker_client import OLD_CLIENT
+from tests.product.place import Done, Place
 from tests.product.test_options import sh
 
 Client = Callable[..., Done]

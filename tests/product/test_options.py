@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.product.place import OLD_CLIENT, Done, Place
+from tests.docker_client import OLD_CLIENT
+from tests.product.place import Done, Place
 from tests.product.test_life import cgroup
 
 Client = Callable[..., Done]
