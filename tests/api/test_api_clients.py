@@ -24,7 +24,7 @@ needs_docker = pytest.mark.skipif(not THERE, reason=MISSING)
 
 needs_new_docker = pytest.mark.skipif(
     not THERE or OLD_CLIENT,
-    reason="Docker 20.10's client has no --format json, and no size of a terminal to begin with",
+    reason="Docker 20.10 has no --format json, and no size of a terminal to begin with",
 )
 
 
