@@ -8,7 +8,7 @@ import msgspec
 
 from linkspan.api.times import age, seconds
 from linkspan.daemon.views import Attachment, ContainerView, ExecView
-from linkspan.model.container import NEVER, Config, Container, EndpointSettings, HostConfig, Mount
+from linkspan.model.container import NEVER, Config, Container, EndpointSettings, HostConfig, Mount, State
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import Image
 
@@ -123,8 +123,7 @@ def status_text(container: Container, now: float) -> str:
     state = container.state
     match state.status:
         case "running" | "paused":
-            paused = " (Paused)" if state.status == "paused" else ""
-            return f"Up {age(now - seconds(state.started_at))}{paused}"
+            return f"Up {age(now - seconds(state.started_at))}{_running(state)}"
         case "restarting":
             return f"Restarting ({state.exit_code}) {age(now - seconds(state.finished_at))} ago"
         case "removing":
@@ -136,6 +135,14 @@ def status_text(container: Container, now: float) -> str:
     if state.finished_at == NEVER:
         return ""
     return f"Exited ({state.exit_code}) {age(now - seconds(state.finished_at))} ago"
+
+
+def _running(state: State) -> str:
+    if state.status == "paused":
+        return " (Paused)"
+    if state.health is None:
+        return ""
+    return " (health: starting)" if state.health.status == "starting" else f" ({state.health.status})"
 
 
 def network_settings(view: ContainerView) -> dict[str, Any]:
@@ -245,6 +252,7 @@ def _state(container: Container) -> dict[str, Any]:
         "Error": state.error,
         "StartedAt": state.started_at,
         "FinishedAt": state.finished_at,
+        **({"Health": state.health} if state.health else {}),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from linkspan.containers import health
 from linkspan.containers.files import parse_extra_host
 from linkspan.containers.mounts import resolve_mounts
 from linkspan.containers.names import check_name
@@ -55,8 +56,6 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     if host.network_mode == "bridge" and not networks:
         config = msgspec.structs.replace(config, network_disabled=True)
     warnings = _network_conflicts(request, host)
-    if (request.config.healthcheck or {}).get("Test", ["NONE"]) != ["NONE"]:
-        warnings += ("Health checks are not run by this engine: the container has no health status",)
     config = _with_hostname(config, host, request)
     command = (*(config.entrypoint or ()), *(config.cmd or ()))
     if not command or not command[0]:
@@ -114,7 +113,7 @@ def _merge(config: Config, image: ImageConfig) -> Config:
         exposed_ports={**(image.exposed_ports or {}), **(config.exposed_ports or {})} or None,
         volumes={**(image.volumes or {}), **(config.volumes or {})} or None,
         stop_signal=config.stop_signal or image.stop_signal,
-        healthcheck=config.healthcheck or image.healthcheck,
+        healthcheck=health.merged(config.healthcheck, image.healthcheck),
         shell=config.shell or image.shell,
         on_build=config.on_build or image.on_build,
     )

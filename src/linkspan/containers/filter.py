@@ -161,7 +161,12 @@ def _health(values: Sequence[str], _: Lookup) -> Predicate:
     for value in values:
         if value not in HEALTH:
             raise InvalidArgument(f"invalid filter 'health={value}'")
-    return lambda listed: "none" in values  # no health checks are run
+
+    def has(listed: Listed) -> bool:
+        health = listed.container.state.health
+        return (health.status if health else "none") in values
+
+    return has
 
 
 def _volume(values: Sequence[str], _: Lookup) -> Predicate:

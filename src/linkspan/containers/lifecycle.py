@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from linkspan.containers import health
 from linkspan.errors import Conflict, NotModified
 from linkspan.model.container import Container, RestartPolicy, State
 
@@ -52,7 +53,13 @@ def after(container: Container, verb: str) -> str:
 
 
 def started(container: Container, pid: int, now: str) -> Container:
-    state = State(status=after(container, "start"), pid=pid, started_at=now, finished_at=container.state.finished_at)
+    state = State(
+        status=after(container, "start"),
+        pid=pid,
+        started_at=now,
+        finished_at=container.state.finished_at,
+        health=health.beginning(container),
+    )
     return msgspec.structs.replace(container, state=state, stopped_by_user=False)
 
 

@@ -21,6 +21,7 @@ from linkspan.daemon.containers import Containers
 from linkspan.daemon.events import Events
 from linkspan.daemon.execs import Execs
 from linkspan.daemon.healing import Healing
+from linkspan.daemon.health import HealthChecks
 from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
@@ -89,6 +90,9 @@ class Daemon:
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
         await asyncio.to_thread(self._sweep_folders)
+        self._events.follow(self._health.heard)
+        for container in self._all_containers():
+            self._health.follow(container.id)
         for loop in (self._follow_exits(), Healing(self._programmer, self._converge).run(), self._start_at_boot()):
             self._run(loop)
 
@@ -133,6 +137,7 @@ class Daemon:
         )
         self._lifecycle = Lifecycle(ledger, mutation, launch, events, drivers=self._drivers, host=host)
         self._execs = Execs(ledger, self._processes, self._lifecycle)
+        self._health = HealthChecks(ledger, self._lifecycle, self._execs)
         store = ImageStore(
             configuration.data_root / "images",
             insecure_registries=configuration.insecure_registries,
@@ -233,6 +238,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._wired:
+            await self._health.close()
             await self._lifecycle.close()
             self._processes.close()
         self._programmer.close()

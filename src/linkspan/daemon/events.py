@@ -20,15 +20,22 @@ class Events:
         self._clock = clock
         self._past: deque[Event] = deque(maxlen=KEPT)
         self._listeners: set[asyncio.Queue[Event]] = set()
+        self._followers: list[Callable[[Event], None]] = []
 
     def publish(self, event: Event) -> None:
         stamped = msgspec.structs.replace(event, time=self._clock())
         self._past.append(stamped)
+        for follower in self._followers:
+            follower(stamped)
         for queue in tuple(self._listeners):
             if queue.qsize() < _BACKLOG:
                 queue.put_nowait(stamped)
             else:
                 self._listeners.discard(queue)
+
+    def follow(self, follower: Callable[[Event], None]) -> None:
+        """Calls a part of the daemon with each event from now on, at once."""
+        self._followers.append(follower)
 
     async def listen(self, since: float, until: float, wanted: Callable[[Event], bool]) -> AsyncIterator[Event]:
         """Kept events from `since` on (seconds; 0 is none of them), then new ones until `until` (0 is for ever)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import signal
 
 from linkspan.daemon.identity import new_id
 from linkspan.daemon.ledger import Ledger
@@ -26,6 +28,7 @@ class _Exec:
     exit_code: int | None = None
     pid: int = 0
     size: tuple[int, int] | None = None
+    over: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)  # it has ended, and its status is known
 
 
 class Execs:
@@ -71,6 +74,7 @@ class Execs:
             )
         except LinkspanError as error:
             found.exit_code = getattr(error, "exit_code", 126)
+            found.over.set()
             raise
         found.running = found.exit_code is None
         if size or found.size or config.console_size:
@@ -93,6 +97,7 @@ class Execs:
         if found is None:
             return
         found.running, found.exit_code, found.pid = False, exit_.code, 0
+        found.over.set()
         if container := self._ledger.now.containers.get(found.container_id):
             self._lifecycle.publish("exec_die", container, execID=found.id, exitCode=str(exit_.code))
 
@@ -102,6 +107,18 @@ class Execs:
             found = self._execs[exec_id]
             if found.running:
                 found.running, found.exit_code = False, 137
+                found.over.set()
+
+    async def ended(self, exec_id: str) -> int:
+        """Waits for the end; its exit status."""
+        found = self._find(exec_id)
+        await found.over.wait()
+        return found.exit_code or 0
+
+    async def end(self, exec_id: str) -> None:
+        """Kills what still runs, and forgets it."""
+        if (found := self._execs.pop(exec_id, None)) and found.running:
+            await self._processes.exec_kill(found.container_id, exec_id, signal.SIGKILL)
 
     def _prune(self) -> None:
         """Clients ask for the exit status right after the end; what ended long ago goes."""

@@ -19,6 +19,12 @@ def now() -> str:
     return timestamp(time.time_ns())
 
 
+def seconds_since(stamp: str) -> float:
+    """Since a time as `now` writes it; never negative."""
+    moment = datetime.datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00")
+    return max(0.0, time.time() - moment.timestamp())
+
+
 def timestamp(nanoseconds: int) -> str:
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)

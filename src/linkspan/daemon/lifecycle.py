@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import logging
 import signal as signals
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -21,7 +19,7 @@ from linkspan.containers import lifecycle as rules
 from linkspan.containers.signals import stop_signal
 from linkspan.daemon.events import Events
 from linkspan.daemon.host_ports import Busy, carry_out
-from linkspan.daemon.identity import new_id, now, timestamp
+from linkspan.daemon.identity import new_id, now, seconds_since, timestamp
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
@@ -197,12 +195,13 @@ class Lifecycle:
             waiting = self.waiting.take(container.id)
             if exit_.oom:
                 self.publish("oom", container)
-            self.publish("die", container, exitCode=str(exit_.code), execDuration=str(int(_ran(container))))
+            ran = seconds_since(container.state.started_at)
+            self.publish("die", container, exitCode=str(exit_.code), execDuration=str(int(ran)))
             if sharing:
                 await self._clean_up(container, self._leave(container))
             answer(waiting, exit_.code)
             if again:
-                self._restart_later(ended, _ran(container))
+                self._restart_later(ended, ran)
             elif container.host_config.auto_remove and container.id not in self._restarting:
                 await self._remove_by_itself(ended)
 
@@ -387,9 +386,3 @@ def _in_the_way(container: Container) -> str:
 
 def _still_there(container: Container) -> Conflict:
     return Conflict(f"container {container.name} did not end {_KILL_TIMEOUT} seconds after SIGKILL")
-
-
-def _ran(container: Container) -> float:
-    """Seconds since its start."""
-    started = datetime.datetime.fromisoformat(container.state.started_at[:26].rstrip("Z") + "+00:00")
-    return max(0.0, time.time() - started.timestamp())

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from linkspan.model.health import Health, Healthcheck
 from linkspan.model.wire import Wire
 
 NEVER = "0001-01-01T00:00:00Z"  # Docker's "not yet", the zero time
@@ -67,7 +68,7 @@ class Config(Wire, frozen=True, kw_only=True):
     stdin_once: bool = False
     env: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
-    healthcheck: Mapping[str, object] | None = None
+    healthcheck: Healthcheck | None = None
     image: str = ""
     volumes: Mapping[str, object] | None = None
     working_dir: str = ""
@@ -184,6 +185,7 @@ class State(Wire, frozen=True, kw_only=True):
     oom_killed: bool = msgspec.field(default=False, name="OOMKilled")
     started_at: str = NEVER
     finished_at: str = NEVER
+    health: Health | None = None  # None where nothing is checked
 
     @property
     def running(self) -> bool:

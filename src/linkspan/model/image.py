@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from linkspan.model.health import Healthcheck
 from linkspan.model.wire import Wire
 
 
@@ -21,7 +22,7 @@ class ImageConfig(Wire, frozen=True, kw_only=True):
     exposed_ports: Mapping[str, object] | None = None
     volumes: Mapping[str, object] | None = None
     stop_signal: str = ""
-    healthcheck: Mapping[str, object] | None = None
+    healthcheck: Healthcheck | None = None
     shell: tuple[str, ...] | None = None
     on_build: tuple[str, ...] | None = None
 

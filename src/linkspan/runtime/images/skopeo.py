@@ -86,25 +86,27 @@ class Registry:
         """Files that skopeo needs, of credentials among them, are in `staging` while it runs."""
         self._reference, self._credentials, self._staging = reference, credentials, staging
         self._place = f"docker://{reference.repository}"
-        self._verify = f"tls-verify={str(not trust.insecure(reference.registry)).lower()}"
+        # Said only where it is false: a word on it would overrule the host's registries.conf, which may name a mirror
+        # that is spoken to without TLS.
+        self._insecure = trust.insecure(reference.registry)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
     async def manifest(self, tag_or_digest: str) -> bytes:
-        return await self._ask("inspect", "--raw", f"--{self._verify}", self._at(tag_or_digest))
+        return await self._ask("inspect", "--raw", *self._tls(), self._at(tag_or_digest))
 
     async def config(self, manifest_digest: str) -> bytes:
-        return await self._ask("inspect", "--raw", "--config", f"--{self._verify}", self._at(manifest_digest))
+        return await self._ask("inspect", "--raw", "--config", *self._tls(), self._at(manifest_digest))
 
     async def tags(self) -> list[str]:
-        found = msgspec.json.decode(await self._ask("list-tags", f"--{self._verify}", self._place))
+        found = msgspec.json.decode(await self._ask("list-tags", *self._tls(), self._place))
         return [str(tag) for tag in found["Tags"] or ()]
 
     async def login(self) -> None:
         """Raises as `refusal` says where the credentials are not good."""
         mine = self._credentials
         # It writes what it was given to the file: the throw-away one.
-        arguments = [f"--username={mine.username}", "--password-stdin", f"--{self._verify}"]
+        arguments = [f"--username={mine.username}", "--password-stdin", *self._tls()]
         await self._ask("login", *arguments, "--", self._reference.registry, text=mine.password)
 
     # -- transfers ----------------------------------------------------------------------------------------------------
@@ -117,7 +119,7 @@ class Registry:
         """
         target = ["--dest-shared-blob-dir=.", "oci:layout:x"] if convert else ["dir:sha256"]
         keep = ["--preserve-digests"] if exact else []
-        await self._persist("copy", *keep, f"--src-{self._verify}", self._at(manifest_digest), *target, cwd=folder)
+        await self._persist("copy", *keep, *self._tls("src-"), self._at(manifest_digest), *target, cwd=folder)
 
     async def send(self, folder: Path, tag: str, *, exact: bool, heard: Heard, reading: Reading) -> None:
         """Pushes the image that is laid out as skopeo's dir: in `folder`/image; its digest is then in `folder`/digest.
@@ -126,10 +128,13 @@ class Registry:
         the files that it is reading, and how many bytes of each it has read.
         """
         keep = ["--preserve-digests"] if exact else []
-        arguments = [*keep, "--digestfile=digest", f"--dest-{self._verify}", "dir:image", self._at(tag)]
+        arguments = [*keep, "--digestfile=digest", *self._tls("dest-"), "dir:image", self._at(tag)]
         await self._run("copy", *arguments, cwd=folder, heard=heard, reading=reading, pushing=True)
 
     # -- the process --------------------------------------------------------------------------------------------------
+
+    def _tls(self, side: str = "") -> list[str]:
+        return [f"--{side}tls-verify=false"] if self._insecure else []
 
     def _at(self, tag_or_digest: str) -> str:
         return f"{self._place}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
