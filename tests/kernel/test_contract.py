@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable
+from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable, Unsupported
 from linkspan.kernel.contract import Interface, Kernel
 from linkspan.kernel.fake import FakeKernel
 from linkspan.kernel.linux import LinuxKernel
@@ -19,6 +19,7 @@ from linkspan.state.objects import (
     Address,
     BoundPort,
     Bridge,
+    Device,
     KernelObject,
     Namespace,
     NftElement,
@@ -233,6 +234,77 @@ def test_a_bridge_that_is_missing(world: World) -> None:
     with pytest.raises(NotFound, match="cannot create veth veth2 on bridge docker0: no such device"):
         world.kernel.apply(diff({}, state_of(world.endpoint(2))))
     assert world.read({}) == {}
+
+
+def macvlan(world: World, number: int, **settings: Any) -> list[KernelObject]:
+    path = f"{world.folder}/c{number}"
+    device = Device(path, "eth0", "macvlan", f"linkspan:{number}", "eth0", "bridge", f"02:42:0a:d3:37:{number:02x}")
+    return [
+        Namespace(path),
+        dataclasses.replace(device, **settings),
+        Address(path, "eth0", f"10.211.55.{number}/24"),
+        Route(path, "0.0.0.0/0", "eth0", "10.211.55.9"),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["bridge", "private", "vepa"])
+def test_macvlans_on_an_interface_of_the_host(world: World, mode: str) -> None:
+    shim = [
+        Device(HOST, "mv-1", "macvlan", "linkspan:net", "eth0", "bridge", "02:42:00:00:00:01"),
+        Address(HOST, "mv-1", "10.211.55.20/32"),
+        Route(HOST, "10.211.55.30/32", "mv-1"),
+    ]
+    before = state_of([*macvlan(world, 30, mode=mode), *macvlan(world, 31, mode=mode), *shim])
+    world.reach({}, before)
+    world.kernel.apply(diff({}, before))
+    world.expect(before)
+    # Its alias, MAC and MTU change in place, and its parent's MTU is as good as one asked for.
+    after = state_of([*macvlan(world, 30, mode=mode), *macvlan(world, 31, mode=mode, mac="02:42:00:00:00:09", mtu=1400)])
+    world.reach(before, after)
+    world.reach(after, state_of(macvlan(world, 31, mode="vepa" if mode == "private" else "private")))
+    world.reach(state_of(macvlan(world, 31)), {})
+
+
+def test_a_macvlan_in_passthru_has_its_parents_mac_and_gives_way_to_the_next(world: World) -> None:
+    before = state_of(macvlan(world, 30, mode="passthru", mac=""))
+    world.reach({}, before)
+    after = state_of(macvlan(world, 31, mode="passthru", mac=""))
+    world.reach(before, after)
+    assert world.kernel.interface("eth0").addresses == ("10.211.55.4/24",)
+
+
+def test_a_macvlan_needs_its_parent(world: World) -> None:
+    with pytest.raises(NotFound, match="cannot create macvlan eth0 on eth7: no such device"):
+        world.kernel.apply(diff({}, state_of(macvlan(world, 30, parent="eth7"))))
+    assert world.read({}) == {}
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        Device(HOST, "eth0.10", "vlan", "linkspan:parent", "eth0", "10"),
+        Device(HOST, "dm-1", "dummy", "linkspan:net"),
+        Device(HOST, "iv0", "ipvlan", "linkspan:net", "eth0", "l3.private"),
+    ],
+    ids=lambda device: device.kind,
+)
+def test_kinds_of_link_that_a_kernel_may_lack(world: World, device: Device) -> None:
+    upper = Device(HOST, "mv-1", "macvlan", "linkspan:net", device.name, "bridge")
+    desired = state_of([device, *([upper] if device.kind != "ipvlan" else [])])
+    try:
+        world.reach({}, desired)
+    except Unsupported as error:
+        assert f"{device.kind} {device.name}" in str(error) and "the running kernel lacks" in str(error)
+        assert world.read({}) == {}
+        pytest.skip(f"only on the fake: {error}")
+    world.reach(desired, {})
+
+
+def test_a_fake_kernel_lacks_what_it_is_told_to() -> None:
+    kernel = FakeKernel(lacking=("dummy",))
+    with pytest.raises(Unsupported, match=r"cannot create dummy dm-1: the running kernel lacks dummy links"):
+        kernel.apply(diff({}, state_of([Device(HOST, "dm-1", "dummy", "linkspan:net")])))
+    assert kernel.state == {}
 
 
 def test_facts(world: World) -> None:

@@ -16,6 +16,7 @@ from linkspan.state.objects import (
     Address,
     BoundPort,
     Bridge,
+    Device,
     KernelObject,
     Key,
     Namespace,
@@ -100,6 +101,16 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
                 bridge = draw(st.sampled_from(sorted(bridges)))
                 items.append(Veth(link, f"linkspan:{link}", namespace, peer, draw(st.sampled_from("mn")), bridge))
                 places += [(namespace, peer), (HOST, link)]
+    for namespace, name_ in draw(st.sets(st.tuples(st.sampled_from((HOST, *sorted(namespaces))), st.sampled_from(("d", "eth1"))))):
+        if (namespace, name_) in places:
+            continue
+        parent = draw(st.sampled_from(("eth0", *sorted(bridges))))
+        kind = "vlan" if namespace == HOST and name_ == "d" else "macvlan"
+        items.append(Device(namespace, name_, kind, "linkspan:d", parent, draw(st.sampled_from("xy"))))
+        places.append((namespace, name_))
+        if kind == "vlan" and draw(st.booleans()):
+            items.append(Device(HOST, "f", "macvlan", "linkspan:d", "d", "x"))
+            places.append((HOST, "f"))
     for namespace, interface in places:
         for address in draw(st.sets(st.sampled_from(("10.0.0.1/8", "10.0.0.2/8")))):
             items.append(Address(namespace, interface, address))
@@ -138,19 +149,22 @@ def test_references_are_never_dangling(actual: dict[Key, KernelObject], desired:
         else:
             assert now[step.before.key] == step.before
         now = apply(Plan((step,)), now)
-        if isinstance(step, Create) and isinstance(step.after, (Veth, Address, Route)):
+        if isinstance(step, Create) and isinstance(step.after, (Veth, Device, Address, Route)):
             assert_grounded(step.after, now)
     assert now == desired
 
 
-def assert_grounded(item: Veth | Address | Route, state: dict[Key, KernelObject]) -> None:
+def assert_grounded(item: Veth | Device | Address | Route, state: dict[Key, KernelObject]) -> None:
     assert item.namespace == HOST or ("namespace", item.namespace) in state
     if isinstance(item, Veth):
         assert ("link", HOST, item.bridge) in state
+    elif isinstance(item, Device):
+        assert item.parent == "eth0" or ("link", HOST, item.parent) in state
     elif (item.namespace, item.interface) != (HOST, "eth0"):
         links = {(HOST, other.name) for other in state.values() if isinstance(other, (Bridge, Veth))}
         peers = {(other.namespace, other.peer) for other in state.values() if isinstance(other, Veth)}
-        assert (item.namespace, item.interface) in links | peers
+        devices = {(other.namespace, other.name) for other in state.values() if isinstance(other, Device)}
+        assert (item.namespace, item.interface) in links | peers | devices
 
 
 @given(states(), states(), st.data())
@@ -163,7 +177,7 @@ def test_half_a_plan_is_undone(
     back = apply(undo(done), half)
     # What vanished with a link that was made anew is for the caller; nothing else differs.
     assert all(actual.get(key) == item for key, item in back.items())
-    assert {type(actual[key]) for key in actual.keys() - back.keys()} <= {Address, Route}
+    assert {type(actual[key]) for key in actual.keys() - back.keys()} <= {Address, Route, Device}
 
 
 @given(states(), states(), st.randoms(use_true_random=False))

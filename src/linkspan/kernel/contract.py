@@ -113,6 +113,12 @@ class Kernel(Protocol):
     def ruleset(self) -> str:
         """Our nft table as `nft list table` prints it."""
 
+    def expect(self, interfaces: Iterable[str]) -> None:
+        """The host's own interfaces that ours stand on, instead of those named before: their going or coming is a loss.
+
+        What `apply` makes on another one adds that.
+        """
+
     def watch(self) -> Losses:
         """The same one at each call, watching from the first on."""
 

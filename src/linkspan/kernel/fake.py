@@ -10,13 +10,15 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
-from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable
+from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable, Unsupported
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
+from linkspan.kernel.devices import FEATURES, device_data
 from linkspan.state.objects import (
     HOST,
     Address,
     BoundPort,
     Bridge,
+    Device,
     KernelObject,
     Key,
     NftElement,
@@ -38,7 +40,7 @@ class NoLosses:
 
 
 class FakeKernel:
-    """`host` is what the host has of its own; `taken` are ports held by others; `sysctls` the settings there are."""
+    """`host` is what the host has of its own; `taken` are ports held by others; `lacking` kinds of link that it has not."""
 
     def __init__(
         self,
@@ -47,12 +49,15 @@ class FakeKernel:
         routes: Sequence[RouteEntry] = (),
         taken: Iterable[BoundPort] = (),
         ephemeral: EphemeralPorts | None = None,
+        lacking: Iterable[str] = (),
     ) -> None:
         self.state: dict[Key, KernelObject] = {}
         self.applied: list[Plan] = []  # what was asked for, in order
         self.host = list(host)
         self.host_routes = list(routes)
         self.taken = set(taken)
+        self.expected: tuple[str, ...] = ()
+        self.lacking = frozenset(lacking)
         self.closed = False
         self._ephemeral = ephemeral or EphemeralPorts(32768, 60999)
 
@@ -92,12 +97,25 @@ class FakeKernel:
                     for other in self.state.values()
                 ):
                     raise Conflict(f"interface {item.peer} exists already in {item.namespace or 'the host'}")
+            case Device():
+                self._check_device(item)
             case Address(namespace=namespace, interface=interface) | Route(namespace=namespace, interface=interface):
                 self._need_namespace(namespace, item)
                 if not self._has_link(namespace, interface):
                     raise NotFound(f"cannot create {item}: no such device")
             case Sysctl(namespace=namespace):
                 self._need_namespace(namespace, item)
+
+    def _check_device(self, device: Device) -> None:
+        what = f"cannot create {device.kind} {device.name}" + (f" on {device.parent}" if device.parent else "")
+        if device.namespace == HOST and any(other.name == device.name for other in self.host):
+            raise _foreign(device.name)
+        self._need_namespace(device.namespace, device)
+        if device.parent and not self._has_link(HOST, device.parent):
+            raise NotFound(f"{what}: no such device")
+        device_data(device.kind, device.mode)
+        if device.kind in self.lacking:
+            raise Unsupported(f"{what}: the running kernel lacks {FEATURES[device.kind]}")
 
     def _check_port(self, port: BoundPort) -> None:
         what = f"failed to bind host port {port.address}:{port.port}/{port.protocol}"
@@ -137,6 +155,8 @@ class FakeKernel:
                         found.append(_interface(item.name, "veth", "", item.mtu, item.bridge, item.alias))
                     if namespace == item.namespace:
                         found.append(_interface(item.peer, "veth", item.mac, item.mtu))
+                case Device() if namespace == item.namespace:
+                    found.append(_interface(item.name, item.kind, item.mac, item.mtu, alias=item.alias))
         held: dict[str, list[str]] = {}
         for item in self.state.values():
             if isinstance(item, Address) and item.namespace == namespace:
@@ -176,6 +196,9 @@ class FakeKernel:
         elements = (item for item in self.state.values() if isinstance(item, NftElement))
         lines = sorted(f"\t{item.set}: {item.element} : {item.data}".removesuffix(" : ") for item in elements)
         return "\n".join(["table inet linkspan {", *lines, "}", ""])
+
+    def expect(self, interfaces: Iterable[str]) -> None:
+        self.expected = tuple(interfaces)
 
     def watch(self) -> NoLosses:
         return NoLosses()

@@ -9,12 +9,13 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound, Unsupported
 from linkspan.kernel import conntrack, rtnetlink, sysctl
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
+from linkspan.kernel.devices import FEATURES, device_mode
 from linkspan.kernel.failure import explain
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
@@ -26,6 +27,7 @@ from linkspan.state.objects import (
     Address,
     BoundPort,
     Bridge,
+    Device,
     KernelObject,
     Namespace,
     NftElement,
@@ -61,6 +63,7 @@ class LinuxKernel:
             self._ports = Ports()
             self._nft = Nftables(owned=owned_table)
             self._watch: Watch | None = None
+            self._parents: dict[str, int] = {}  # what devices stand on, and its index; 0 where it is not there
             opened.pop_all()
 
     def close(self) -> None:
@@ -90,7 +93,7 @@ class LinuxKernel:
     def watch(self) -> Watch:
         if self._watch is None:
             try:
-                self._watch = Watch()
+                self._watch = Watch(self._parents)
             except OSError as error:
                 raise explain(error, "watch the kernel for losses") from error
         return self._watch
@@ -155,6 +158,8 @@ class LinuxKernel:
                 self._create_bridge(item)
             case Veth():
                 self._create_veth(item)
+            case Device():
+                self._create_device(item)
             case Address(namespace=namespace):
                 rtnetlink.add_address(self._inside(namespace), item)
             case Sysctl():
@@ -170,6 +175,8 @@ class LinuxKernel:
                 rtnetlink.change_bridge(self._sockets[HOST], item)
             case Veth():
                 rtnetlink.change_veth(self._sockets[HOST], self._inside(item.namespace), item)
+            case Device():
+                rtnetlink.change_device(self._inside(item.namespace), item)
             case Sysctl():
                 self._write(item)
             case Route():
@@ -186,15 +193,18 @@ class LinuxKernel:
                 self._namespaces.delete(path)
             case Bridge(name=name) | Veth(name=name):
                 rtnetlink.delete_link(self._sockets[HOST], name)
-            case Address() | Route():
+            case Address() | Route() | Device():
                 try:
                     inside = self._inside(item.namespace)
                 except FileNotFoundError:
                     return  # gone with its namespace
-                if isinstance(item, Address):
-                    rtnetlink.delete_address(inside, item)
-                else:
-                    rtnetlink.delete_route(inside, item)
+                match item:
+                    case Address():
+                        rtnetlink.delete_address(inside, item)
+                    case Route():
+                        rtnetlink.delete_route(inside, item)
+                    case Device(name=name):
+                        rtnetlink.delete_link(inside, name)
             case Sysctl():
                 pass  # nobody owns a setting
             case _:
@@ -265,6 +275,42 @@ class LinuxKernel:
             raise _foreign(veth.name)
         raise Conflict(f"interface {veth.peer} exists already in {veth.namespace or 'the host'}")
 
+    def _create_device(self, device: Device) -> None:
+        host, inside = self._sockets[HOST], self._inside(device.namespace)
+        if device.parent:
+            self._parents[device.parent] = self._index(device.parent)
+        namespace = self._namespaces.open(device.namespace) if device.namespace else None
+        try:
+            rtnetlink.create_device(host, inside, device, namespace)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP and device.kind in FEATURES:
+                raise Unsupported(
+                    f"cannot create {_name(device)}: the running kernel lacks {FEATURES[device.kind]}"
+                ) from None
+            if error.errno != errno.EEXIST:
+                raise
+            there = rtnetlink.link(inside, device.name)
+            if not there.interface.alias.startswith(rtnetlink.ALIAS):
+                raise _foreign(device.name) from None
+            found = _device(there, device.namespace, {there.peer_index: device.parent})
+            if (found.kind, found.mode) != (device.kind, device.mode):
+                raise Conflict(f"interface {device.name} exists already as another link of linkspan's") from None
+            rtnetlink.change_device(inside, device)
+        finally:
+            if namespace is not None:
+                os.close(namespace)
+
+    def expect(self, interfaces: Iterable[str]) -> None:
+        self._parents.clear()
+        self._parents.update((name, self._index(name)) for name in interfaces)
+
+    def _index(self, name: str) -> int:
+        """Of an interface of the host; 0 where there is none."""
+        try:
+            return rtnetlink.link(self._sockets[HOST], name).interface.index
+        except OSError:
+            return 0
+
     def _create_route(self, route: Route) -> None:
         inside = self._inside(route.namespace)
         try:
@@ -300,6 +346,7 @@ class LinuxKernel:
         yield from self._ports.held()
         host = rtnetlink.links(self._sockets[HOST])
         ours = {item.interface.index: item for item in host if item.interface.alias.startswith(rtnetlink.ALIAS)}
+        names = {item.interface.index: item.interface.name for item in host}
         peers: dict[int, tuple[str, rtnetlink.Link]] = {}  # by the host end's index
         for path in self._namespaces.paths():
             yield Namespace(path)
@@ -311,10 +358,16 @@ class LinuxKernel:
                 if item.interface.kind == "veth" and other and other.peer_index == item.interface.index:
                     peers[item.peer_index] = (path, item)
                     mine[item.interface.index] = item
+                elif item.interface.kind in FEATURES and item.interface.alias.startswith(rtnetlink.ALIAS):
+                    mine[item.interface.index] = item
+                    yield _device(item, path, names)
             yield from self._read_addresses(path, mine)
             yield from self._read_routes(path)
         for item in ours.values():
-            yield from _link_object(item, peers.get(item.interface.index))
+            if item.interface.kind in FEATURES:
+                yield _device(item, HOST, names)
+            else:
+                yield from _link_object(item, peers.get(item.interface.index))
         yield from self._read_addresses(HOST, ours)
         yield from self._read_routes(HOST)
         yield from self._nft.read()
@@ -460,6 +513,8 @@ def _name(item: KernelObject) -> str:
             return f"bridge {name}"
         case Veth(name=name, bridge=bridge):
             return f"veth {name} on bridge {bridge}"
+        case Device(kind=kind, name=name, parent=parent):
+            return f"{kind} {name}" + (f" on {parent}" if parent else "")
         case Address(interface=interface, address=address):
             return f"address {address} on interface {interface}"
         case Route(destination=destination, gateway=gateway):
@@ -490,6 +545,22 @@ def _link_object(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None) 
             hairpin=item.hairpin,
             isolated=item.isolated,
         )
+
+
+def _device(item: rtnetlink.Link, namespace: str, names: Mapping[int, str]) -> Device:
+    """`names` of the host's interfaces, by index."""
+    seen = item.interface
+    return Device(
+        namespace,
+        seen.name,
+        seen.kind,
+        seen.alias,
+        parent=names.get(item.peer_index, ""),
+        mode=device_mode(seen.kind, item.data),
+        mac=seen.mac,
+        mtu=seen.mtu,
+        up=seen.up,
+    )
 
 
 def _foreign(name: str) -> Conflict:

@@ -174,6 +174,11 @@ def u8(kind: int, value: int) -> bytes:
     return attribute(kind, bytes((value,)))
 
 
+def u16(kind: int, value: int) -> bytes:
+    """In the machine's order, as rtnetlink has it."""
+    return attribute(kind, value.to_bytes(2, "little" if _LITTLE else "big"))
+
+
 def u32(kind: int, value: int) -> bytes:
     """In the machine's order, as rtnetlink has it."""
     return attribute(kind, value.to_bytes(4, "little" if _LITTLE else "big"))

@@ -14,6 +14,7 @@ import socket
 import struct
 
 from linkspan.kernel.contract import Interface, RouteEntry, Statistics
+from linkspan.kernel.devices import device_data
 from linkspan.kernel.netlink import (
     ACK,
     CREATE,
@@ -29,7 +30,7 @@ from linkspan.kernel.netlink import (
     u8,
     u32,
 )
-from linkspan.state.objects import Address, Bridge, Route, Veth
+from linkspan.state.objects import Address, Bridge, Device, Route, Veth
 
 PROTOCOL = 76  # "L"; free in iproute2's rt_protos. Marks our routes, and (since Linux 5.18) our addresses
 ALIAS = "linkspan:"
@@ -69,11 +70,12 @@ class Link:
     """An interface with what only a bridge's ports and veth ends have."""
 
     interface: Interface
-    peer_index: int  # of a veth's other end, in its own namespace
+    peer_index: int  # of a veth's other end, in its own namespace; of what a macvlan stands on
     master_index: int
     hairpin: bool
     isolated: bool
     statistics: bytes
+    data: bytes = b""  # what only this kind of link has
 
 
 # --- links
@@ -195,6 +197,35 @@ def delete_links(host: NetlinkSocket, names: list[str]) -> None:
     _tolerate(host, _DELLINK, _LINK.pack(0, 0, 0, 0, 0) + u32(_GROUP, _GOING), errno.ENODEV)
 
 
+def create_device(host: NetlinkSocket, inside: NetlinkSocket, device: Device, namespace: int | None) -> None:
+    """`namespace` is a descriptor of the device's; None is the host's own. OSError(EEXIST) where its name is taken."""
+    creation = text(_IFNAME, device.name) + _mac(device.mac)
+    if device.mtu:
+        creation += u32(_MTU, device.mtu)
+    if device.parent:
+        creation += u32(_PEER_INDEX, link(host, device.parent).interface.index)
+    if namespace is not None:
+        creation += u32(_NET_NS_FD, namespace)
+    data = device_data(device.kind, device.mode)
+    creation += nested(_LINKINFO, text(_INFO_KIND, device.kind), nested(_INFO_DATA, data) if data else b"")
+    host.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + creation)])
+    try:
+        # In passthru the MAC is the parent's at first: whoever asks for another one gives it to both.
+        change_device(inside, device)
+    except OSError:
+        delete_link(inside, device.name)
+        raise
+
+
+def change_device(inside: NetlinkSocket, device: Device) -> None:
+    """Everything but name, kind, parent and mode."""
+    name = text(_IFNAME, device.name)
+    settings = name + text(_IFALIAS, device.alias) + _mac(device.mac) + _PROMOTE_SECONDARIES
+    if device.mtu:
+        settings += u32(_MTU, device.mtu)
+    _put_up(inside, name + _NO_LINK_LOCAL, settings)
+
+
 def _port(veth: Veth) -> bytes:
     settings = text(_IFNAME, veth.name) + text(_IFALIAS, veth.alias)
     if veth.bridge:
@@ -265,6 +296,7 @@ def _parse_link(body: bytes) -> Link:
         hairpin=port.get(_BRPORT_HAIRPIN) == b"\1",
         isolated=port.get(_BRPORT_ISOLATED) == b"\1",
         statistics=found.get(_STATS64, b""),
+        data=info.get(_INFO_DATA, b""),
     )
 
 

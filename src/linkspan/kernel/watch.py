@@ -2,7 +2,7 @@
 
 The kernel tells of every change on multicast groups. Only losses matter here: what is ours and goes, or goes down. What
 somebody adds is theirs. Our own steps cause the same events: those of the interfaces that a plan touches, while it is
-applied, are no loss. Formats: linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
+applied, are no loss. What ours stand on is not ours: there it matters that it goes, and that it comes back. Formats: linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import contextlib
 import dataclasses
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
-from linkspan.state.objects import Address, Bridge, Route, Sysctl, Veth
+from linkspan.state.objects import Address, Bridge, Device, Route, Sysctl, Veth
 from linkspan.state.plan import Delete, Plan
 
 _GROUPS = (1, 5, 7, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF
 _NFTABLES_GROUP = 7
-_DELLINK = 17
+_NEWLINK, _DELLINK = 16, 17
 _DELTABLE = 10 << 8 | 2
 _UP = 0x1
 _IFNAME, _IFALIAS, _IFA_LABEL, _IFA_PROTO, _TABLE_NAME, _NETCONF_INDEX = 3, 20, 3, 11, 1, 1
@@ -34,7 +34,9 @@ class Watch:
     Raises OSError where it cannot be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parents: Mapping[str, int]) -> None:
+        """`parents` are interfaces of the host's own that ours stand on, by name, with the index that each has now."""
+        self._parents = parents
         with contextlib.ExitStack() as opened:
             self._route = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_ROUTE)))
             self._nft = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_NETFILTER)))
@@ -73,9 +75,17 @@ class Watch:
         if self._look(own):
             os.eventfd_write(self._seen, 1)
 
+    def _route_loss(self, kind: int, body: bytes, own: _Own) -> bool:
+        if kind in (_NEWLINK, _DELLINK) and self._parents:
+            index, name = struct.unpack_from("=i", body, 4)[0], string(attributes(body, 16).get(_IFNAME, b""))
+            # Its other events are many: each macvlan on it is one.
+            if name in self._parents and (kind == _DELLINK or index != self._parents[name]):
+                return True
+        return _route_loss(kind, body, own)
+
     def _look(self, own: _Own) -> bool:
         found = False
-        for connection, loss in ((self._route, _route_loss), (self._nft, _table_loss)):
+        for connection, loss in ((self._route, self._route_loss), (self._nft, _table_loss)):
             try:
                 for kind, body in connection.events():
                     found = found or loss(kind, body, own)
@@ -100,6 +110,8 @@ def _own(plan: Plan) -> _Own:
     for step in plan:
         match step.before if isinstance(step, Delete) else step.after:
             case Bridge(name=name) | Veth(name=name):
+                interfaces.add(name)
+            case Device(namespace="", name=name):
                 interfaces.add(name)
             case Address(namespace="", interface=name) | Route(namespace="", interface=name):
                 interfaces.add(name)

@@ -63,6 +63,31 @@ class Veth:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """A link on top of another (`kind` macvlan, ipvlan, vlan), or by itself (dummy); up.
+
+    `parent` is an interface of the host, also of a device inside a sandbox. `mode` is macvlan's (bridge, private, vepa,
+    passthru), ipvlan's (l2, l3, l3s, with its flag after a dot: `l2.private`), or the VLAN's number.
+    Ours are known by their alias: `linkspan:<endpoint id>` inside a sandbox, `linkspan:<network id>` or
+    `linkspan:parent` (one that several networks may share) on the host.
+    """
+
+    namespace: str
+    name: str
+    kind: str
+    alias: str
+    parent: str = ""
+    mode: str = ""
+    mac: str = ""  # "" lets the kernel choose: a passthru macvlan has its parent's
+    mtu: int = 0  # 0 is the parent's
+    up: bool = True
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", self.namespace, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Address:
     """An address on an interface: `172.17.0.1/16`."""
 
@@ -132,7 +157,7 @@ class BoundPort:
         return ("port", self.protocol, self.address, str(self.port))
 
 
-KernelObject: TypeAlias = Namespace | Bridge | Veth | Address | Route | Sysctl | NftElement | BoundPort
+KernelObject: TypeAlias = Namespace | Bridge | Veth | Device | Address | Route | Sysctl | NftElement | BoundPort
 Key: TypeAlias = tuple[str, ...]
 State: TypeAlias = Mapping[Key, KernelObject]
 

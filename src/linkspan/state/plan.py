@@ -1,15 +1,16 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
-Created first, referents before what refers to them: ports → namespaces → bridges → veths → addresses → sysctls → routes
+Created first, referents before what refers to them: ports → namespaces → bridges → devices (those that others stand on first) → veths → addresses → sysctls → routes
 → elements of the ruleset. A port comes first because it is the step most likely to fail, and costs nothing to undo;
 the elements come last because they let traffic in. Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
   about to go.
 - What stands in the way of something new goes first of all: a link to be made anew under the same name, a veth whose
-  peer's name another one takes, a bound port that covers another's address.
-- What vanishes with its link or namespace (addresses, routes) has no step of its own, and is made again where it is
-  still wanted.
+  peer's name another one takes, a device on a parent that gets another one (it has room for one in passthru, and for
+  one of each MAC), a bound port that covers another's address.
+- What vanishes with its link or namespace (addresses, routes, devices) has no step of its own, and is made again where
+  it is still wanted.
 - Sysctls are written and never taken back.
 """
 
@@ -24,6 +25,7 @@ from linkspan.state.objects import (
     Address,
     BoundPort,
     Bridge,
+    Device,
     KernelObject,
     Key,
     Namespace,
@@ -73,14 +75,16 @@ class Plan:
         return len(self.steps)
 
 
-_ORDER = (BoundPort, Namespace, Bridge, Veth, Address, Sysctl, Route, NftElement)
+_ORDER = (BoundPort, Namespace, Bridge, Device, Veth, Address, Sysctl, Route, NftElement)
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _RANK_NFT = _RANK[NftElement]
+_UPPER = ("macvlan", "ipvlan")
 
 # What of an object can be changed while it stays the same object; None is everything.
 _IN_PLACE: dict[type, frozenset[str] | None] = {
     Bridge: None,
     Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated"}),
+    Device: frozenset({"alias", "mac", "mtu", "up"}),
     Sysctl: None,
     Route: None,
     NftElement: None,
@@ -114,10 +118,10 @@ def diff(actual: State, desired: State) -> Plan:
     first = remade + _in_the_way(gone, made)
     early = {item.key for item in first}
     gone = [item for item in gone if item.key not in early]
-    vanishing = _vanishing([*first, *gone])
+    vanishing = _vanishing([*first, *gone], actual)
     if vanishing.places or vanishing.namespaces:
         gone = [item for item in gone if not vanishing.covers(item)]
-        lost_early = _vanishing(first)
+        lost_early = _vanishing(first, actual)
         made, changed = _made_again(actual, desired, made, changed, lost_early)
     return Plan(
         (
@@ -162,8 +166,8 @@ def apply(plan: Plan, state: State) -> dict[Key, KernelObject]:
                 result[after.key] = after
             case Delete(before):
                 result.pop(before.key, None)
-                if isinstance(before, (Namespace, Bridge, Veth)):
-                    vanishing = _vanishing([before])
+                if isinstance(before, (Namespace, Bridge, Veth, Device)):
+                    vanishing = _vanishing([before], result)
                     result = {key: item for key, item in result.items() if not vanishing.covers(item)}
     return result
 
@@ -171,6 +175,8 @@ def apply(plan: Plan, state: State) -> dict[Key, KernelObject]:
 def _same(before: KernelObject, after: KernelObject) -> bool:
     if isinstance(before, Bridge) and isinstance(after, Bridge) and not after.mac:
         return dataclasses.replace(before, mac="") == after  # any MAC will do
+    if isinstance(before, Device) and isinstance(after, Device):
+        return dataclasses.replace(before, mac=after.mac and before.mac, mtu=after.mtu and before.mtu) == after
     return before == after
 
 
@@ -186,19 +192,26 @@ def _changes_in_place(before: KernelObject, after: KernelObject) -> bool:
 
 
 def _sort_key(item: KernelObject) -> tuple[int, bool, Key]:
-    # A route through a gateway needs the route to that gateway first.
-    return _RANK[type(item)], isinstance(item, Route) and bool(item.gateway), item.key
+    # A route through a gateway needs the route to that gateway first, a macvlan the VLAN that it stands on.
+    later = (isinstance(item, Route) and bool(item.gateway)) or (isinstance(item, Device) and item.kind in _UPPER)
+    return _RANK[type(item)], later, item.key
 
 
 def _in_the_way(gone: list[KernelObject], made: list[KernelObject]) -> list[KernelObject]:
-    peers = {(item.namespace, item.peer) for item in made if isinstance(item, Veth)}
+    places = {_inside(item) for item in made if isinstance(item, (Veth, Device))}
+    parents = {item.parent for item in made if isinstance(item, Device) and item.parent}
     ports = {(item.protocol, item.port) for item in made if isinstance(item, BoundPort)}
     return [
         item
         for item in gone
-        if (isinstance(item, Veth) and (item.namespace, item.peer) in peers)
+        if (isinstance(item, (Veth, Device)) and _inside(item) in places)
+        or (isinstance(item, Device) and item.parent in parents)
         or (isinstance(item, BoundPort) and (item.protocol, item.port) in ports)
     ]
+
+
+def _inside(item: Veth | Device) -> _Place:
+    return item.namespace, item.peer if isinstance(item, Veth) else item.name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -211,10 +224,14 @@ class _Vanishing:
     def covers(self, item: KernelObject) -> bool:
         if isinstance(item, (Address, Route)):
             return item.namespace in self.namespaces or (item.namespace, item.interface) in self.places
+        if isinstance(item, Device):
+            # Not with its namespace: that ends some time later, and until then its MAC is taken on the parent.
+            return (HOST, item.parent) in self.places
         return isinstance(item, Sysctl) and item.namespace in self.namespaces
 
 
-def _vanishing(deleted: Iterable[KernelObject]) -> _Vanishing:
+def _vanishing(deleted: Iterable[KernelObject], state: State) -> _Vanishing:
+    """What is lost of `state` with the objects deleted."""
     namespaces: set[str] = set()
     places: set[_Place] = set()
     for item in deleted:
@@ -226,6 +243,14 @@ def _vanishing(deleted: Iterable[KernelObject]) -> _Vanishing:
             case Veth(name=name, namespace=namespace, peer=peer):
                 places.add((HOST, name))
                 places.add((namespace, peer))
+            case Device(namespace=namespace, name=name):
+                places.add((namespace, name))
+    if any(namespace == HOST for namespace, _ in places):  # what stands on a link of the host's goes with it
+        places.update(
+            (item.namespace, item.name)
+            for item in state.values()
+            if isinstance(item, Device) and (HOST, item.parent) in places
+        )
     return _Vanishing(frozenset(namespaces), frozenset(places))
 
 

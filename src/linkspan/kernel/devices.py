@@ -1,0 +1,57 @@
+"""What only some kinds of link have: modes of macvlan and ipvlan, a VLAN's number, as netlink attributes and as text.
+
+Formats: linux/if_link.h.
+"""
+
+from __future__ import annotations
+
+from linkspan.errors import InvalidArgument
+from linkspan.kernel.netlink import attributes, number, u16, u32
+
+# The kinds, and what a kernel without them lacks.
+FEATURES = {
+    "macvlan": "macvlan links (module macvlan)",
+    "ipvlan": "ipvlan links (module ipvlan)",
+    "vlan": "802.1Q VLAN links (module 8021q)",
+    "dummy": "dummy links (module dummy)",
+}
+
+_MACVLAN = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+_IPVLAN = {"l2": 0, "l3": 1, "l3s": 2}
+_IPVLAN_FLAGS = {"": 0, "bridge": 0, "private": 1, "vepa": 2}
+_MODE, _FLAGS = 1, 2  # of macvlan and ipvlan alike
+_VLAN_ID = 1
+
+
+def device_data(kind: str, mode: str) -> bytes:
+    """The attributes of IFLA_INFO_DATA. Raises InvalidArgument for a mode that this kind of link does not have."""
+    try:
+        match kind:
+            case "macvlan":
+                return u32(_MODE, _MACVLAN[mode])
+            case "ipvlan":
+                mode, _, flag = mode.partition(".")
+                return u16(_MODE, _IPVLAN[mode]) + u16(_FLAGS, _IPVLAN_FLAGS[flag])
+            case "vlan":
+                return u16(_VLAN_ID, int(mode))
+    except (KeyError, ValueError, OverflowError):
+        raise InvalidArgument(f"a {kind} link has no mode {mode!r}") from None
+    return b""
+
+
+def device_mode(kind: str, data: bytes) -> str:
+    """The mode in IFLA_INFO_DATA, as `state/objects.py` writes it; "" for a kind without, or a mode that is not ours."""
+    found = {name: number(value) for name, value in attributes(data).items() if len(value) in (2, 4)}
+    match kind:
+        case "macvlan":
+            return _name(_MACVLAN, found.get(_MODE, 0))
+        case "ipvlan":
+            flag = _name(_IPVLAN_FLAGS, found.get(_FLAGS, 0))
+            return _name(_IPVLAN, found.get(_MODE, 0)) + (f".{flag}" if flag else "")
+        case "vlan":
+            return str(found.get(_VLAN_ID, ""))
+    return ""
+
+
+def _name(names: dict[str, int], value: int) -> str:
+    return next((name for name, number_ in names.items() if number_ == value), "")
