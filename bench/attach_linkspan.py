@@ -25,10 +25,7 @@ from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.reconcile import converge
-from linkspan.drivers.bridge import BridgeDriver
-from linkspan.drivers.contract import Driver
-from linkspan.drivers.host import HostDriver
-from linkspan.drivers.null import NullDriver
+from linkspan.drivers.available import DRIVERS
 from linkspan.engine.change import Change
 from linkspan.engine.join import Surroundings, join, leave
 from linkspan.engine.networks import DefaultBridge, default_networks
@@ -89,7 +86,7 @@ class Engine:
         self._loop = asyncio.new_event_loop()
         self._stopwatch = Stopwatch()
         namespaces = folder / "netns"
-        self._drivers: dict[str, Driver] = {d.name: d for d in (BridgeDriver(), HostDriver(), NullDriver())}
+        self._drivers = DRIVERS
         self._host = HostFacts(namespaces=str(namespaces))
         self._ledger = TimedLedger(folder / "records.db", self._stopwatch)
 

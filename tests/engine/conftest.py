@@ -8,10 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from linkspan.drivers.bridge import BridgeDriver
-from linkspan.drivers.contract import Driver
-from linkspan.drivers.host import HostDriver
-from linkspan.drivers.null import NullDriver
+from linkspan.drivers.available import DRIVERS
 from linkspan.engine.join import Surroundings
 from linkspan.engine.networks import DefaultBridge, default_networks
 from linkspan.ipam.pools import DEFAULT_SOURCES
@@ -25,10 +22,16 @@ from linkspan.model.container import (
     State,
 )
 from linkspan.model.snapshot import Snapshot, put
-from linkspan.state.host import HostFacts
+from linkspan.state.host import HostFacts, HostInterface
 
-HOST = HostFacts(namespaces="/run/netns")
-DRIVERS: dict[str, Driver] = {d.name: d for d in (BridgeDriver(), HostDriver(), NullDriver())}
+HOST = HostFacts(
+    namespaces="/run/netns",
+    interfaces=(
+        HostInterface("lo", loopback=True, addresses=("127.0.0.1/8",)),
+        HostInterface("eth0", addresses=("10.211.55.4/24",)),
+        HostInterface("eth1"),
+    ),
+)
 
 
 class World:

@@ -10,7 +10,7 @@ import pytest
 from linkspan.engine.join import connect, disconnect, join, leave, sandbox_owner, sharers
 from linkspan.engine.nat import nat_rows
 from linkspan.engine.networks import NetworkRequest, create_network, remove_network
-from linkspan.engine.render import render_all, render_touched
+from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, PortInUse
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.model.container import EndpointIpamConfig, EndpointSettings, State
@@ -186,7 +186,8 @@ def change(world: World, container: str, verb: str, name: str, **settings: int) 
     else:
         writes = disconnect(world.now, found, net).writes
     world.now = world.now.after(writes)
-    old, new = (render_touched(moment, writes, DRIVERS) for moment in (before, world.now))
+    parts = touched(before, world.now, writes)
+    old, new = (render_touched(moment, parts, DRIVERS) for moment in (before, world.now))
     plan = diff(old, new)
     assert apply(plan, old) == new
     whole = [render_all(moment, DRIVERS, HOST) for moment in (before, world.now)]
@@ -261,8 +262,10 @@ def test_the_part_that_a_change_touches_is_that_part_of_the_whole(world: World) 
         after = world.now.after(writes)  # type: ignore[arg-type]
         whole = moved(render_all(world.now, DRIVERS, HOST), render_all(after, DRIVERS, HOST))
         part = moved(
-            render_touched(world.now, writes, DRIVERS),  # type: ignore[arg-type]
-            render_touched(after, writes, DRIVERS),  # type: ignore[arg-type]
+            *(
+                render_touched(moment, touched(world.now, after, writes), DRIVERS)  # type: ignore[arg-type]
+                for moment in (world.now, after)
+            )
         )
         assert whole == part
         world.now = after
@@ -279,6 +282,20 @@ def test_the_part_that_a_change_touches_is_that_part_of_the_whole(world: World) 
     check(disconnect(world.now, world.now.containers[web.id], world.now.network("back")).writes)
     check(leave(world.now, world.now.containers[web.id]).writes)
     check(remove_network(world.now, world.now.network("back")).writes)
+    # What networks share, and what a network has only while somebody is on it.
+    for name, options in (
+        ("seen", {"parent": "eth1.10", "host_access": "true"}),
+        ("other", {"parent": "eth1.10", "macvlan_mode": "private"}),
+    ):
+        wide = NetworkRequest(id=world.ids(1)[0], created="", name=name, driver="macvlan", options=options)
+        check(create_network(world.now, wide, DRIVERS, DEFAULT_SOURCES, HOST).writes)
+    pair = [world.container(name, "seen") for name in ("one", "two")]
+    for container in pair:
+        check(join(world.now, container, world.around()).writes)
+    for container in pair:
+        check(leave(world.now, container).writes)
+    for name in ("seen", "other"):
+        check(remove_network(world.now, world.now.network(name)).writes)
 
 
 def test_a_published_port_is_one_element(world: World) -> None:

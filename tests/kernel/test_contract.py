@@ -259,7 +259,8 @@ def test_macvlans_on_an_interface_of_the_host(world: World, mode: str) -> None:
     world.kernel.apply(diff({}, before))
     world.expect(before)
     # Its alias, MAC and MTU change in place, and its parent's MTU is as good as one asked for.
-    after = state_of([*macvlan(world, 30, mode=mode), *macvlan(world, 31, mode=mode, mac="02:42:00:00:00:09", mtu=1400)])
+    changed = macvlan(world, 31, mode=mode, mac="02:42:00:00:00:09", mtu=1400)
+    after = state_of([*macvlan(world, 30, mode=mode), *changed])
     world.reach(before, after)
     world.reach(after, state_of(macvlan(world, 31, mode="vepa" if mode == "private" else "private")))
     world.reach(state_of(macvlan(world, 31)), {})

@@ -26,7 +26,7 @@ from linkspan.state.objects import (
     Veth,
     state_of,
 )
-from linkspan.state.plan import Create, Delete, Plan, Replace, apply, diff, revert, undo
+from linkspan.state.plan import Create, Delete, Plan, Replace, apply, diff, revert, undo, without_ground
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -101,7 +101,8 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
                 bridge = draw(st.sampled_from(sorted(bridges)))
                 items.append(Veth(link, f"linkspan:{link}", namespace, peer, draw(st.sampled_from("mn")), bridge))
                 places += [(namespace, peer), (HOST, link)]
-    for namespace, name_ in draw(st.sets(st.tuples(st.sampled_from((HOST, *sorted(namespaces))), st.sampled_from(("d", "eth1"))))):
+    devices = st.tuples(st.sampled_from((HOST, *sorted(namespaces))), st.sampled_from(("d", "eth1")))
+    for namespace, name_ in draw(st.sets(devices)):
         if (namespace, name_) in places:
             continue
         parent = draw(st.sampled_from(("eth0", *sorted(bridges))))
@@ -195,6 +196,27 @@ def test_disjoint_changes_commute(state: dict[Key, KernelObject], data: st.DataO
     elements = [NftElement("icc", f'"b{i}" . "b{i}"') for i in range(2)]
     first, second = (diff(state, state | state_of([element])) for element in elements)
     assert apply(second, apply(first, state)) == apply(first, apply(second, state))
+
+
+def test_what_the_host_has_no_ground_for_is_left_as_it_is() -> None:
+    def on(parent: str, name: str) -> list[KernelObject]:
+        return [
+            Device("/n/a", name, "macvlan", "linkspan:1", parent, "bridge"),
+            Address("/n/a", name, "10.0.0.2/24"),
+            Sysctl("/n/a", f"net/ipv6/conf/{name}/disable_ipv6", "1"),
+            Route("/n/a", f"10.{name[-1]}.0.0/16", name, "10.0.0.1"),
+        ]
+
+    vlan = Device(HOST, "eth1.10", "vlan", "linkspan:parent", "eth1", "10")
+    namespace, present = Namespace("/n/a"), on("eth0", "eth0")
+    desired = state_of([namespace, *present, *on("eth7", "eth1"), vlan, *on("eth1.10", "eth2")])
+    left = state_of([namespace, *on("eth7", "eth1")[:1]])
+    assert without_ground(left, desired, {"lo", "eth0", "eth1", "eth7"}) == (left, desired, ())
+    actual, wanted, lacking = without_ground(left, desired, {"lo", "eth0", "eth1"})
+    assert (actual, lacking) == (state_of([namespace]), ("eth7",))
+    assert wanted == state_of([namespace, *present, vlan, *on("eth1.10", "eth2")])
+    actual, wanted, lacking = without_ground(left, desired, {"lo"})
+    assert (actual, wanted, lacking) == (state_of([namespace]), state_of([namespace]), ("eth0", "eth1", "eth7"))
 
 
 def test_any_mac_will_do_where_none_is_asked_for() -> None:

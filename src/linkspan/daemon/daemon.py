@@ -35,10 +35,7 @@ from linkspan.daemon.reconcile import converge, settle_records
 from linkspan.daemon.sandbox_files import Names, SandboxFiles
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
-from linkspan.drivers.bridge import BridgeDriver
-from linkspan.drivers.contract import Driver
-from linkspan.drivers.host import HostDriver
-from linkspan.drivers.null import NullDriver
+from linkspan.drivers.available import DRIVERS
 from linkspan.engine.networks import DefaultBridge, default_networks
 from linkspan.errors import Internal, InvalidArgument, NotFound
 from linkspan.kernel.contract import Kernel
@@ -49,7 +46,7 @@ from linkspan.runtime import rootfs
 from linkspan.runtime.host_facts import host_facts
 from linkspan.runtime.images import ImageStore
 from linkspan.runtime.processes import Processes
-from linkspan.state.host import HostFacts
+from linkspan.state.host import HostFacts, HostInterface
 from linkspan.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
@@ -66,7 +63,7 @@ class Daemon:
         self._namespaces = configuration.exec_root / "netns"
         self._containers_folder = configuration.data_root / "containers"
         self._containers_folder.mkdir(exist_ok=True, mode=0o711)
-        self._drivers: dict[str, Driver] = {d.name: d for d in (BridgeDriver(), HostDriver(), NullDriver())}
+        self._drivers = DRIVERS
         self._ledger = Ledger(SqliteStore(configuration.data_root / "records.db"))
         self._programmer = Programmer(lambda: LinuxKernel(self._namespaces, owned_table=configuration.owned_table))
         self._host = HostFacts(namespaces=str(self._namespaces), ip_forward=configuration.ip_forward)
@@ -175,6 +172,7 @@ class Daemon:
             routes=tuple(
                 r.destination for r in kernel.routes() if r.interface not in ours and ":" not in r.destination
             ),
+            interfaces=tuple(HostInterface(i.name, i.loopback, i.addresses) for i in kernel.interfaces()),
             ip_forward=self.configuration.ip_forward,
         )
 

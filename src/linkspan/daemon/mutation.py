@@ -9,7 +9,7 @@ from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
 from linkspan.engine.change import Change
-from linkspan.engine.render import Drivers, render_touched
+from linkspan.engine.render import Drivers, render_touched, touched
 from linkspan.errors import LinkspanError
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint
@@ -42,8 +42,9 @@ class Mutation:
         # Sandboxes and endpoints stand for what a power cut takes away with them: they need not outlive it.
         passing = all(write.kind in ("sandbox", "endpoint") for write in writes)
         before = self._ledger.commit(writes, durable=not passing)
-        old = render_touched(before, writes, self._drivers)
-        new = render_touched(self._ledger.now, writes, self._drivers)
+        now = self._ledger.now
+        parts = touched(before, now, writes)
+        old, new = (render_touched(moment, parts, self._drivers) for moment in (before, now))
         if plan := diff(old, new):
             try:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))

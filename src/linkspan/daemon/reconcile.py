@@ -24,8 +24,8 @@ from linkspan.model.container import Container
 from linkspan.model.snapshot import put
 from linkspan.runtime.processes import Processes, Status
 from linkspan.state.host import HostFacts
-from linkspan.state.objects import BoundPort, Key, Sysctl
-from linkspan.state.plan import Delete, Plan, diff
+from linkspan.state.objects import BoundPort, Device, Key, Sysctl
+from linkspan.state.plan import Delete, Plan, diff, without_ground
 
 log = logging.getLogger(__name__)
 UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
@@ -68,14 +68,25 @@ async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, hos
     """Makes the kernel as the records say: everything rendered, everything of ours read, the difference applied.
 
     Answers the number of steps taken. A host port that cannot be had (somebody else took it meanwhile, or its address
-    is gone) is said, and left: the rest of the host must not wait for it.
+    is gone) is said, and left: the rest of the host must not wait for it. Nor for an interface that a macvlan
+    stands on.
     """
     facts = host()
 
     def apply(kernel: Kernel) -> int:
         desired = render_all(ledger.now, drivers, facts)
         sysctls = [(o.namespace, o.name) for o in desired.values() if isinstance(o, Sysctl)]
-        plan = diff(kernel.read(sysctls), desired)
+        parents = {item.parent for item in desired.values() if isinstance(item, Device) and item.parent}
+        kernel.expect(parents)  # before looking whether they are there, so that none comes unnoticed
+
+        def difference() -> Plan:
+            there = {interface.name for interface in kernel.interfaces()} if parents else ()
+            actual, wanted, lacking = without_ground(kernel.read(sysctls), desired, there)
+            for name in lacking:
+                log.error("there is no interface %s on this host: what stands on it is made when it is back", name)
+            return diff(actual, wanted)
+
+        plan = difference()
         try:
             kernel.apply(plan)
             return len(plan)
@@ -83,7 +94,7 @@ async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, hos
             taken, refused = _take_ports(kernel, plan)
         for key in refused:
             del desired[key]
-        rest = diff(kernel.read(sysctls), desired)
+        rest = difference()
         kernel.apply(rest)
         return taken + len(rest)
 

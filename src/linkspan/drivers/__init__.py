@@ -2,8 +2,11 @@
 
 It has no teardown. Removing something is rendering without it; the difference is applied.
 
+available  all of them, by name
 contract   what every driver promises, and the optional abilities
 bridge     a Linux bridge, veth pairs, NAT: Docker's default
+sublink    macvlan and ipvlan: interfaces of the containers' own on one of the host's
+inside     what each of them gives a sandbox's interface
 host       the host's own namespace: nothing to make
 null       a namespace with nothing but lo
 """

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from linkspan.drivers.inside import render_inside
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.port import ANY_IPV4
-from linkspan.state.objects import HOST, Address, BoundPort, Bridge, KernelObject, NftElement, Route, Sysctl, Veth
-
-DEFAULT_ROUTE = "0.0.0.0/0"
+from linkspan.state.objects import HOST, Address, BoundPort, Bridge, KernelObject, NftElement, Sysctl, Veth
 
 
 class BridgeDriver:
@@ -43,20 +42,17 @@ class BridgeDriver:
                 yield NftElement("masqueraded", pool.subnet, comment=owner)
 
     def render_endpoint(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:
-        inside = sandbox.path
         yield Veth(
             endpoint.host_interface,
             alias=f"linkspan:{endpoint.id}",
-            namespace=inside,
+            namespace=sandbox.path,
             peer=endpoint.interface,
             mac=endpoint.mac,
             bridge=network.bridge,
             mtu=network.mtu,
             isolated=not network.icc,
         )
-        yield Address(inside, endpoint.interface, f"{endpoint.address}/{endpoint.prefix_length}")
-        if endpoint.default_route and endpoint.gateway and not network.internal:
-            yield Route(inside, DEFAULT_ROUTE, endpoint.interface, endpoint.gateway)
+        yield from render_inside(network, endpoint, sandbox)
         yield from render_bindings(endpoint)
 
 

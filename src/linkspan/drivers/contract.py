@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
@@ -20,3 +20,11 @@ class Driver(Protocol):
 
     def render_endpoint(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterable[KernelObject]:
         """What one endpoint adds, on the host and in its sandbox."""
+
+
+@runtime_checkable
+class Occupied(Protocol):
+    """The ability of a driver whose networks need more while somebody is connected."""
+
+    def render_occupied(self, network: Network) -> Iterable[KernelObject]:
+        """What comes with the first endpoint on this host, and goes with the last."""

@@ -211,6 +211,7 @@ def _endpoint(
     )
     if not around.drivers[network.driver].allocates:
         return bare
+    _check_room(snapshot, network)
     pool = network.pools[0]
     wanted = settings.ipam_config.ipv4_address if settings.ipam_config else ""
     address = allocate_address(pool, lambda page: snapshot.held_addresses(network.id, page), wanted)
@@ -220,14 +221,23 @@ def _endpoint(
         bare,
         interface=interface,
         host_interface=veth_name(id_),
-        mac=parse_mac(mac) if mac else mac_address(address),
+        mac=parse_mac(mac) if mac else "" if network.shares_mac else mac_address(address),
         address=address,
         prefix_length=pool.prefix_length,
         gateway=pool.router,
         link_local=link_local_addresses(settings),
         sysctls=interface_sysctls(settings, interface),
-        exposed=tuple(map(str, exposed_ports(container))),
+        exposed=tuple(map(str, exposed_ports(container))) if network.publishes else (),
     )
+
+
+def _check_room(snapshot: Snapshot, network: Network) -> None:
+    """In passthru an interface of the host is one container's alone."""
+    users = [snapshot.containers[e.container_id].name for e in snapshot.endpoints_at(network)]
+    if network.mode == "passthru" and users:
+        raise Forbidden(
+            f"network {network.name} has room for one container in mode passthru, and {users[0]} is connected to it"
+        )
 
 
 def _elect(
@@ -246,7 +256,7 @@ def _elect(
         return -settings.gw_priority, -families, snapshot.networks[endpoint.network_id].name
 
     endpoints = snapshot.endpoints_in(container)
-    outward = [e for e in endpoints if e.gateway and not snapshot.networks[e.network_id].internal]
+    outward = [e for e in endpoints if _leads_out(e, snapshot.networks[e.network_id])]
     if not outward:
         return {}
     chosen = min(outward, key=order)
@@ -261,12 +271,16 @@ def _elect(
     return {e.id: put(e) for e in changed if e != snapshot.endpoints[e.id]}
 
 
+def _leads_out(endpoint: Endpoint, network: Network) -> bool:
+    return bool(endpoint.gateway or network.direct) and not network.internal
+
+
 def _bindings(
     snapshot: Snapshot, container: Container, endpoint: Endpoint, space: PortSpace, before: Endpoint | None
 ) -> tuple[Binding, ...]:
     """The published ports at an endpoint; those that the container had at `before` as far as they can be had here."""
     requests = tuple(dict.fromkeys(port_requests(container)))
-    if not requests:
+    if not requests or not snapshot.networks[endpoint.network_id].publishes:
         return ()
     if before:
         address = snapshot.networks[endpoint.network_id].binding_address

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
+from linkspan.engine import sublinks
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.join import sharers
@@ -25,14 +26,20 @@ from linkspan.state.host import HostFacts
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _BRIDGE = "com.docker.network.bridge."
 _MTU = "com.docker.network.driver.mtu"
+_BRIDGE_OPTIONS = frozenset(
+    {
+        _BRIDGE + "name",
+        _BRIDGE + "enable_ip_masquerade",
+        _BRIDGE + "enable_icc",
+        _BRIDGE + "host_binding_ipv4",
+        _BRIDGE + "default_bridge",
+        _MTU,
+        IFACE_PREFIX,
+    }
+)
 _KNOWN_OPTIONS = {
-    _BRIDGE + "name",
-    _BRIDGE + "enable_ip_masquerade",
-    _BRIDGE + "enable_icc",
-    _BRIDGE + "host_binding_ipv4",
-    _BRIDGE + "default_bridge",
-    _MTU,
-    IFACE_PREFIX,
+    "bridge": _BRIDGE_OPTIONS,
+    **{name: {*options, IFACE_PREFIX} for name, options in sublinks.OPTIONS.items()},
 }
 
 
@@ -195,16 +202,43 @@ def create_network(
         raise InvalidArgument("bridge driver doesn't support multiple subnets of one address family")
     if request.ipam_driver not in ("", "default"):
         raise NotFound(f"could not find plugin {request.ipam_driver}: plugin not found")
-    if unknown := set(request.options) - _KNOWN_OPTIONS:
+    if unknown := set(request.options) - _KNOWN_OPTIONS[driver.name]:
         raise InvalidArgument(f"network {request.name}: unknown option: {', '.join(sorted(unknown))}")
     check_interface_prefix(request.options.get(IFACE_PREFIX, ""))
-    network = _bridge_network(snapshot, request, sources, host)
+    network = _network(snapshot, request, driver, sources, host)
     return Change((put(network),), (network_event("create", network),))
 
 
-def _bridge_network(
-    snapshot: Snapshot, request: NetworkRequest, sources: Iterable[PoolSource], host: HostFacts
+def _network(
+    snapshot: Snapshot, request: NetworkRequest, driver: Driver, sources: Iterable[PoolSource], host: HostFacts
 ) -> Network:
+    network = Network(
+        id=request.id,
+        name=request.name,
+        driver=driver.name,
+        created=request.created,
+        pools=(_pool(snapshot, request, sources, host),),
+        options=dict(request.options),
+        ipam_options=dict(request.ipam_options),
+        labels=dict(request.labels),
+        internal=request.internal,
+        attachable=request.attachable,
+    )
+    if driver.name == "bridge":
+        return _with_bridge(snapshot, _with_gateways(network))
+    mtu = request.options.get(_MTU)
+    network = sublinks.on_parent(snapshot, msgspec.structs.replace(network, mtu=_mtu(mtu) if mtu else 0), host)
+    # What leads nowhere needs no gateway, nor does what needs nobody to lead it.
+    network = network if network.internal or network.direct else _with_gateways(network)
+    return sublinks.with_host_access(network, host)
+
+
+def _with_gateways(network: Network) -> Network:
+    pools = tuple(msgspec.structs.replace(pool, gateway=default_gateway(pool)) for pool in network.pools)
+    return msgspec.structs.replace(network, pools=pools)
+
+
+def _pool(snapshot: Snapshot, request: NetworkRequest, sources: Iterable[PoolSource], host: HostFacts) -> Pool:
     taken = [pool.subnet for network in snapshot.networks.values() for pool in network.pools]
     pool = request.pools[0] if request.pools else Pool(subnet="")
     if pool.subnet:
@@ -217,23 +251,16 @@ def _bridge_network(
             _check_inside(subnet, what, address)
     if pool.ip_range:
         _check_inside(subnet, "ip-range", pool.ip_range)
-    pool = msgspec.structs.replace(pool, subnet=subnet, automatic=not pool.subnet)
-    pool = msgspec.structs.replace(pool, gateway=default_gateway(pool))
-    options = request.options
-    bridge = options.get(_BRIDGE + "name") or bridge_name(request.id)
+    return msgspec.structs.replace(pool, subnet=subnet, automatic=not pool.subnet)
+
+
+def _with_bridge(snapshot: Snapshot, network: Network) -> Network:
+    options = network.options
+    bridge = options.get(_BRIDGE + "name") or bridge_name(network.id)
     if len(bridge) > 15 or "/" in bridge or any(n.bridge == bridge for n in snapshot.networks.values()):
         raise InvalidArgument(f"invalid bridge name {bridge!r}: in use, or not a name that Linux takes")
-    return Network(
-        id=request.id,
-        name=request.name,
-        driver="bridge",
-        created=request.created,
-        pools=(pool,),
-        options=dict(options),
-        ipam_options=dict(request.ipam_options),
-        labels=dict(request.labels),
-        internal=request.internal,
-        attachable=request.attachable,
+    return msgspec.structs.replace(
+        network,
         bridge=bridge,
         masquerade=_flag(options, _BRIDGE + "enable_ip_masquerade"),
         icc=_flag(options, _BRIDGE + "enable_icc"),

@@ -7,9 +7,10 @@ the two against each other.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from linkspan.drivers.contract import Driver
+from linkspan.drivers.contract import Driver, Occupied
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write
@@ -24,26 +25,50 @@ def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Ke
         [
             *render_host(host),
             *(o for n in snapshot.networks.values() for o in _render_network(n, drivers)),
+            *(o for n in snapshot.networks.values() for o in _render_occupied(snapshot, n, drivers)),
             *(o for s in snapshot.sandboxes.values() for o in _render_sandbox(s)),
             *(o for e in snapshot.endpoints.values() for o in _render_endpoint(snapshot, e, drivers)),
         ]
     )
 
 
-def render_touched(snapshot: Snapshot, writes: Iterable[Write], drivers: Drivers) -> dict[Key, KernelObject]:
-    """The part of `render_all` that depends on the records written. An endpoint depends on its network and sandbox."""
-    networks, sandboxes, endpoints = set[str](), set[str](), set[str]()
+@dataclasses.dataclass(frozen=True, slots=True)
+class Touched:
+    """Ids of the records whose rendering a set of writes can change; `occupied` are networks that somebody joins or
+    leaves."""
+
+    networks: frozenset[str]
+    occupied: frozenset[str]
+    sandboxes: frozenset[str]
+    endpoints: frozenset[str]
+
+
+def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
+    """An endpoint depends on its network and sandbox; networks whose parent we made share it."""
+    networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
     for write in writes:
-        if write.kind == "network":
-            networks.add(write.id)
-            endpoints.update(snapshot.endpoints_on.get(write.id, {}))
-        elif write.kind == "sandbox":
-            sandboxes.add(write.id)
-            sandbox = snapshot.sandboxes.get(write.id)
-            endpoints.update(snapshot.endpoints_of.get(sandbox.container_id, ()) if sandbox else ())
-        elif write.kind == "endpoint":
-            endpoints.add(write.id)
-    return state_of(_render_parts(snapshot, drivers, networks, sandboxes, endpoints))
+        for snapshot in (before, after):
+            match write.kind:
+                case "network":
+                    networks.add(write.id)
+                    endpoints.update(snapshot.endpoints_on.get(write.id, {}))
+                    network = snapshot.networks.get(write.id)
+                    if network and network.parent_made:
+                        networks.update(n.id for n in snapshot.networks.values() if n.parent == network.parent)
+                case "sandbox":
+                    sandboxes.add(write.id)
+                    sandbox = snapshot.sandboxes.get(write.id)
+                    endpoints.update(snapshot.endpoints_of.get(sandbox.container_id, ()) if sandbox else ())
+                case "endpoint":
+                    endpoints.add(write.id)
+                    endpoint = snapshot.endpoints.get(write.id)
+                    occupied.update((endpoint.network_id,) if endpoint else ())
+    return Touched(*map(frozenset, (networks, occupied | networks, sandboxes, endpoints)))
+
+
+def render_touched(snapshot: Snapshot, parts: Touched, drivers: Drivers) -> dict[Key, KernelObject]:
+    """The part of `render_all` that depends on these records."""
+    return state_of(_render_parts(snapshot, drivers, parts))
 
 
 def render_host(host: HostFacts) -> Iterator[KernelObject]:
@@ -51,19 +76,26 @@ def render_host(host: HostFacts) -> Iterator[KernelObject]:
         yield Sysctl(HOST, "net/ipv4/ip_forward", "1")
 
 
-def _render_parts(
-    snapshot: Snapshot, drivers: Drivers, networks: set[str], sandboxes: set[str], endpoints: set[str]
-) -> Iterator[KernelObject]:
-    for network in filter(None, map(snapshot.networks.get, networks)):
+def _render_parts(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iterator[KernelObject]:
+    for network in filter(None, map(snapshot.networks.get, parts.networks)):
         yield from _render_network(network, drivers)
-    for sandbox in filter(None, map(snapshot.sandboxes.get, sandboxes)):
+    for network in filter(None, map(snapshot.networks.get, parts.occupied)):
+        yield from _render_occupied(snapshot, network, drivers)
+    for sandbox in filter(None, map(snapshot.sandboxes.get, parts.sandboxes)):
         yield from _render_sandbox(sandbox)
-    for endpoint in filter(None, map(snapshot.endpoints.get, endpoints)):
+    for endpoint in filter(None, map(snapshot.endpoints.get, parts.endpoints)):
         yield from _render_endpoint(snapshot, endpoint, drivers)
 
 
 def _render_network(network: Network, drivers: Drivers) -> Iterable[KernelObject]:
     return drivers[network.driver].render_network(network)
+
+
+def _render_occupied(snapshot: Snapshot, network: Network, drivers: Drivers) -> Iterable[KernelObject]:
+    driver = drivers[network.driver]
+    if isinstance(driver, Occupied) and network.id in snapshot.endpoints_on:
+        return driver.render_occupied(network)
+    return ()
 
 
 def _render_sandbox(sandbox: Sandbox) -> Iterable[KernelObject]:

@@ -40,7 +40,7 @@ def device_data(kind: str, mode: str) -> bytes:
 
 
 def device_mode(kind: str, data: bytes) -> str:
-    """The mode in IFLA_INFO_DATA, as `state/objects.py` writes it; "" for a kind without, or a mode that is not ours."""
+    """The mode in IFLA_INFO_DATA, as `state/objects.py` writes it; "" for a kind without, or an unknown mode."""
     found = {name: number(value) for name, value in attributes(data).items() if len(value) in (2, 4)}
     match kind:
         case "macvlan":

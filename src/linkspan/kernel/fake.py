@@ -40,7 +40,7 @@ class NoLosses:
 
 
 class FakeKernel:
-    """`host` is what the host has of its own; `taken` are ports held by others; `lacking` kinds of link that it has not."""
+    """`host` is what the host has of its own, `taken` ports that others hold, `lacking` kinds of link that it lacks."""
 
     def __init__(
         self,

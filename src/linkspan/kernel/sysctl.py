@@ -13,7 +13,7 @@ def read(name: str) -> str | None:
     try:
         descriptor = os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return "1" if _disables_what_is_not_there(name) else None
     try:
         return " ".join(os.read(descriptor, 65536).decode().split())
     except OSError as error:
@@ -26,7 +26,12 @@ def read(name: str) -> str | None:
 
 def write(name: str, value: str) -> None:
     """OSError(EINVAL) for a value that the setting does not take."""
-    descriptor = os.open(_path(name), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(_path(name), os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if value == "1" and _disables_what_is_not_there(name):
+            return
+        raise
     try:
         os.write(descriptor, value.encode())
     finally:
@@ -37,3 +42,8 @@ def _path(name: str) -> str:
     if ".." in name.split("/") or name.startswith("/"):
         raise InvalidArgument(f"sysctl {name} is not a setting's name")
     return f"/proc/sys/{name}"
+
+
+def _disables_what_is_not_there(name: str) -> bool:
+    """A kernel without IPv6 has no setting to turn it off, and needs none."""
+    return name.endswith("/disable_ipv6") and not os.path.exists("/proc/sys/net/ipv6")  # noqa: PTH110

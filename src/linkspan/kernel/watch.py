@@ -2,7 +2,8 @@
 
 The kernel tells of every change on multicast groups. Only losses matter here: what is ours and goes, or goes down. What
 somebody adds is theirs. Our own steps cause the same events: those of the interfaces that a plan touches, while it is
-applied, are no loss. What ours stand on is not ours: there it matters that it goes, and that it comes back. Formats: linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
+applied, are no loss. What ours stand on is not ours: there it matters that it goes, and that it comes back. Formats:
+linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations

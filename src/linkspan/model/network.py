@@ -12,6 +12,8 @@ from linkspan.model.wire import Wire
 
 # The auxiliary address that Docker reads as the containers' default route, where the bridge's own is not to be it.
 DEFAULT_GATEWAY = "DefaultGatewayIPv4"
+# Auxiliary addresses of a macvlan network with host_access: the host's own, and (`host-eth0`) what it has besides.
+HOST_ADDRESS = "host"
 PREDEFINED = ("bridge", "host", "none")
 
 
@@ -65,6 +67,22 @@ class Network(Wire, frozen=True, kw_only=True):
     icc: bool = True
     mtu: int = 1500
     binding_address: str = "0.0.0.0"
+    # What macvlan and ipvlan resolved. Their `mtu` is 0 where it is the parent's.
+    parent: str = ""  # the interface of the host that the containers' own stand on
+    parent_made: bool = False  # we made it: a VLAN's, or a dummy
+    mode: str = ""
+    host_access: bool = False  # the host has a way to the containers
+    publishes: bool = True  # endpoints can have ports of the host
+
+    @property
+    def direct(self) -> bool:
+        """Containers send whatever is not for them out of their interface, without a gateway."""
+        return self.mode.startswith("l3")
+
+    @property
+    def shares_mac(self) -> bool:
+        """Containers have the MAC address of the interface that theirs stands on."""
+        return self.driver == "ipvlan" or self.mode == "passthru"
 
     @property
     def predefined(self) -> bool:

@@ -6,6 +6,15 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class HostInterface:
+    """An interface of the host, with its addresses (`10.211.55.4/24`)."""
+
+    name: str
+    loopback: bool = False
+    addresses: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class HostFacts:
     """`namespaces` is the folder of our namespace files; routes and addresses are the host's own, as prefixes."""
 
@@ -13,4 +22,5 @@ class HostFacts:
     ephemeral_ports: tuple[int, int] = (32768, 60999)
     reserved_ports: frozenset[int] = frozenset()
     routes: tuple[str, ...] = ()
+    interfaces: tuple[HostInterface, ...] = ()
     ip_forward: bool = True  # --ip-forward: we turn forwarding on

@@ -1,8 +1,9 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
-Created first, referents before what refers to them: ports → namespaces → bridges → devices (those that others stand on first) → veths → addresses → sysctls → routes
-→ elements of the ruleset. A port comes first because it is the step most likely to fail, and costs nothing to undo;
-the elements come last because they let traffic in. Deletions follow, in reverse. Exceptions:
+Created first, referents before what refers to them: ports → namespaces → bridges → devices (those that others stand on
+first) → veths → addresses → sysctls → routes → elements of the ruleset. A port comes first because it is the step most
+likely to fail, and costs nothing to undo; the elements come last because they let traffic in. Deletions follow, in
+reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
   about to go.
@@ -17,7 +18,7 @@ the elements come last because they let traffic in. Deletions follow, in reverse
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TypeAlias
 
 from linkspan.state.objects import (
@@ -131,6 +132,38 @@ def diff(actual: State, desired: State) -> Plan:
             *(Delete(item) for item in sorted(gone, key=_sort_key, reverse=True) if not isinstance(item, NftElement)),
         )
     )
+
+
+def without_ground(actual: State, desired: State, there: Container[str]) -> tuple[State, State, tuple[str, ...]]:
+    """Both states without what stands on an interface that the host does not have now; and the names of those.
+
+    `there` are the host's interfaces. What cannot be made now is not for a diff: what is left of it stays as it is.
+    """
+    made = {item.name for item in desired.values() if isinstance(item, (Bridge, Device)) and item.key[1] == HOST}
+    lacking: set[str] = set()
+    places: set[_Place] = set()
+    devices = [item for item in desired.values() if isinstance(item, Device) and item.parent]
+    for item in sorted(devices, key=_sort_key):  # a VLAN before what stands on it
+        ours = item.parent in made and (HOST, item.parent) not in places
+        if not ours and ((HOST, item.parent) in places or item.parent not in there):
+            places.add((item.namespace, item.name))
+            if item.parent not in made:
+                lacking.add(item.parent)
+    if not places:
+        return actual, desired, ()
+
+    def grounded(item: KernelObject) -> bool:
+        match item:
+            case Device(namespace=namespace, name=name) | Address(namespace=namespace, interface=name):
+                return (namespace, name) not in places
+            case Route(namespace=namespace, interface=name):
+                return (namespace, name) not in places
+            case Sysctl(namespace=namespace, name=setting):
+                return not any((namespace, part) in places for part in setting.split("/"))
+        return True
+
+    kept = [{key: item for key, item in state.items() if grounded(item)} for state in (actual, desired)]
+    return kept[0], kept[1], tuple(sorted(lacking))
 
 
 def revert(before: State, desired: State) -> Plan:

@@ -1,0 +1,14 @@
+"""The drivers that there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.contract import Driver
+from linkspan.drivers.host import HostDriver
+from linkspan.drivers.null import NullDriver
+from linkspan.drivers.sublink import IpvlanDriver, MacvlanDriver
+
+_ALL: tuple[Driver, ...] = (BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver())
+DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

@@ -1,0 +1,26 @@
+"""What every driver gives a sandbox's interface: addresses, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from linkspan.model.endpoint import Endpoint, Sandbox
+from linkspan.model.network import Network
+from linkspan.state.objects import Address, KernelObject, Route
+
+DEFAULT_ROUTE = "0.0.0.0/0"
+DEFAULT_ROUTE6 = "::/0"
+
+
+def render_inside(network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:
+    inside, interface = sandbox.path, endpoint.interface
+    if endpoint.address:
+        yield Address(inside, interface, f"{endpoint.address}/{endpoint.prefix_length}")
+    if endpoint.address6:
+        yield Address(inside, interface, f"{endpoint.address6}/{endpoint.prefix_length6}")
+    if not endpoint.default_route or network.internal:
+        return
+    if endpoint.address and (endpoint.gateway or network.direct):
+        yield Route(inside, DEFAULT_ROUTE, interface, "" if network.direct else endpoint.gateway)
+    if endpoint.address6 and (endpoint.gateway6 or network.direct):
+        yield Route(inside, DEFAULT_ROUTE6, interface, "" if network.direct else endpoint.gateway6)
