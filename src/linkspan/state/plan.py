@@ -291,10 +291,11 @@ def _made_again(
     actual: State, desired: State, made: list[KernelObject], changed: list[Replace], lost: _Vanishing
 ) -> tuple[list[KernelObject], list[Replace]]:
     """What is lost with links that go first, and is still wanted, is made again with the rest."""
+    anew = {item.key for item in made}
     again = [
         desired[key]
         for key, item in actual.items()
-        if key in desired and not isinstance(item, Sysctl) and lost.covers(item)
+        if key in desired and key not in anew and not isinstance(item, Sysctl) and lost.covers(item)
     ]
     keys = {item.key for item in again}
     return [*made, *again], [step for step in changed if step.after.key not in keys]
