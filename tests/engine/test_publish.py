@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from linkspan.engine.join import join, leave, port_requests
 from linkspan.engine.publish import publish, withdraw
-from linkspan.engine.render import render_touched
+from linkspan.engine.render import render_touched, touched
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound, NotModified, PortInUse
 from linkspan.ipam.ports import PortSpace
 from linkspan.model.container import Config, Container, PortBinding
@@ -68,7 +68,9 @@ def test_one_more_is_one_element_and_one_bound_port_more(world: World) -> None:
     web = running(world, ports={"80/tcp": "8080"})
     before = world.now
     change = publish(before, web, asked("127.0.0.1:53:53/udp"), SPACE)
-    old, new = (render_touched(s, change.writes, DRIVERS) for s in (before, before.after(change.writes)))
+    after = before.after(change.writes)
+    parts = touched(before, after, change.writes)
+    old, new = (render_touched(moment, parts, DRIVERS) for moment in (before, after))
     address = endpoint(world, web).address
     assert set(diff(old, new)) == {
         Create(BoundPort("udp", "127.0.0.1", 53)),

@@ -72,7 +72,7 @@ def test_containers_are_on_the_hosts_segment(engine: Place) -> None:
     assert "Address already in use" in refused
     shown = engine.inspect("lan")
     assert (shown["Driver"], shown["Options"], shown["Internal"]) == ("macvlan", {"parent": "eth0"}, False)
-    assert set(c["Name"] for c in shown["Containers"].values()) == {"one", "two"}
+    assert {c["Name"] for c in shown["Containers"].values()} == {"one", "two"}
 
 
 @pytest.mark.parametrize("mode", ["private", "vepa"])
