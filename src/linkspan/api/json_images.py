@@ -30,9 +30,9 @@ def summary(view: ImageView, version: tuple[int, int]) -> dict[str, Any]:
     return result
 
 
-def inspect(view: ImageView) -> dict[str, Any]:
+def inspect(view: ImageView, version: tuple[int, int]) -> dict[str, Any]:
     image = view.image
-    return {
+    result = {
         "Id": image.id,
         "RepoTags": image.tags,
         "RepoDigests": image.digests,
@@ -50,6 +50,9 @@ def inspect(view: ImageView) -> dict[str, Any]:
         "RootFS": {"Type": "layers", "Layers": image.diff_ids},
         "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
     }
+    if version < (1, 45) and image.container:
+        result |= {"Container": image.container, "ContainerConfig": image.container_config}
+    return result
 
 
 def history(image: Image) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from linkspan.api import filters, json_images
 from linkspan.api.http import JSON_TYPE, Answer, Request, Response, Stream, closing, json_line, json_response
-from linkspan.api.parse import parse_filters
+from linkspan.api.parse import parse_filters, read_object
 from linkspan.api.routes_archive import TAR, primed
 from linkspan.daemon.daemon import Daemon
 from linkspan.daemon.images import Progress
@@ -25,7 +25,7 @@ async def list_(daemon: Daemon, request: Request) -> Answer:
 
 
 async def inspect(daemon: Daemon, request: Request) -> Answer:
-    return json_response(json_images.inspect(daemon.images.view(request.names["ref"])))
+    return json_response(json_images.inspect(daemon.images.view(request.names["ref"]), request.version))
 
 
 async def history(daemon: Daemon, request: Request) -> Answer:
@@ -59,6 +59,20 @@ async def push(daemon: Daemon, request: Request) -> Answer:
 
 async def load(daemon: Daemon, request: Request) -> Answer:
     return await _progress(daemon.images.load(aiter(request.body), quiet=request.flag("quiet")))
+
+
+async def commit(daemon: Daemon, request: Request) -> Answer:
+    id_ = await daemon.commits.commit(
+        request.text("container"),
+        repo=request.text("repo"),
+        tag=request.text("tag"),
+        author=request.text("author"),
+        comment=request.text("comment"),
+        pause=request.flag("pause", default=True),
+        config=await read_object(request),
+        changes=request.texts("changes"),
+    )
+    return json_response({"Id": id_}, 201)
 
 
 async def save(daemon: Daemon, request: Request) -> Answer:
@@ -122,6 +136,7 @@ def _failure(message: str) -> bytes:
 
 
 ROUTES = (
+    ("POST", "/commit", commit),
     ("GET", "/images/json", list_),
     ("GET", "/images/search", search),
     ("GET", "/images/get", save),

@@ -116,10 +116,6 @@ async def no_build_cache(daemon: Daemon, request: Request) -> Answer:
     return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
-async def no_commit(daemon: Daemon, request: Request) -> Answer:
-    raise Unsupported("docker commit is not part of linkspan: docker export and docker import do the same by hand")
-
-
 async def no_distribution(daemon: Daemon, request: Request) -> Answer:
     raise Unsupported("looking an image up at its registry is not part of linkspan: pull it, then inspect it")
 
@@ -148,7 +144,6 @@ ROUTES = (
     ("POST", "/build/cancel", no_build),
     ("POST", "/session", no_build),
     ("POST", "/grpc", no_build),
-    ("POST", "/commit", no_commit),
     ("GET", "/distribution/{ref*}/json", no_distribution),
     ("GET", "/containers/{ref}/attach/ws", no_websocket),
     ("GET", "/plugins", no_plugins),

@@ -7,13 +7,12 @@ import math
 import re
 
 from linkspan.errors import InvalidArgument
+from linkspan.model.duration import parse_span
 
 _STAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d{1,9})?)?)?)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _NUMBER = re.compile(r"-?\d{1,12}(\.\d{1,9})?", re.ASCII)
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|h|m|s)", re.ASCII)
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
 def seconds(stamp: str) -> float:
@@ -43,17 +42,6 @@ def parse_moment(text: str, now: float) -> float:
     if (span := parse_span(text)) is not None:
         return now - span
     return seconds(text)
-
-
-def parse_span(text: str) -> float | None:
-    """Go's form of a duration, in seconds: `1h30m`, `90s`, `1.5h`. None where it is not one."""
-    total, at = 0.0, 0
-    for match in _SPAN.finditer(text):
-        if match.start() != at:
-            return None
-        total += float(match[1]) * _UNITS[match[2]]
-        at = match.end()
-    return total if at == len(text) and at else None
 
 
 def age(span: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from linkspan.containers import lifecycle as rules
 from linkspan.daemon.attachments import Attachments
+from linkspan.daemon.commits import Commits
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
 from linkspan.daemon.events import Events
@@ -144,6 +145,7 @@ class Daemon:
             ledger, self._lifecycle, launch, self._attachments, self._execs, self.images, self._programmer
         )
         self.publishing = Publishing(ledger, mutation, self._lifecycle)
+        self.commits = Commits(ledger, self._lifecycle, self.images)
         self.networks = Networks(
             ledger,
             mutation,

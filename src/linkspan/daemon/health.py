@@ -12,6 +12,7 @@ from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.errors import LinkspanError
 from linkspan.model.container import Container, ExecConfig
+from linkspan.model.duration import span_text
 from linkspan.model.event import Event
 from linkspan.model.health import Health, Probe
 from linkspan.model.snapshot import put
@@ -71,7 +72,7 @@ class HealthChecks:
             code = await self._run(container, output)
             text = _text(output)
         except TimeoutError:
-            code, text = -1, f"Health check exceeded timeout ({_span(rules.timeout(container))})"
+            code, text = -1, f"Health check exceeded timeout ({span_text(rules.timeout(container))})"
             if output:
                 text = f"{text}: {_text(output)}"
         except LinkspanError as error:
@@ -100,12 +101,3 @@ class HealthChecks:
 def _text(output: bytearray) -> str:
     kept = output[: rules.OUTPUT].decode(errors="replace")
     return kept + "..." if len(output) > rules.OUTPUT else kept
-
-
-def _span(seconds: float) -> str:
-    """As Go writes a duration."""
-    if seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    return (f"{hours:.0f}h" if hours else "") + (f"{minutes:.0f}m" if hours or minutes else "") + f"{rest:g}s"

@@ -12,9 +12,10 @@ from linkspan.daemon.views import ImageView
 from linkspan.errors import Conflict, InvalidArgument
 from linkspan.model.container import Container
 from linkspan.model.event import Event
-from linkspan.model.image import Image
+from linkspan.model.image import Image, ImageConfig
 from linkspan.model.reference import Reference, parse_reference
 from linkspan.runtime.images import ImageStore, archives
+from linkspan.runtime.images.commit import commit
 from linkspan.runtime.images.pull import pull, tags
 from linkspan.runtime.images.push import push
 from linkspan.runtime.images.skopeo import Credentials
@@ -90,6 +91,34 @@ class Images:
                 yield line
                 image = self._store.find(str(line["status"]))
                 self._tell("import", image.id, name.familiar if name else image.id, image)
+
+    async def commit(
+        self,
+        container: Container,
+        layer: AsyncIterator[bytes],
+        *,
+        config: ImageConfig,
+        author: str,
+        comment: str,
+        name: Reference | None,
+    ) -> Image:
+        """An image of the container's own, with what it has written (`layer`, a tar) on top."""
+        made: dict[str, Any] = {
+            "created": now(),
+            "author": author,
+            "comment": comment,
+            "container": container.id,
+            "container_config": container.config,
+        }
+        return await commit(
+            self._store,
+            self._store.find(container.image_id),
+            layer,
+            config=config,
+            made={key: value for key, value in made.items() if value},
+            created_by=" ".join(container.config.cmd or ()),
+            name=name,
+        )
 
     async def save(self, refs: list[str]) -> AsyncIterator[bytes]:
         """A docker-archive of the images, as `docker load` reads it. Raises NotFound before the first byte."""

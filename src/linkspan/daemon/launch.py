@@ -231,6 +231,12 @@ class Launch:
                 await asyncio.to_thread(rootfs.unmount, folder)
 
     @contextlib.asynccontextmanager
+    async def written(self, container: Container) -> AsyncIterator[AsyncIterator[bytes]]:
+        """What the container has changed, as the tar of a layer."""
+        async with self.root(container):
+            yield archive.layer(self._folder / container.id / "diff")
+
+    @contextlib.asynccontextmanager
     async def seen(self, container: Container, path: str, *, write: bool) -> AsyncIterator[tuple[Path, str]]:
         """(a root directory, the path in it) of what the container sees at `path`, also in its volumes and binds.
 

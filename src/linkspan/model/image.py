@@ -52,5 +52,7 @@ class Image(Wire, frozen=True, kw_only=True):
     diff_ids: tuple[str, ...] = ()  # sha256:… of each layer's tar, lowest first
     layers: tuple[str, ...] = ()  # directories of the unpacked layers, lowest first
     history: tuple[HistoryEntry, ...] = ()
-    parent: str = ""
+    parent: str = ""  # the id of the image that it was made from by `docker commit`
     comment: str = ""
+    container: str = ""  # the container that it was made from, and how that was configured: Docker's JSON as it came
+    container_config: msgspec.Raw = msgspec.Raw()

@@ -72,6 +72,12 @@ def export(root: Path) -> AsyncIterator[bytes]:
     return confinement.stream({"do": "pack", "root": str(root), "path": "/", "name": "", "one_device": True})
 
 
+def layer(upper: Path) -> AsyncIterator[bytes]:
+    """What a container has written, from its overlay's upper directory, as the tar of an image's layer."""
+    request = {"do": "pack", "root": str(upper), "path": "/", "name": "", "one_device": True, "layer": True}
+    return confinement.stream(request)
+
+
 async def put(root: Path, path: str, body: AsyncIterator[bytes], *, no_overwrite: bool, copy_owner: bool) -> None:
     """Unpacks the tar `body` (also gzip, bzip2 or xz) into the directory `path`.
 

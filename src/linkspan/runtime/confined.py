@@ -291,10 +291,13 @@ def _set_xattrs(file: str | int, member: tarfile.TarInfo) -> None:
 
 
 class Packer:
-    """Writes an archive of a tree to `output`. Sockets are left out: they mean nothing elsewhere."""
+    """Writes an archive of a tree to `output`. Sockets are left out: they mean nothing elsewhere.
 
-    def __init__(self, output: int, *, one_device: int | None) -> None:
-        self._output, self._device = output, one_device
+    With `layer` the tree is an overlay's upper directory, and what it says is gone becomes whiteouts.
+    """
+
+    def __init__(self, output: int, *, one_device: int | None, layer: bool = False) -> None:
+        self._output, self._device, self._layer = output, one_device, layer
         self._links: dict[tuple[int, int], str] = {}
 
     def pack(self, path: str, name: str) -> None:
@@ -321,6 +324,10 @@ class Packer:
             pending += [(f"{at.rstrip('/')}/{entry}", prefix + entry) for entry in below]
 
     def _add(self, path: str, name: str, found: os.stat_result) -> None:
+        if self._layer and stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
+            parent, slash, base = name.rpartition("/")
+            self._mark(f"{parent}{slash}{_WHITEOUT}{base}")
+            return
         member = tarfile.TarInfo(name)
         member.mode, member.uid, member.gid = stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
         member.mtime = int(found.st_mtime)
@@ -352,9 +359,14 @@ class Packer:
             self._out(member.tobuf(form, "utf-8", "surrogateescape"))
             if fd >= 0:
                 self._copy(fd, member.size)
+            elif self._layer and stat.S_ISDIR(mode) and _opaque(path):
+                self._mark(f"{name}/{_OPAQUE}")
         finally:
             if fd >= 0:
                 os.close(fd)
+
+    def _mark(self, name: str) -> None:
+        self._out(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
 
     def _copy(self, fd: int, size: int) -> None:
         left = size
@@ -370,6 +382,13 @@ class Packer:
         view = memoryview(data)
         while view:
             view = view[os.write(self._output, view) :]
+
+
+def _opaque(path: str) -> bool:
+    try:
+        return os.getxattr(path, _OPAQUE_ATTRIBUTE, follow_symlinks=False) == b"y"
+    except OSError:
+        return False
 
 
 def _xattrs(path: str) -> dict[str, str]:
@@ -421,7 +440,7 @@ def pack(request: dict[str, Any]) -> dict[str, Any]:
     enter(request["root"])
     try:
         device = os.lstat(path).st_dev if request["one_device"] else None
-        Packer(1, one_device=device).pack(path, request["name"])
+        Packer(1, one_device=device, layer=request.get("layer", False)).pack(path, request["name"])
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise

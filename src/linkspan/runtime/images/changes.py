@@ -1,54 +1,76 @@
-"""`docker import --change`: lines of a Dockerfile that say what a container of the image takes for granted (pure)."""
+"""`--change` of `import` and `commit`: lines of a Dockerfile that say what a container takes for granted (pure)."""
 
 from __future__ import annotations
 
 import json
+import posixpath
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from linkspan.errors import InvalidArgument
+from linkspan.model.duration import parse_span
+
+_TIMES = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "start-period": "StartPeriod",
+    "start-interval": "StartInterval",
+}
 
 
-def apply_changes(changes: Sequence[str]) -> dict[str, Any]:
-    """Dockerfile lines of `--change` as an image's config. Raises InvalidArgument."""
-    config: dict[str, Any] = {}
+def apply_changes(changes: Sequence[str], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """An image's config as JSON, changed by Dockerfile lines. Raises InvalidArgument."""
+    config: dict[str, Any] = {key: value for key, value in (before or {}).items() if value is not None}
     for change in changes:
         verb, _, rest = change.strip().partition(" ")
         rest = rest.strip()
+        if not rest:
+            raise InvalidArgument(f"{verb.upper() or 'a change'} requires at least one argument")
         match verb.upper():
-            case "CMD" | "ENTRYPOINT":
-                key = "Cmd" if verb.upper() == "CMD" else "Entrypoint"
-                config[key] = _command(rest)
+            case "CMD":
+                config["Cmd"] = _command(rest)
+            case "ENTRYPOINT":
+                config["Entrypoint"] = _command(rest)
             case "ENV":
-                for name, value in _pairs(rest, change):
-                    config.setdefault("Env", []).append(f"{name}={value}")
+                env = {entry.partition("=")[0]: entry for entry in config.get("Env", ())}
+                env |= {name: f"{name}={value}" for name, value in _pairs(rest, change)}
+                config["Env"] = list(env.values())
             case "LABEL":
-                config.setdefault("Labels", {}).update(_pairs(rest, change))
+                config["Labels"] = {**config.get("Labels", {}), **dict(_pairs(rest, change))}
             case "EXPOSE":
-                ports = config.setdefault("ExposedPorts", {})
-                ports.update({port if "/" in port else f"{port}/tcp": {} for port in rest.split()})
+                ports: dict[str, Any] = {port if "/" in port else f"{port}/tcp": {} for port in rest.split()}
+                config["ExposedPorts"] = {**config.get("ExposedPorts", {}), **ports}
             case "VOLUME":
-                paths = json.loads(rest) if rest.startswith("[") else rest.split()
-                config.setdefault("Volumes", {}).update({path: {} for path in paths})
+                paths = _list(rest) or rest.split()
+                config["Volumes"] = {**config.get("Volumes", {}), **{path: {} for path in paths}}
             case "USER":
                 config["User"] = rest
             case "WORKDIR":
-                config["WorkingDir"] = rest
+                config["WorkingDir"] = posixpath.normpath(posixpath.join("/", config.get("WorkingDir", ""), rest))
             case "STOPSIGNAL":
                 config["StopSignal"] = rest
+            case "ONBUILD":
+                config["OnBuild"] = [*config.get("OnBuild", ()), rest]
+            case "HEALTHCHECK":
+                config["Healthcheck"] = _healthcheck(rest, change)
             case _:
                 raise InvalidArgument(f"{verb} is not a valid change command")
     return config
 
 
 def _command(text: str) -> list[str]:
+    return _list(text) or ["/bin/sh", "-c", text]
+
+
+def _list(text: str) -> list[str]:
+    """The exec form, a JSON array; [] where it is not one."""
     if text.startswith("["):
         try:
             return [str(part) for part in json.loads(text)]
         except ValueError:
             pass
-    return ["/bin/sh", "-c", text]
+    return []
 
 
 def _pairs(text: str, change: str) -> list[tuple[str, str]]:
@@ -60,3 +82,26 @@ def _pairs(text: str, change: str) -> list[tuple[str, str]]:
     except ValueError as error:
         raise InvalidArgument(f"invalid change {change!r}: {error}") from None
     return [(name, value) for name, _, value in parts]
+
+
+def _healthcheck(text: str, change: str) -> dict[str, Any]:
+    check: dict[str, Any] = {}
+    while text.startswith("--"):
+        option, _, text = text.partition(" ")
+        name, _, value = option.removeprefix("--").partition("=")
+        text = text.strip()
+        span = parse_span(value) if name in _TIMES else None
+        if span is not None:
+            check[_TIMES[name]] = int(span * 1_000_000_000)
+        elif name == "retries" and value.isdecimal():
+            check["Retries"] = int(value)
+        else:
+            raise InvalidArgument(f"invalid change {change!r}: {option} is no option of HEALTHCHECK")
+    kind, _, rest = text.partition(" ")
+    match kind.upper():
+        case "NONE" if not rest and not check:
+            return {"Test": ["NONE"]}
+        case "CMD" if rest.strip():
+            words = _list(rest.strip())
+            return {"Test": ["CMD", *words] if words else ["CMD-SHELL", rest.strip()], **check}
+    raise InvalidArgument(f"invalid change {change!r}: HEALTHCHECK takes NONE, or CMD and a command")

@@ -57,6 +57,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str = ""
     os: str = ""
     comment: str = ""
+    container: str = ""
+    container_config: msgspec.Raw = msgspec.Raw()
     config: ImageConfig | None = None
     history: tuple[HistoryEntry, ...] | None = None
     rootfs: _RootFs = _RootFs()
@@ -127,6 +129,8 @@ def read_config(raw: bytes) -> Image:
         os=found.os or "linux",
         author=found.author,
         comment=found.comment,
+        container=found.container,
+        container_config=found.container_config,
         config=found.config or ImageConfig(),
         diff_ids=diff_ids,
         history=found.history or (),

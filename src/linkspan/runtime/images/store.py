@@ -50,10 +50,14 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """An image: its config is the blob of its id; `manifest` is the digest it came with, "" where it had none."""
+    """An image: its config is the blob of its id; `manifest` is the digest it came with, "" where it had none.
+
+    `parent` is the image that a container ran of which it was committed from.
+    """
 
     id: str
     manifest: str = ""
+    parent: str = ""
 
 
 class ImageStore:
@@ -224,10 +228,10 @@ class ImageStore:
             self._layers[layer.diff_id] = layer
         return layer
 
-    def add_image(self, config: bytes, manifest: bytes | None, *names: Reference) -> Image:
+    def add_image(self, config: bytes, manifest: bytes | None, *names: Reference, parent: str = "") -> Image:
         """Records an image whose layers are all there, and names it. Raises Internal."""
         image = read_config(config)
-        record = Record(id=image.id, manifest=digest_of(manifest) if manifest else "")
+        record = Record(id=image.id, manifest=digest_of(manifest) if manifest else "", parent=parent)
         known = self._records.get(image.id)
         if known is None or (manifest and not known.manifest):
             try:
@@ -238,14 +242,15 @@ class ImageStore:
             except OSError as error:
                 raise self._failure(error) from error
             self._records[image.id] = record
-            self._images[image.id] = self._named(self._complete(image))
+            self._images[image.id] = self._named(self._complete(image, record))
         self.tag(image.id, *names)
         return self._images[image.id]
 
-    def _complete(self, image: Image) -> Image:
+    def _complete(self, image: Image, record: Record) -> Image:
         layers = [self._layers[diff_id] for diff_id in image.diff_ids]
         return msgspec.structs.replace(
             image,
+            parent=record.parent,
             size=sum(layer.size for layer in layers),
             layers=tuple(str(self._layer_folder(layer.diff_id) / "diff") for layer in layers),
         )
@@ -294,7 +299,7 @@ class ImageStore:
         for path in (self._root / "images").iterdir():
             try:
                 record = msgspec.json.decode(path.read_bytes(), type=Record)
-                image = self._complete(read_config(self.blob(record.id).read_bytes()))
+                image = self._complete(read_config(self.blob(record.id).read_bytes()), record)
             except (FileNotFoundError, KeyError, LinkspanError, msgspec.MsgspecError):
                 continue  # somebody has taken away what it names: it is no image any more, and swept
             self._records[record.id], self._images[record.id] = record, image
