@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.hosts import enter
 from tests.product.network import Watch, answers, ask, silent
 from tests.product.place import HOST, OUTSIDE, Place, place
 from tests.product.traces import settles, traces
@@ -41,6 +45,32 @@ def inside(engine: Place, ref: str, *command: str) -> Any:
     """`ip -j …` in a container's sandbox."""
     pid = engine.inspect(ref)["State"]["Pid"]
     return json.loads(engine.host.run(["nsenter", "-t", str(pid), "-n", "ip", "-j", *command]).stdout or "[]")
+
+
+@contextlib.contextmanager
+def wire(space: str) -> Iterator[Callable[[], list[str]]]:
+    """Addresses that were announced on the segment of the namespace at `space`, so far."""
+
+    def listen() -> socket.socket:
+        enter(space)
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+        made.setblocking(False)
+        return made
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        listening = thread.submit(listen).result()
+    found: list[str] = []
+
+    def heard() -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                packet = listening.recv(100)
+                if packet[28:32] == packet[38:42]:  # ARP whose sender asks for itself
+                    found.append(socket.inet_ntoa(packet[28:32]))
+        return found
+
+    with listening:
+        yield heard
 
 
 def until(holds: Callable[[], bool], within: float = 5) -> None:
@@ -83,6 +113,22 @@ def test_modes_that_keep_containers_apart(engine: Place, mode: str) -> None:
         engine.run("--name", name, "--net", "lan", "web")
     assert answers(engine.there, ONE, 80) == answers(engine.there, TWO, 80) == OUTSIDE
     assert silent(engine.sandbox("one"), TWO, 80)
+
+
+@pytest.mark.parametrize("times", ["", "2", "0"])
+def test_who_comes_says_so(engine: Place, times: str) -> None:
+    """Neighbours and switches learn at once where an address is now. Docker's options, and its default of three."""
+    name = "com.docker.network.advertise_addr_"
+    options = ("-o", "parent=eth0", "-o", f"{name}ms=100", *(("-o", f"{name}nmsgs={times}") if times else ()))
+    engine.docker("network", "create", *LAN, *options, "lan")
+    with wire(engine.there) as heard:
+        engine.run("--name", "one", "--net", "lan", "plain", "sleep", "600")
+        engine.run("--name", "two", "--net", "lan", "plain", "sleep", "600")
+        expected = int(times or 3)
+        until(lambda: [heard().count(address) for address in (ONE, TWO)] == [expected, expected])
+        # The last of a fixed number: what would come after it would have come with the next container's.
+        engine.docker("exec", "one", "sleep", "0.3")
+        assert [heard().count(address) for address in (ONE, TWO)] == [expected, expected]
 
 
 def test_passthru_is_one_containers_alone(engine: Place) -> None:

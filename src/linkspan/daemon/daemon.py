@@ -10,11 +10,12 @@ import asyncio
 import dataclasses
 import logging
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
 from linkspan.containers import lifecycle as rules
+from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.commits import Commits
 from linkspan.daemon.configuration import Configuration
@@ -43,6 +44,7 @@ from linkspan.kernel.contract import Kernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.container import Container
 from linkspan.model.event import Event
+from linkspan.model.snapshot import Snapshot
 from linkspan.runtime import rootfs
 from linkspan.runtime.host_facts import host_facts
 from linkspan.runtime.images import ImageStore
@@ -122,7 +124,13 @@ class Daemon:
             configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_gateway_ips
         )
         files = SandboxFiles(self._containers_folder, names)
-        mutation = Mutation(ledger, self._programmer, self._drivers, events, files.follow)
+        announcing = Announcing(self._programmer, self._run)
+
+        def follow(before: Snapshot, after: Snapshot, containers: Collection[str]) -> None:
+            files.follow(before, after, containers)
+            announcing.follow(before, after, containers)
+
+        mutation = Mutation(ledger, self._programmer, self._drivers, events, follow)
         launch = Launch(
             ledger,
             self._processes,

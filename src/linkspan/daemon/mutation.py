@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
@@ -27,7 +27,7 @@ class Mutation:
         programmer: Programmer,
         drivers: Drivers,
         events: Events,
-        follow: Callable[[Snapshot, Snapshot, Iterable[str]], None],
+        follow: Callable[[Snapshot, Snapshot, Collection[str]], None],
     ) -> None:
         """`follow` is told of the containers whose places on networks have changed, before the events are."""
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events

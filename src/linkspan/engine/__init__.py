@@ -3,6 +3,7 @@
 change     Change: what a decision says should become of the records
 networks   create and remove; the default networks
 sublinks   macvlan and ipvlan networks: modes, parents, the host's way in
+announce   who tells the neighbours where its address is now
 join       give a container its sandbox, endpoints and bindings; take them away
 publish    ports of a container that is there, published and withdrawn
 render     from records to kernel objects, all of them or those that a change touches

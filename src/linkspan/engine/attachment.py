@@ -12,6 +12,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterator
 
+from linkspan.engine.announce import announcement_problems
 from linkspan.errors import Conflict, InvalidArgument
 from linkspan.ipam.names import parse_mac
 from linkspan.model.container import EndpointIpamConfig, EndpointSettings
@@ -58,6 +59,7 @@ def _problems(name: str, settings: EndpointSettings, network: Network) -> Iterat
     yield from (problem for sysctl in _split(options.get(SYSCTLS, "")) if (problem := _sysctl_problem(sysctl)))
     if IFNAME in options and not _fits_interface(options[IFNAME]):
         yield f"invalid interface name {options[IFNAME]!r}: at most 15 characters, without spaces, slashes and colons"
+    yield from announcement_problems(options)
     for link in settings.links or ():
         try:
             parse_link(link)

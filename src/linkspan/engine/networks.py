@@ -11,6 +11,7 @@ import msgspec
 
 from linkspan.drivers.contract import Driver
 from linkspan.engine import sublinks
+from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.join import sharers
@@ -26,6 +27,7 @@ from linkspan.state.host import HostFacts
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _BRIDGE = "com.docker.network.bridge."
 _MTU = "com.docker.network.driver.mtu"
+_COMMON_OPTIONS = {_MTU, IFACE_PREFIX, TIMES, PAUSE}
 _BRIDGE_OPTIONS = frozenset(
     {
         _BRIDGE + "name",
@@ -33,13 +35,10 @@ _BRIDGE_OPTIONS = frozenset(
         _BRIDGE + "enable_icc",
         _BRIDGE + "host_binding_ipv4",
         _BRIDGE + "default_bridge",
-        _MTU,
-        IFACE_PREFIX,
     }
 )
 _KNOWN_OPTIONS = {
-    "bridge": _BRIDGE_OPTIONS,
-    **{name: {*options, IFACE_PREFIX} for name, options in sublinks.OPTIONS.items()},
+    name: {*options, *_COMMON_OPTIONS} for name, options in (("bridge", _BRIDGE_OPTIONS), *sublinks.OPTIONS.items())
 }
 
 
@@ -204,6 +203,8 @@ def create_network(
         raise NotFound(f"could not find plugin {request.ipam_driver}: plugin not found")
     if unknown := set(request.options) - _KNOWN_OPTIONS[driver.name]:
         raise InvalidArgument(f"network {request.name}: unknown option: {', '.join(sorted(unknown))}")
+    if problems := list(announcement_problems(request.options)):
+        raise InvalidArgument("\n".join(problems))
     check_interface_prefix(request.options.get(IFACE_PREFIX, ""))
     network = _network(snapshot, request, driver, sources, host)
     return Change((put(network),), (network_event("create", network),))

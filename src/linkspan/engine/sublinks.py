@@ -12,10 +12,9 @@ from linkspan.model.network import HOST_ADDRESS, Network, Pool
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
 
-_MTU = "com.docker.network.driver.mtu"
 OPTIONS = {
-    "macvlan": frozenset({"parent", "macvlan_mode", "host_access", _MTU}),
-    "ipvlan": frozenset({"parent", "ipvlan_mode", "ipvlan_flag", _MTU}),
+    "macvlan": frozenset({"parent", "macvlan_mode", "host_access"}),
+    "ipvlan": frozenset({"parent", "ipvlan_mode", "ipvlan_flag"}),
 }
 _MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")
 _IPVLAN_MODES = ("l2", "l3", "l3s")

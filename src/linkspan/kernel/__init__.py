@@ -9,6 +9,7 @@ failure     from errno to our kinds of error
 namespaces  network namespaces as files in a folder
 nftables    one table, edited through libnftables; ruleset.nft is its static part, with every set explained
 elements    the elements of our sets, read back
+announce    gratuitous ARP and neighbour advertisements, as frames
 conntrack   UDP connections, forgotten when their port moves
 ports       host ports, reserved by bound sockets
 sysctl      settings, in any namespace

@@ -113,6 +113,9 @@ class Kernel(Protocol):
     def ruleset(self) -> str:
         """Our nft table as `nft list table` prints it."""
 
+    def announce(self, namespace: str, interface: str, addresses: tuple[str, ...]) -> None:
+        """Tells the neighbours on the interface's wire once that it has these addresses. NotFound if it is gone."""
+
     def expect(self, interfaces: Iterable[str]) -> None:
         """The host's own interfaces that ours stand on, instead of those named before: their going or coming is a loss.
 

@@ -56,6 +56,7 @@ class FakeKernel:
         self.host = list(host)
         self.host_routes = list(routes)
         self.taken = set(taken)
+        self.announced: list[tuple[str, str, tuple[str, ...]]] = []
         self.expected: tuple[str, ...] = ()
         self.lacking = frozenset(lacking)
         self.closed = False
@@ -196,6 +197,11 @@ class FakeKernel:
         elements = (item for item in self.state.values() if isinstance(item, NftElement))
         lines = sorted(f"\t{item.set}: {item.element} : {item.data}".removesuffix(" : ") for item in elements)
         return "\n".join(["table inet linkspan {", *lines, "}", ""])
+
+    def announce(self, namespace: str, interface: str, addresses: tuple[str, ...]) -> None:
+        if not any(item.name == interface for item in self.interfaces(namespace)):
+            raise NotFound(f"cannot announce {', '.join(addresses)} on {interface}: no such device")
+        self.announced.append((namespace, interface, addresses))
 
     def expect(self, interfaces: Iterable[str]) -> None:
         self.expected = tuple(interfaces)

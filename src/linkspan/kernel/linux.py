@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound, Unsupported
-from linkspan.kernel import conntrack, rtnetlink, sysctl
+from linkspan.kernel import announce, conntrack, rtnetlink, sysctl
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_mode
 from linkspan.kernel.failure import explain
@@ -299,6 +299,13 @@ class LinuxKernel:
         finally:
             if namespace is not None:
                 os.close(namespace)
+
+    def announce(self, namespace: str, interface: str, addresses: tuple[str, ...]) -> None:
+        try:
+            with self._namespaces.inside(namespace):
+                announce.send(interface, addresses)
+        except OSError as error:
+            raise explain(error, f"announce {', '.join(addresses)} on {interface}") from error
 
     def expect(self, interfaces: Iterable[str]) -> None:
         self._parents.clear()

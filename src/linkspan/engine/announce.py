@@ -1,0 +1,70 @@
+"""Who tells the neighbours where its address is now, how often, and when: gratuitous ARP and unsolicited neighbour
+advertisements.
+
+Docker sends three for every endpoint. Here a MAC address follows from the IPv4 address, so that on a bridge nobody's
+neighbours can be wrong, unless somebody gave a MAC by hand; and each one costs milliseconds on a bridge with a thousand
+ports (docs/decisions/networks.md). So on a bridge they are sent where they are asked for, or a MAC was given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+from linkspan.ipam.names import mac_address
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.network import Network
+from linkspan.model.snapshot import Snapshot
+
+TIMES = "com.docker.network.advertise_addr_nmsgs"
+PAUSE = "com.docker.network.advertise_addr_ms"
+_LIMITS = {TIMES: (0, 3), PAUSE: (100, 2000)}
+_DEFAULTS = {TIMES: 3, PAUSE: 1000}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Announcement:
+    """`times` messages for each of the addresses, `pause` seconds apart."""
+
+    namespace: str
+    interface: str
+    addresses: tuple[str, ...]
+    times: int
+    pause: float
+
+
+def announcements(before: Snapshot, after: Snapshot, containers: Iterable[str]) -> Iterator[Announcement]:
+    """What the containers' endpoints that are new, or have got another address or MAC, have to say."""
+    for id_ in containers:
+        for endpoint in map(after.endpoints.__getitem__, after.endpoints_of.get(id_, ())):
+            old = before.endpoints.get(endpoint.id)
+            if old is None or _place(old) != _place(endpoint):
+                network, sandbox = after.networks[endpoint.network_id], after.sandboxes[endpoint.sandbox_id]
+                times, pause = _asked(network, endpoint)
+                addresses = tuple(filter(None, (endpoint.address, endpoint.address6)))
+                if times and addresses and endpoint.interface:
+                    yield Announcement(sandbox.path, endpoint.interface, addresses, times, pause / 1000)
+
+
+def announcement_problems(options: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the options of a network or an endpoint, in Docker's words."""
+    for name, (least, most) in _LIMITS.items():
+        if name not in options:
+            continue
+        text = options[name]
+        if not text.removeprefix("-").isdecimal():
+            yield f'value for option {name} "{text}" must be an integer'
+        elif not least <= int(text) <= most:
+            yield f"{name} must be in the range {least} to {most}"
+
+
+def _asked(network: Network, endpoint: Endpoint) -> tuple[int, int]:
+    """The endpoint's options go before its network's."""
+    options = {**network.options, **endpoint.driver_options}
+    by_hand = bool(endpoint.address) and endpoint.mac != mac_address(endpoint.address)
+    times = _DEFAULTS[TIMES] if network.driver != "bridge" or by_hand else 0
+    return int(options.get(TIMES, times)), int(options.get(PAUSE, _DEFAULTS[PAUSE]))
+
+
+def _place(endpoint: Endpoint) -> tuple[str, str, str, str]:
+    return endpoint.interface, endpoint.mac, endpoint.address, endpoint.address6
