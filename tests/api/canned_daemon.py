@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from linkspan.daemon.views import Attachment, ContainerView, ExecView, ImageView, NetworkView, Republished, VolumeView
+from linkspan.engine.request import NetworkRequest
 from linkspan.errors import Conflict, InvalidArgument, NotFound, NotModified
 from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig, Mount, State
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
@@ -289,8 +290,8 @@ class FakeNetworks:
     def views(self) -> list[NetworkView]:
         return self.all
 
-    async def create(self, name: str, **asked: Any) -> tuple[str, str]:
-        self.asked.append((name, asked))
+    async def create(self, asked: NetworkRequest) -> tuple[str, str]:
+        self.asked.append(("create", asked))
         return "07" * 32, ""
 
     async def remove(self, ref: str) -> None:

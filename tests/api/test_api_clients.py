@@ -190,7 +190,7 @@ def test_docker_py(running: Running) -> None:
         assert client.volumes.list()[0].name == "data"
         assert client.images.get("mysql").tags == ["mysql:latest"]
         events = client.events(decode=True)
-        assert next(events)["status"] == "start"
+        assert next(events)["Action"] == "start"
         events.close()
         assert client.api.inspect_container(JOB)["State"]["ExitCode"] == 3
         assert next(iter(web.stats(decode=True)))["networks"]["eth0"]["tx_bytes"] == 20

@@ -30,7 +30,7 @@ def test_ping(running: Running, method: str) -> None:
     status, body, headers = running.ask(method, "/_ping")
     assert status == 200
     assert body == (b"OK" if method == "GET" else b"")
-    assert headers["api-version"] == "1.51"
+    assert headers["api-version"] == "1.52"
     assert headers["ostype"] == "linux"
     assert headers["docker-experimental"] == "false"
     assert headers["swarm"] == "inactive"
@@ -47,7 +47,7 @@ def test_ping(running: Running, method: str) -> None:
             "client version 1.23 is too old. Minimum supported API version is 1.24, "
             "please upgrade your client to a newer version",
         ),
-        ("/v1.99/info", 400, "client version 1.99 is too new. Maximum supported API version is 1.51"),
+        ("/v1.99/info", 400, "client version 1.99 is too new. Maximum supported API version is 1.52"),
         ("/v1.51/nothing", 404, "page not found"),
         ("/", 404, "page not found"),
         ("/v1.40", 404, "page not found"),
@@ -162,6 +162,8 @@ def test_filters_of_containers(running: Running, query: str, names: list[str]) -
 
 def test_inspect_on_bridge(running: Running) -> None:
     _, body, _ = running.ask("GET", "/containers/web/json?size=1")
+    assert set(body["NetworkSettings"]) == {"SandboxID", "SandboxKey", "Ports", "Networks"}
+    _, body, _ = running.ask("GET", "/v1.51/containers/web/json?size=1")
     settings = body["NetworkSettings"]
     assert settings["Bridge"] == "" and settings["HairpinMode"] is False
     assert settings["SandboxID"] == "22" * 32 and settings["SandboxKey"] == "/var/run/docker/netns/222222222222"
@@ -172,6 +174,8 @@ def test_inspect_on_bridge(running: Running) -> None:
     assert settings["IPAddress"] == "172.17.0.2" and settings["IPPrefixLen"] == 16
     app = settings["Networks"]["app"]
     assert app["NetworkID"] == APP and app["Aliases"] == ["db"]
+    older = running.ask("GET", "/v1.44/containers/web/json")[1]["NetworkSettings"]["Networks"]
+    assert older["app"]["Aliases"] == ["db", WEB[:12]] and older["bridge"]["Aliases"] is None
     assert app["DNSNames"] == ["web", "db", WEB[:12]]
     assert settings["Networks"]["bridge"]["DNSNames"] is None
     assert (body["SizeRw"], body["SizeRootFs"]) == (10, 1000)
@@ -181,7 +185,7 @@ def test_inspect_on_bridge(running: Running) -> None:
 
 
 def test_inspect_in_anothers_sandbox_is_empty(running: Running) -> None:
-    settings = running.ask("GET", "/containers/job/json")[1]["NetworkSettings"]
+    settings = running.ask("GET", "/v1.51/containers/job/json")[1]["NetworkSettings"]
     assert settings["Networks"] == {} and settings["Ports"] == {}
     assert settings["SandboxKey"] == settings["SandboxID"] == settings["IPAddress"] == ""
 
@@ -340,12 +344,25 @@ def test_networks(running: Running) -> None:
     assert [n["Name"] for n in running.ask("GET", f"/networks?{filters(type=['custom'])}")[1]] == ["app"]
     body = running.ask("GET", "/networks/bridge")[1]
     assert body["IPAM"]["Config"] == [{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]
+    subnets = {"172.17.0.0/16": {"IPsInUse": 4, "DynamicIPsAvailable": 65532}}
+    assert body["Status"] == {"IPAM": {"Subnets": subnets}}
+    assert "Status" not in running.ask("GET", "/v1.51/networks/bridge")[1]
     assert body["Containers"][WEB]["IPv4Address"] == "172.17.0.2/16" and body["Containers"][WEB]["Name"] == "web"
     assert running.ask("GET", "/networks/bridge?scope=swarm")[0] == 404
     made = {"Name": "n", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24", "Gateway": "10.9.0.1"}]}, "Labels": {"a": "b"}}
     assert running.ask("POST", "/networks/create", made)[:2] == (201, {"Id": "07" * 32, "Warning": ""})
-    name, options = asked[-1]
-    assert name == "n" and options["driver"] == "bridge" and options["pools"][0].gateway == "10.9.0.1"
+    request = asked[-1][1]
+    assert (request.name, request.driver, request.pools[0].gateway) == ("n", "bridge", "10.9.0.1")
+    assert (request.ipv4, request.ipv6, request.stated) == (True, False, frozenset())
+    more = {"EnableIPv4": False, "EnableIPv6": True, "Scope": "local", "ConfigFrom": {"Network": "c"}, "Ingress": True}
+    assert running.ask("POST", "/networks/create", made | more)[0] == 201
+    request = asked[-1][1]
+    assert (request.ipv4, request.ipv6, request.stated) == (False, True, {4, 6})
+    assert (request.scope, request.config_from, request.ingress) == ("local", "c", True)
+    assert running.ask("POST", "/v1.47/networks/create", made | more)[0] == 201
+    assert (asked[-1][1].ipv4, asked[-1][1].stated) == (True, {6})  # older clients send what they do not mean
+    assert running.ask("GET", "/networks/bridge?verbose=1")[0] == 200
+    assert running.ask("GET", "/networks/bridge?verbose=much")[0] == 400
     for bad in ({}, {"Name": ""}, {"Name": "x", "IPAM": {"Config": [{"Subnet": "nonsense"}]}}):
         assert running.ask("POST", "/networks/create", bad)[0] == 400
     connect = {"Container": "web", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "172.18.0.9"}}}
@@ -372,20 +389,22 @@ def test_volumes(running: Running) -> None:
 def test_system(running: Running) -> None:
     assert running.ask("GET", "/info")[1]["Swarm"] == {"LocalNodeState": "inactive"}
     body = running.ask("GET", "/version")[1]
-    assert (body["ApiVersion"], body["MinAPIVersion"], body["Version"]) == ("1.51", "1.24", "0.1.0")
+    assert (body["ApiVersion"], body["MinAPIVersion"], body["Version"]) == ("1.52", "1.24", "0.1.0")
     body = running.ask("GET", "/system/df")[1]
     assert body["LayersSize"] == 12345 and body["Containers"][0]["SizeRw"] == 10
     assert body["Volumes"][0]["UsageData"]["RefCount"] == 1
     assert running.ask("POST", "/auth", {"username": "u", "password": "p"})[1]["Status"] == "Login Succeeded"
     assert running.ask("GET", "/plugins")[1] == []
     assert running.ask("POST", "/build/prune")[1] == {"CachesDeleted": None, "SpaceReclaimed": 0}
-    for path in ("/build", "/session", "/commit"):
+    for path in ("/build", "/session"):
         status, body, _ = running.ask("POST", path)
         assert status == 501 and "not part of linkspan" in body["message"]
 
 
 def test_events(running: Running) -> None:
     _, body, _ = running.ask("GET", "/events?until=1")
+    assert not {"status", "id", "from"} & set(json.loads(body.splitlines()[0]))
+    _, body, _ = running.ask("GET", "/v1.51/events?until=1")
     first, second = (json.loads(line) for line in body.splitlines())
     assert (first["status"], first["id"], first["from"]) == ("start", WEB, "mysql")
     assert first["Actor"] == {"ID": WEB, "Attributes": {"name": "web", "image": "mysql"}}

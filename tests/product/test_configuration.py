@@ -249,7 +249,7 @@ def test_tls(start: Callable[..., Place], tmp_path: Path) -> None:
         )
 
     verify = ("--tlsverify", "--tlscacert", "ca.pem")
-    assert ask_with(*verify, "--tlscert", "client.pem", "--tlskey", "client-key.pem").stdout == "1.51\n"
+    assert ask_with(*verify, "--tlscert", "client.pem", "--tlskey", "client-key.pem").stdout == "1.52\n"
     for options in (
         (),
         ("--tls",),
@@ -257,7 +257,7 @@ def test_tls(start: Callable[..., Place], tmp_path: Path) -> None:
         ("--tlsverify", "--tlscacert", "alien.pem", "--tlscert", "client.pem", "--tlskey", "client-key.pem"),
     ):
         done = ask_with(*options)
-        assert done.returncode and "1.51" not in done.stdout, options
+        assert done.returncode and "1.52" not in done.stdout, options
     made.docker("version")  # and the unix socket goes on answering
     wrong = [*flags[:-1], str(tmp_path / "ca-key.pem")]
     made.end()

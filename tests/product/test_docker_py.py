@@ -80,4 +80,4 @@ def test_networks_and_volumes(engine: Place) -> None:
         "Driver"
     ] == "local"
     volume.remove()
-    assert api.df()["Volumes"] == [] and api.ping() and api.version()["ApiVersion"] == "1.51"
+    assert api.df()["Volumes"] == [] and api.ping() and api.version()["ApiVersion"] == "1.52"

@@ -120,7 +120,7 @@ def test_info_and_version(engine: Place, client: Client) -> None:
     assert info["Name"] == "host" and info["DockerRootDir"] == str(engine.data_root) and info["NCPU"] >= 1
     assert "Swarm: inactive" in client("info").out
     version = json.loads(client("version", "--format", "{{json .}}").out)
-    assert (version["Server"]["ApiVersion"], version["Server"]["MinAPIVersion"]) == ("1.51", "1.24")
+    assert (version["Server"]["ApiVersion"], version["Server"]["MinAPIVersion"]) == ("1.52", "1.24")
 
 
 def test_version_negotiation(engine: Place) -> None:
@@ -129,7 +129,7 @@ def test_version_negotiation(engine: Place) -> None:
     status, body = engine.request("GET", "/v1.23/containers/json")
     assert status == 400 and "client version 1.23 is too old. Minimum supported API version is 1.24" in body["message"]
     status, body = engine.request("GET", "/v1.99/containers/json")
-    assert status == 400 and "client version 1.99 is too new. Maximum supported API version is 1.51" in body["message"]
+    assert status == 400 and "client version 1.99 is too new. Maximum supported API version is 1.52" in body["message"]
     assert engine.request("GET", "/nothing/here") == (404, {"message": "page not found"})
     assert engine.request("GET", "/swarm")[0] == 503
     engine.docker("version")

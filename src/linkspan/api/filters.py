@@ -89,7 +89,7 @@ def networks(filters: Filters) -> Callable[[NetworkView], bool]:
         return (
             (dangling is None or dangling is (not view.endpoints and not network.predefined))
             and _any(filters.get("driver"), network.driver)
-            and (not filters.get("id") or any(network.id.startswith(id_) for id_ in filters["id"]))
+            and (not filters.get("id") or any(id_ in network.id for id_ in filters["id"]))
             and matches_labels(filters.get("label", ()), network.labels)
             and (not filters.get("name") or matches_name(filters["name"], network.name))
             and _any(filters.get("scope"), network.scope)

@@ -1,4 +1,4 @@
-"""Containers as Docker prints them (API 1.51 and below)."""
+"""Containers as Docker prints them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from linkspan.api.times import age, seconds
+from linkspan.api.versions import DNS_NAMES, LEAN, Version
 from linkspan.daemon.views import Attachment, ContainerView, ExecView
 from linkspan.model.container import NEVER, Config, Container, EndpointSettings, HostConfig, Mount, State
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import Image
+from linkspan.model.names import dns_names
 
 HOST_SANDBOX_KEY = "/var/run/docker/netns/default"
 STORAGE_DRIVER = "overlay2"
@@ -39,7 +41,7 @@ _UNSET: dict[str, Any] = {
 }
 
 
-def inspect(view: ContainerView, size: tuple[int, int] | None) -> dict[str, Any]:
+def inspect(view: ContainerView, size: tuple[int, int] | None, version: Version) -> dict[str, Any]:
     """`GET /containers/{id}/json`. `size` is (written, whole) in bytes, where asked for."""
     container = view.container
     result: dict[str, Any] = {
@@ -65,14 +67,16 @@ def inspect(view: ContainerView, size: tuple[int, int] | None) -> dict[str, Any]
         "GraphDriver": {"Data": {"LowerDir": ":".join(reversed(container.layers))}, "Name": STORAGE_DRIVER},
         "Mounts": _mounts(container),
         "Config": _config(container.config),
-        "NetworkSettings": network_settings(view),
+        "NetworkSettings": network_settings(view, version),
     }
+    if version >= LEAN:
+        result["Config"].pop("MacAddress", None)
     if size is not None:
         result["SizeRw"], result["SizeRootFs"] = size
     return result
 
 
-def summary(view: ContainerView, now: float, size: tuple[int, int] | None) -> dict[str, Any]:
+def summary(view: ContainerView, now: float, size: tuple[int, int] | None, version: Version) -> dict[str, Any]:
     """One line of `GET /containers/json`. `now` in seconds since the epoch."""
     container = view.container
     result: dict[str, Any] = {
@@ -87,7 +91,7 @@ def summary(view: ContainerView, now: float, size: tuple[int, int] | None) -> di
         "State": container.state.status,
         "Status": status_text(container, now),
         "HostConfig": {"NetworkMode": container.host_config.network_mode},
-        "NetworkSettings": {"Networks": _networks(view)},
+        "NetworkSettings": {"Networks": _networks(view, version)},
         "Mounts": _mounts(container),
     }
     if size is not None:
@@ -145,17 +149,18 @@ def _running(state: State) -> str:
     return " (health: starting)" if state.health.status == "starting" else f" ({state.health.status})"
 
 
-def network_settings(view: ContainerView) -> dict[str, Any]:
-    """As API 1.51 and below have it: at the top, besides the sandbox, a copy of what the default bridge gave."""
+def network_settings(view: ContainerView, version: Version) -> dict[str, Any]:
+    """Until API 1.51 there is at the top, besides the sandbox, a copy of what the default bridge gave."""
     sandbox = view.sandbox
     key = "" if sandbox is None else HOST_SANDBOX_KEY if sandbox.kind == "host" else sandbox.key
-    networks = _networks(view)
+    networks = _networks(view, version)
+    result = {"SandboxID": sandbox.id if sandbox else "", "SandboxKey": key, "Ports": _port_map(view)}
+    if version >= LEAN:
+        return result | {"Networks": networks}
     default = networks.get("bridge", {})
     return {
         "Bridge": "",
-        "SandboxID": sandbox.id if sandbox else "",
-        "SandboxKey": key,
-        "Ports": _port_map(view),
+        **result,
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
@@ -173,24 +178,23 @@ def network_settings(view: ContainerView) -> dict[str, Any]:
     }
 
 
-def _networks(view: ContainerView) -> dict[str, Any]:
+def _networks(view: ContainerView, version: Version) -> dict[str, Any]:
     if view.container.shares_sandbox:
         return {}
-    return {place.network.name: _network(view.container, place) for place in view.attachments}
+    return {place.network.name: _network(view.container, place, version) for place in view.attachments}
 
 
-def _network(container: Container, place: Attachment) -> dict[str, Any]:
+def _network(container: Container, place: Attachment, version: Version) -> dict[str, Any]:
     network = place.network
     asked = container.networks.get(network.id, EndpointSettings())
     got = place.endpoint or Endpoint(id="", network_id="", sandbox_id="", container_id="")
-    names = None
-    if not network.predefined:
-        names = [container.name, *(asked.aliases or ()), container.id[:12], container.config.hostname]
-        names = list(dict.fromkeys(name for name in names if name))
+    aliases = asked.aliases
+    if version < DNS_NAMES and not network.predefined:
+        aliases = tuple(dict.fromkeys((*(aliases or ()), container.id[:12])))
     return {
         "IPAMConfig": _without_empty(msgspec.to_builtins(asked.ipam_config)) if asked.ipam_config else None,
         "Links": asked.links,
-        "Aliases": asked.aliases,
+        "Aliases": aliases,
         "MacAddress": got.mac or asked.mac_address,
         "DriverOpts": asked.driver_opts,
         "GwPriority": asked.gw_priority,
@@ -202,7 +206,7 @@ def _network(container: Container, place: Attachment) -> dict[str, Any]:
         "IPv6Gateway": got.gateway6,
         "GlobalIPv6Address": got.address6,
         "GlobalIPv6PrefixLen": got.prefix_length6,
-        "DNSNames": names,
+        "DNSNames": dns_names(container, network) or None,
     }
 
 

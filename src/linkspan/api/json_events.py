@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from linkspan.api.versions import LEAN, Version
 from linkspan.model.event import Event
 
 
-def event(happened: Event) -> dict[str, Any]:
+def event(happened: Event, version: Version) -> dict[str, Any]:
     """One line of `GET /events`. The first three keys are the old form, which only containers and images have."""
     result: dict[str, Any] = {}
-    if happened.kind in ("container", "image"):
+    if version < LEAN and happened.kind in ("container", "image"):
         result = {"status": happened.action, "id": happened.id}
         if happened.kind == "container":
             result["from"] = happened.attributes.get("image", "")

@@ -1,15 +1,17 @@
-"""Networks as Docker prints them (API 1.51 and below)."""
+"""Networks as Docker prints them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from linkspan.api.versions import LEAN, Version
 from linkspan.daemon.views import NetworkView
+from linkspan.ipam.usage import usage
 from linkspan.model.network import Pool
 
 
-def network(view: NetworkView, *, containers: bool) -> dict[str, Any]:
-    """`containers` False is the form of the list: there `Containers` is empty."""
+def listed(view: NetworkView) -> dict[str, Any]:
+    """The form of the list: there `Containers` is empty."""
     record = view.network
     return {
         "Name": record.name,
@@ -21,17 +23,30 @@ def network(view: NetworkView, *, containers: bool) -> dict[str, Any]:
         "EnableIPv6": record.ipv6,
         "IPAM": {
             "Driver": record.ipam_driver,
-            "Options": record.ipam_options or None,
-            "Config": [_pool(pool) for pool in record.pools],
+            "Options": None if record.predefined else record.ipam_options,
+            "Config": [_pool(pool) for pool in record.pools or record.configured],
         },
         "Internal": record.internal,
         "Attachable": record.attachable,
         "Ingress": False,
         "ConfigFrom": {"Network": record.config_from},
         "ConfigOnly": record.config_only,
-        "Containers": _containers(view) if containers else {},
+        "Containers": {},
         "Options": record.options,
         "Labels": record.labels,
+    }
+
+
+def inspect(view: NetworkView, version: Version) -> dict[str, Any]:
+    result = listed(view) | {"Containers": _containers(view)}
+    return result | {"Status": {"IPAM": {"Subnets": _subnets(view)}}} if version >= LEAN else result
+
+
+def _subnets(view: NetworkView) -> dict[str, Any]:
+    held = [address for _, endpoint in view.endpoints for address in (endpoint.address, endpoint.address6)]
+    counted = {pool.subnet: usage(pool, held) for pool in view.network.pools}
+    return {
+        subnet: {"IPsInUse": found.used, "DynamicIPsAvailable": found.available} for subnet, found in counted.items()
     }
 
 

@@ -19,13 +19,13 @@ from linkspan.api import (
     routes_volumes,
 )
 from linkspan.api.http import Answer, BodyTooLarge, Request, Response, error_response
+from linkspan.api.versions import MAX_VERSION, MIN_VERSION, Version, text
 from linkspan.daemon.daemon import Daemon
 
 log = logging.getLogger(__name__)
 
-MIN_VERSION, MAX_VERSION = (1, 24), (1, 51)
 HEADERS = (
-    ("Api-Version", "{}.{}".format(*MAX_VERSION)),
+    ("Api-Version", text(MAX_VERSION)),
     ("Docker-Experimental", "false"),
     ("Ostype", "linux"),
     ("Server", f"linkspan/{__version__} (linux)"),
@@ -124,7 +124,7 @@ class Api:
         return await handler(self._daemon, request)
 
 
-def split_version(path: str) -> tuple[tuple[int, int], str]:
+def split_version(path: str) -> tuple[Version, str]:
     """The API version that a path asks for (the newest where it names none), and the rest. Raises InvalidArgument."""
     match = _VERSION.match(path)
     if match is None:
@@ -133,13 +133,11 @@ def split_version(path: str) -> tuple[tuple[int, int], str]:
     if version < MIN_VERSION:
         raise errors.InvalidArgument(
             f"client version {match[1]}.{match[2]} is too old. Minimum supported API version is "
-            "{}.{}, please upgrade your client to a newer version".format(*MIN_VERSION)
+            f"{text(MIN_VERSION)}, please upgrade your client to a newer version"
         )
     if version > MAX_VERSION:
         raise errors.InvalidArgument(
-            f"client version {match[1]}.{match[2]} is too new. Maximum supported API version is {{}}.{{}}".format(
-                *MAX_VERSION
-            )
+            f"client version {match[1]}.{match[2]} is too new. Maximum supported API version is {text(MAX_VERSION)}"
         )
     return version, path[match.end() :]
 

@@ -60,14 +60,14 @@ async def list_(daemon: Daemon, request: Request) -> Answer:
     lines = []
     for view in views:
         size = await daemon.containers.size(view.container.id) if sized else None
-        lines.append(json_containers.summary(view, now, size))
+        lines.append(json_containers.summary(view, now, size, request.version))
     return json_response(lines)
 
 
 async def inspect(daemon: Daemon, request: Request) -> Answer:
     view = daemon.containers.view(request.names["ref"])
     size = await daemon.containers.size(view.container.id) if request.flag("size") else None
-    return json_response(json_containers.inspect(view, size))
+    return json_response(json_containers.inspect(view, size, request.version))
 
 
 async def start(daemon: Daemon, request: Request) -> Answer:

@@ -10,11 +10,15 @@ import msgspec
 from linkspan.api import filters, json_networks
 from linkspan.api.http import EMPTY, NO_CONTENT, Answer, Request, Response, json_response
 from linkspan.api.parse import convert, parse_filters, read_object
+from linkspan.api.versions import IPV4_OPTIONAL
 from linkspan.daemon.daemon import Daemon
-from linkspan.errors import InvalidArgument, Unsupported
+from linkspan.engine.request import NetworkRequest
+from linkspan.errors import InvalidArgument, NotFound
 from linkspan.model.container import EndpointSettings
 from linkspan.model.network import Pool, parse_subnet
 from linkspan.model.wire import Wire
+
+_BOOLEANS = ("", "1", "t", "true", "0", "f", "false")
 
 
 class _Ipam(Wire, frozen=True, kw_only=True):
@@ -23,18 +27,22 @@ class _Ipam(Wire, frozen=True, kw_only=True):
     options: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
+class _Reference(Wire, frozen=True, kw_only=True):
+    network: str = ""
+
+
 class _Create(Wire, frozen=True, kw_only=True):
     name: str = ""
     driver: str = ""
     scope: str = ""
-    enable_ipv4: bool = msgspec.field(default=True, name="EnableIPv4")
-    enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
+    enable_ipv4: bool | None = msgspec.field(default=None, name="EnableIPv4")
+    enable_ipv6: bool | None = msgspec.field(default=None, name="EnableIPv6")
     ipam: _Ipam = msgspec.field(default_factory=_Ipam, name="IPAM")
     internal: bool = False
     attachable: bool = False
     ingress: bool = False
     config_only: bool = False
-    config_from: Mapping[str, str] | None = None
+    config_from: _Reference = msgspec.field(default_factory=_Reference)
     options: Mapping[str, str] = msgspec.field(default_factory=dict)
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
 
@@ -51,28 +59,28 @@ class _Disconnect(Wire, frozen=True, kw_only=True):
 
 async def list_(daemon: Daemon, request: Request) -> Answer:
     wanted = filters.networks(parse_filters(request.text("filters")))
-    return json_response(
-        [json_networks.network(view, containers=False) for view in daemon.networks.views() if wanted(view)]
-    )
+    return json_response([json_networks.listed(view) for view in daemon.networks.views() if wanted(view)])
 
 
 async def inspect(daemon: Daemon, request: Request) -> Answer:
+    if request.text("verbose").lower() not in _BOOLEANS:  # what it would tell of a swarm's services there is none of
+        raise InvalidArgument(f"invalid value for verbose: {request.text('verbose')}")
     view = daemon.networks.view(request.names["ref"])
     scope = request.text("scope")
     if scope and scope != view.network.scope:
-        return json_response({"message": f"network {request.names['ref']} not found"}, 404)
-    return json_response(json_networks.network(view, containers=True))
+        raise NotFound(f"network {request.names['ref']} not found")
+    return json_response(json_networks.inspect(view, request.version))
 
 
 async def create(daemon: Daemon, request: Request) -> Answer:
     asked = convert(await read_object(request, empty="a network needs a name"), _Create)
     if not asked.name.strip():
-        raise InvalidArgument("network name cannot be empty")
-    if asked.ingress or asked.config_only or (asked.config_from or {}).get("Network"):
-        raise Unsupported("ingress, config-only and config-from networks are not part of linkspan")
-    id_, warning = await daemon.networks.create(
-        asked.name,
+        raise InvalidArgument("invalid name: name is empty")
+    ipv4 = asked.enable_ipv4 if request.version >= IPV4_OPTIONAL else None
+    wanted = NetworkRequest(
+        name=asked.name,
         driver=asked.driver or "bridge",
+        scope=asked.scope,
         pools=tuple(_pool(given) for given in asked.ipam.config),
         ipam_driver=asked.ipam.driver or "default",
         options=asked.options,
@@ -80,9 +88,14 @@ async def create(daemon: Daemon, request: Request) -> Answer:
         labels=asked.labels,
         internal=asked.internal,
         attachable=asked.attachable,
-        ipv4=asked.enable_ipv4,
-        ipv6=asked.enable_ipv6,
+        ingress=asked.ingress,
+        config_only=asked.config_only,
+        config_from=asked.config_from.network,
+        ipv4=ipv4 is not False,
+        ipv6=bool(asked.enable_ipv6),
+        stated=frozenset(family for family, said in ((4, ipv4), (6, asked.enable_ipv6)) if said is not None),
     )
+    id_, warning = await daemon.networks.create(wanted)
     return json_response({"Id": id_, "Warning": warning}, 201)
 
 

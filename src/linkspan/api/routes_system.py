@@ -9,6 +9,7 @@ from linkspan.api import filters, json_containers, json_events, json_images, jso
 from linkspan.api.http import JSON_TYPE, Answer, Request, Response, Stream, closing, json_line, json_response
 from linkspan.api.parse import convert, parse_filters, read_object
 from linkspan.api.times import parse_moment
+from linkspan.api.versions import MAX_VERSION, MIN_VERSION, Version, text
 from linkspan.daemon.daemon import Daemon
 from linkspan.errors import NotFound, Unavailable, Unsupported
 from linkspan.model.event import Event
@@ -43,7 +44,7 @@ async def info(daemon: Daemon, request: Request) -> Answer:
 
 
 async def version(daemon: Daemon, request: Request) -> Answer:
-    answer = {"ApiVersion": "1.51", "MinAPIVersion": "1.24"} | await daemon.system.version()
+    answer = {"ApiVersion": text(MAX_VERSION), "MinAPIVersion": text(MIN_VERSION)} | await daemon.system.version()
     return json_response(answer)
 
 
@@ -54,13 +55,13 @@ async def events(daemon: Daemon, request: Request) -> Answer:
         until=parse_moment(request.text("until"), now),
         wanted=filters.events(parse_filters(request.text("filters"))),
     )
-    return Stream(_lines(happened), 200, JSON_TYPE)
+    return Stream(_lines(happened, request.version), 200, JSON_TYPE)
 
 
-async def _lines(happened: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+async def _lines(happened: AsyncIterator[Event], version: Version) -> AsyncIterator[bytes]:
     async with closing(happened):
         async for event in happened:
-            yield json_line(json_events.event(event))
+            yield json_line(json_events.event(event, version))
 
 
 async def disk_usage(daemon: Daemon, request: Request) -> Answer:
@@ -73,7 +74,7 @@ async def disk_usage(daemon: Daemon, request: Request) -> Answer:
             size = await daemon.containers.size(view.container.id)
         except NotFound:
             continue  # removed meanwhile
-        containers.append(json_containers.summary(view, now, size))
+        containers.append(json_containers.summary(view, now, size, request.version))
     volumes = [
         json_volumes.volume(view) | {"UsageData": {"Size": -1, "RefCount": len(view.used_by)}}
         for view in (daemon.volumes.views() if "volume" in wanted else [])

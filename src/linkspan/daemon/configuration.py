@@ -40,6 +40,7 @@ class Configuration:
     default_bridge: DefaultBridge = dataclasses.field(default_factory=DefaultBridge)
     ip_forward: bool = True
     pool_sources: tuple[PoolSource, ...] = DEFAULT_SOURCES
+    network_options: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # by driver
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

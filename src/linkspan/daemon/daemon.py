@@ -161,6 +161,8 @@ class Daemon:
             self._lifecycle,
             drivers=self._drivers,
             sources=configuration.pool_sources,
+            options=configuration.network_options,
+            publish=events.publish,
             host=host,
             look_again=lambda: self._programmer.run(self._read_host),
         )

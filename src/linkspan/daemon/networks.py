@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -17,14 +18,16 @@ from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.views import NetworkView
 from linkspan.drivers.contract import Driver
 from linkspan.engine.change import Change
-from linkspan.engine.join import connect, disconnect
+from linkspan.engine.join import connect, disconnect, forget_network
 from linkspan.engine.links import unlink
 from linkspan.engine.nat import nat_rows
-from linkspan.engine.networks import NetworkRequest, create_network, remove_network
-from linkspan.errors import Conflict
+from linkspan.engine.networks import create_network, remove_network
+from linkspan.engine.request import NetworkRequest, with_defaults
+from linkspan.errors import Conflict, Forbidden, NotFound
 from linkspan.ipam.pools import PoolSource
 from linkspan.model.container import EndpointSettings
-from linkspan.model.network import Network, Pool
+from linkspan.model.event import Event
+from linkspan.model.network import Network
 from linkspan.state.host import HostFacts
 
 _COMMENT = re.compile(r'comment "([0-9a-f]{12})"')
@@ -42,10 +45,16 @@ class Networks:
         *,
         drivers: Mapping[str, Driver],
         sources: Iterable[PoolSource],
+        options: Mapping[str, Mapping[str, str]],
+        publish: Callable[[Event], None],
         host: Callable[[], HostFacts],
         look_again: Callable[[], Awaitable[None]],
     ) -> None:
-        """`host` is what is known of the host; `look_again` renews it."""
+        """`options` are a driver's for networks that do not say otherwise (--default-network-opt).
+
+        `host` is what is known of the host; `look_again` renews it.
+        """
+        self._options, self._publish = options, publish
         self._look_again = look_again
         self._ledger, self._mutation, self._programmer, self._lifecycle = ledger, mutation, programmer, lifecycle
         self._drivers, self._sources, self._host = drivers, tuple(sources), host
@@ -56,37 +65,10 @@ class Networks:
     def views(self) -> list[NetworkView]:
         return [self._view(network) for network in self._ledger.now.networks.values()]
 
-    async def create(
-        self,
-        name: str,
-        *,
-        driver: str,
-        pools: tuple[Pool, ...],
-        ipam_driver: str,
-        options: Mapping[str, str],
-        ipam_options: Mapping[str, str],
-        labels: Mapping[str, str],
-        internal: bool,
-        attachable: bool,
-        ipv4: bool,
-        ipv6: bool,
-    ) -> tuple[str, str]:
+    async def create(self, asked: NetworkRequest) -> tuple[str, str]:
         """The new network's id, and a warning or ""."""
-        request = NetworkRequest(
-            id=new_id(),
-            created=now(),
-            name=name,
-            driver=driver or "bridge",
-            pools=pools,
-            ipam_driver=ipam_driver or "default",
-            options=options,
-            ipam_options=ipam_options,
-            labels=labels,
-            internal=internal,
-            attachable=attachable,
-            ipv4=ipv4,
-            ipv6=ipv6,
-        )
+        defaults = self._options.get(asked.driver, {})
+        request = with_defaults(dataclasses.replace(asked, id=new_id(), created=now()), defaults)
         await self._look_again()  # a subnet that we choose must not hide what the host has a route to by now
         change = await self._carry_out(
             lambda: create_network(self._ledger.now, request, self._drivers, self._sources, self._host())
@@ -111,10 +93,14 @@ class Networks:
         """Removes the unused networks, except what `keep` says; answers their names."""
         removed = []
         for view in self.views():
-            used = any(view.network.id in c.networks for c in self._ledger.now.containers.values())
-            if not view.network.predefined and not used and not keep(view):
-                await self.remove(view.network.id)
-                removed.append(view.network.name)
+            network = view.network
+            used = any(network.id in c.networks for c in self._ledger.now.containers.values())
+            if network.predefined or network.config_only or used or keep(view):
+                continue
+            with contextlib.suppress(Forbidden, NotFound):  # somebody has connected to it, or was quicker
+                await self.remove(network.id)
+                removed.append(network.name)
+        self._publish(Event(kind="network", action="prune", id="", attributes={"reclaimed": "0"}))
         return removed
 
     async def connect(self, ref: str, container: str, settings: EndpointSettings) -> None:
@@ -126,14 +112,23 @@ class Networks:
         await self._change(ref, container, decide)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
+        """By force also off a network that is there no more, named by its id."""
+
         def decide(network: Network, id_: str, busy: Busy) -> Change:
             now_ = self._ledger.now
             return disconnect(now_, now_.container(id_), network, self._lifecycle.surroundings(0, busy).ports)
 
-        await self._change(ref, container, decide)
+        try:
+            await self._change(ref, container, decide)
+        except NotFound:
+            found = self._ledger.now.container(container)
+            if not force or ref not in found.networks or ref in self._ledger.now.networks:
+                raise
+            await self._locked(found.id, lambda: forget_network(self._ledger.now.container(found.id), ref))
 
     async def _change(self, ref: str, container: str, decide: Callable[[Network, str, Busy], Change]) -> None:
-        network, found = self._ledger.now.network(ref), self._ledger.now.container(container)
+        found = self._ledger.now.container(container)
+        network = self._ledger.now.network(ref)
 
         async def change() -> None:
             async with self._lifecycle.lock(found.id):
@@ -142,18 +137,20 @@ class Networks:
 
         await self._lifecycle.to_its_end(change())
 
+    async def _locked(self, container_id: str, decide: Callable[[], Change]) -> None:
+        async def change() -> None:
+            async with self._lifecycle.lock(container_id):
+                await self._mutation.carry_out(decide())
+
+        await self._lifecycle.to_its_end(change())
+
     async def unlink(self, ref: str) -> None:
         """Takes a legacy link away, by its name: /container/alias. Raises Conflict where it is none, NotFound."""
         owner, slash, alias = ref.strip("/").partition("/")
         if not slash:
             raise Conflict("Conflict, cannot remove the default link name of the container")
-        found = self._ledger.now.container(owner)
-
-        async def change() -> None:
-            async with self._lifecycle.lock(found.id):
-                await self._mutation.carry_out(unlink(self._ledger.now, self._ledger.now.container(found.id), alias))
-
-        await self._lifecycle.to_its_end(change())
+        id_ = self._ledger.now.container(owner).id
+        await self._locked(id_, lambda: unlink(self._ledger.now, self._ledger.now.container(id_), alias))
 
     def nat_table(self) -> list[dict[str, Any]]:
         """The effective rules as rows in the columns of `iptables -t nat -nL`, in order:

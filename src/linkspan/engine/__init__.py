@@ -4,6 +4,10 @@ change     Change: what a decision says should become of the records
 networks   create and remove; the default networks
 sublinks   macvlan and ipvlan networks: modes, parents, the host's way in
 announce   who tells the neighbours where its address is now
+request    what `network create` asks for
+configurations  networks that are only a configuration, and those that take one
+attachment what a user asks of one attachment: checked, and turned into what the interface gets
+links      legacy links on the default bridge
 join       give a container its sandbox, endpoints and bindings; take them away
 publish    ports of a container that is there, published and withdrawn
 render     from records to kernel objects, all of them or those that a change touches

@@ -179,6 +179,12 @@ def disconnect(snapshot: Snapshot, container: Container, network: Network, ports
     )
 
 
+def forget_network(container: Container, network_id: str) -> Change:
+    """Takes a container off a network that was removed while it did not run."""
+    left = {id_: settings for id_, settings in container.networks.items() if id_ != network_id}
+    return Change((put(msgspec.structs.replace(container, networks=left)),))
+
+
 def _linked(moment: Snapshot, container: Container) -> dict[str, Write]:
     return {write.id: write for write in follow_links(moment, container)}
 

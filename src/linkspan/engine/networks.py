@@ -14,7 +14,9 @@ from linkspan.engine import sublinks
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.change import Change, network_event
+from linkspan.engine.configurations import check_operator, configuration, with_configuration
 from linkspan.engine.join import sharers
+from linkspan.engine.request import NetworkRequest
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
 from linkspan.ipam.addresses import default_gateway
 from linkspan.ipam.names import bridge_name
@@ -56,25 +58,6 @@ class DefaultBridge:
     mtu: int = 1500
     binding_address: str = "0.0.0.0"
     adopted: str = ""  # 10.211.55.1/24: the bridge is the administrator's, so is its address
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkRequest:
-    """`docker network create`. `id` and `created` come from the caller, which has randomness and a clock."""
-
-    id: str
-    created: str
-    name: str
-    driver: str = "bridge"
-    pools: tuple[Pool, ...] = ()
-    ipam_driver: str = "default"
-    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    ipam_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    internal: bool = False
-    attachable: bool = False
-    ipv4: bool = True
-    ipv6: bool = False
 
 
 def default_networks(
@@ -188,6 +171,11 @@ def create_network(
         raise Forbidden(f"operation is not permitted on predefined {request.name} network ")
     if any(network.name == request.name for network in snapshot.networks.values()):
         raise Conflict(f"network with name {request.name} already exists")
+    if request.config_only:
+        network = configuration(request)
+        return Change((put(network),), (network_event("create", network),))
+    check_operator(request)
+    request = with_configuration(snapshot, request)
     driver = drivers.get(request.driver or "bridge")
     if driver is None:
         raise NotFound(f"could not find plugin {request.driver} in v1 plugin registry: plugin not found")
@@ -224,6 +212,7 @@ def _network(
         labels=dict(request.labels),
         internal=request.internal,
         attachable=request.attachable,
+        config_from=request.config_from,
     )
     if driver.name == "bridge":
         return _with_bridge(snapshot, _with_gateways(network))

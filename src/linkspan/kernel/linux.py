@@ -339,6 +339,8 @@ class LinuxKernel:
             except OSError as error:
                 if error.errno == errno.EINVAL:
                     raise InvalidArgument(f"sysctl {item.name} does not take the value {item.value!r}") from None
+                if error.errno == errno.ENOENT:
+                    raise InvalidArgument(f"sysctl {item.name}: this kernel has no such setting") from None
                 raise
 
     # --- reading

@@ -58,6 +58,7 @@ class Network(Wire, frozen=True, kw_only=True):
     attachable: bool = False
     config_only: bool = False  # only a configuration, which other networks take (`config_from`, by name)
     config_from: str = ""
+    configured: tuple[Pool, ...] = ()  # of a configuration: the pools that it gives to others
     ipv4: bool = True
     ipv6: bool = False
     # What the bridge driver resolved once, at creation, from the options above.
