@@ -26,10 +26,11 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.reconcile import converge
 from linkspan.drivers.available import DRIVERS
+from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
 from linkspan.engine.join import Surroundings, join, leave
-from linkspan.engine.networks import DefaultBridge, default_networks
-from linkspan.ipam.ports import WILDCARD, PortSpace, allocate_ports
+from linkspan.engine.networks import default_networks
+from linkspan.ipam.ports import PortSpace, allocate_ports
 from linkspan.kernel.contract import Kernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.container import Config, Container, EndpointSettings, HostConfig, PortBinding
@@ -116,11 +117,8 @@ class Engine:
         (endpoint,) = self._ledger.now.endpoints_in(self._ledger.now.containers[id])
 
         def decide() -> Change:
-            requests = [parse_port_request("80/tcp", "", str(port))]
-            held = self._ledger.now.held_ports
-            new = allocate_ports(
-                requests, lambda protocol, at, page: held(protocol, at, page, WILDCARD[4]), PortSpace(), "0.0.0.0"
-            )
+            requests = [parse_port_request("80/tcp", "0.0.0.0", str(port))]
+            new = allocate_ports(requests, self._ledger.now.held_ports, PortSpace())
             return Change((put(msgspec.structs.replace(endpoint, bindings=(*endpoint.bindings, *new))),))
 
         return self._timed(decide)

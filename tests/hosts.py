@@ -65,12 +65,12 @@ def enter(path: str) -> None:
         os.close(descriptor)
 
 
-def socket_in(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """An IPv4 socket of the namespace at `path`, with a timeout of a second."""
+def socket_in(path: str, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> socket.socket:
+    """A socket of the namespace at `path`, IPv4 unless said otherwise, with a timeout of a second."""
 
     def make() -> socket.socket:
         enter(path)
-        made = socket.socket(socket.AF_INET, kind)
+        made = socket.socket(family, kind)
         made.settimeout(1)
         return made
 

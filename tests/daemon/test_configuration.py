@@ -80,7 +80,16 @@ def test_the_file_has_dockerds_keys(tmp_path: Path) -> None:
 
 def test_dockerds_flags_that_mean_nothing_here_are_taken_and_said(tmp_path: Path) -> None:
     notes = parsed(tmp_path, "--userland-proxy=false", "--live-restore", "--iptables=false").notes
-    assert [note.split()[0] for note in notes] == ["--iptables", "--live-restore", "--userland-proxy"]
+    assert [note.split()[0] for note in notes] == ["--live-restore", "--userland-proxy", "--iptables=false:"]
+
+
+def test_ipv6_and_what_is_filtered(tmp_path: Path) -> None:
+    six = parsed(tmp_path, "--ipv6", "--bip6=fd00:17::1/64", "--fixed-cidr-v6=fd00:17::1:0/112").default_bridge
+    assert (six.ipv6, six.bip6, six.fixed_cidr6) == (True, "fd00:17::1/64", "fd00:17::1:0/112")
+    assert parsed(tmp_path, "--default-gateway-v6=fd00:0::9").default_bridge.default_gateway6 == "fd00::9"
+    flags = parsed(tmp_path, "--ip6tables=false", "--allow-direct-routing", "--bridge-accept-fwmark=1/0xff")
+    assert (flags.rules, flags.direct_routing, flags.accept_mark) == ({4}, True, "0x1/0xff")
+    assert parsed(tmp_path).rules == {4, 6}
 
 
 def test_a_plain_tcp_socket_has_to_be_asked_for_by_name(tmp_path: Path) -> None:
@@ -96,6 +105,9 @@ def test_a_plain_tcp_socket_has_to_be_asked_for_by_name(tmp_path: Path) -> None:
     [
         (["--bip=nonsense"], "invalid --bip: invalid CIDR address: nonsense"),
         (["--fixed-cidr=1.2.3"], "invalid --fixed-cidr"),
+        (["--bip6=10.0.0.1/24"], "invalid --bip6: invalid CIDR address: 10.0.0.1/24"),
+        (["--bridge-accept-fwmark=0x1ffffffff"], "invalid --bridge-accept-fwmark"),
+        (["--bridge-accept-fwmark=eth0"], "invalid --bridge-accept-fwmark"),
         (["--default-gateway=x"], "invalid --default-gateway: 'x' is not an ip address"),
         (["--dns=x"], "invalid --dns: 'x' is not an ip address"),
         (["--ip=x"], "invalid --ip"),

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from linkspan.drivers.available import DRIVERS
+from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.join import Surroundings
-from linkspan.engine.networks import DefaultBridge, default_networks
+from linkspan.engine.networks import default_networks
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.ipam.ports import PortSpace
 from linkspan.model.container import (

@@ -7,9 +7,10 @@ import dataclasses
 import msgspec
 import pytest
 
+from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
 from linkspan.engine.join import join, leave
-from linkspan.engine.networks import DefaultBridge, NetworkRequest, create_network, default_networks
+from linkspan.engine.networks import NetworkRequest, create_network, default_networks
 from linkspan.engine.render import render_all
 from linkspan.errors import Forbidden
 from linkspan.ipam.pools import DEFAULT_SOURCES

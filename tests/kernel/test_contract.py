@@ -54,9 +54,10 @@ class World:
             Bridge(name, f"linkspan:{name}", mtu, "02:42:00:00:00:01"),
             Address(HOST, name, f"{subnet}.1/16"),
             Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1"),
-            NftElement("bridges", f'"{name}"', "", "net"),
-            NftElement("same_bridge", f'"{name}" . "{name}"', "", "net"),
-            NftElement("icc", f'"{name}" . "{name}"', "", "net"),
+            NftElement("bridges", f'ipv4 . "{name}"', "", "net"),
+            NftElement("closed", f'ipv4 . "{name}"', "", "net"),
+            NftElement("same_bridge", f'ipv4 . "{name}" . "{name}"', "", "net"),
+            NftElement("icc", f'ipv4 . "{name}" . "{name}"', "", "net"),
             NftElement("masqueraded", f"{subnet[:-2]}.0.0/16", "", "net"),
         ]
 

@@ -290,7 +290,7 @@ def test_an_older_ruleset_is_replaced_and_elements_stay(host: Host, monkeypatch:
     host.call(old.apply, list(diff({}, state_of([element]))))
     before = host.call(old.ruleset)
     host.call(old.close)
-    changed = RULESET.replace("iifname @internal drop", "iifname @internal counter drop")
+    changed = RULESET.replace("oifname @internal drop", "oifname @internal counter drop")
     monkeypatch.setattr("linkspan.kernel.nftables.RULESET", changed)
     monkeypatch.setattr("linkspan.kernel.nftables.VERSION", "ruleset_newer")
     new = host.call(Nftables)
@@ -302,8 +302,8 @@ def test_an_older_ruleset_is_replaced_and_elements_stay(host: Host, monkeypatch:
     # A set whose type changed: the table is built anew.
     monkeypatch.setattr(
         "linkspan.kernel.nftables.RULESET",
-        changed.replace("set icc { type ifname . ifname; }", "set icc { type ifname . ifname . inet_proto; }").replace(
-            "iifname . oifname @icc", "iifname . oifname . meta l4proto @icc"
+        changed.replace("set icc { type nf_proto . ifname . ifname; }", "set icc { type ifname . ifname; }").replace(
+            "meta nfproto . iifname . oifname @icc", "iifname . oifname @icc"
         ),
     )
     monkeypatch.setattr("linkspan.kernel.nftables.VERSION", "ruleset_newest")

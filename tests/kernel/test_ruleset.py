@@ -44,12 +44,13 @@ class Net:
                 Bridge(name, f"linkspan:{name}"),
                 Address(HOST, name, f"172.{number}.0.1/16"),
                 Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1"),
-                NftElement("bridges", f'"{name}"'),
-                NftElement("same_bridge", f'"{name}" . "{name}"'),
-                NftElement("icc", f'"{name}" . "{name}"'),
+                NftElement("bridges", f'ipv4 . "{name}"'),
+                NftElement("closed", f'ipv4 . "{name}"'),
+                NftElement("same_bridge", f'ipv4 . "{name}" . "{name}"'),
+                NftElement("icc", f'ipv4 . "{name}" . "{name}"'),
             ]
             if number == 19:
-                objects.append(NftElement("internal", f'"{name}"'))
+                objects.append(NftElement("internal", f'ipv4 . "{name}"'))
             else:
                 objects.append(NftElement("masqueraded", f"172.{number}.0.0/16"))
         for number, address in enumerate((ONE, TWO, OTHER, INNER)):

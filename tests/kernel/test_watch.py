@@ -39,7 +39,7 @@ def network(folder: Path) -> list[KernelObject]:
         Veth("vetha", "linkspan:e", inside, "eth0", "02:42:ac:11:00:02", "docker0"),
         Address(inside, "eth0", "172.17.0.2/16"),
         Route(inside, "0.0.0.0/0", "eth0", "172.17.0.1"),
-        NftElement("bridges", '"docker0"', comment="n"),
+        NftElement("bridges", 'ipv4 . "docker0"', comment="n"),
     ]
 
 

@@ -13,7 +13,7 @@ from tests.hosts import socket_in
 
 def ask(space: str, address: str, port: int, *, path: str = "/cgi-bin/who", timeout: float = 2) -> str:
     """The body of an HTTP answer, asked for from the namespace at `space`. Raises OSError where there is none."""
-    with socket_in(space) as client:
+    with socket_in(space, family=_family(address)) as client:
         client.settimeout(timeout)
         client.connect((address, port))
         client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -49,19 +49,23 @@ def silent(space: str, address: str, port: int) -> bool:
 
 def ask_udp(space: str, address: str, port: int, *, timeout: float = 1) -> str:
     """What the echo at a UDP port says of where we come from."""
-    with socket_in(space, socket.SOCK_DGRAM) as client:
+    with socket_in(space, socket.SOCK_DGRAM, _family(address)) as client:
         client.settimeout(timeout)
         client.connect((address, port))
         client.send(b"who am I?")
         return client.recv(100).decode()
 
 
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 @contextlib.contextmanager
-def udp_echo(space: str, port: int) -> Iterator[None]:
+def udp_echo(space: str, port: int, address: str = "0.0.0.0") -> Iterator[None]:
     """Tells every sender its address, from a UDP socket in the namespace at `space`."""
-    server = socket_in(space, socket.SOCK_DGRAM)
+    server = socket_in(space, socket.SOCK_DGRAM, _family(address))
     server.settimeout(None)
-    server.bind(("0.0.0.0", port))
+    server.bind((address, port))
 
     def serve() -> None:
         while True:
@@ -76,8 +80,8 @@ def udp_echo(space: str, port: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with socket_in(space, socket.SOCK_DGRAM) as last:
-            last.sendto(b"end", ("127.0.0.1", port))
+        with socket_in(space, socket.SOCK_DGRAM, _family(address)) as last:
+            last.sendto(b"end", ("::1" if ":" in address else "127.0.0.1", port))
         thread.join(5)
         server.close()
 
@@ -85,7 +89,7 @@ def udp_echo(space: str, port: int) -> Iterator[None]:
 @contextlib.contextmanager
 def who_server(space: str, address: str, port: int) -> Iterator[None]:
     """Tells every TCP client its address; for containers that look at where they seem to come from."""
-    server = socket_in(space)
+    server = socket_in(space, family=_family(address))
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind((address, port))
     server.listen()

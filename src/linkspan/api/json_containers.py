@@ -13,6 +13,7 @@ from linkspan.model.container import NEVER, Config, Container, EndpointSettings,
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import Image
 from linkspan.model.names import dns_names
+from linkspan.model.port import each_family
 
 HOST_SANDBOX_KEY = "/var/run/docker/netns/default"
 STORAGE_DRIVER = "overlay2"
@@ -223,10 +224,11 @@ def _port_map(view: ContainerView) -> dict[str, Any]:
         for port in endpoint.exposed:
             ports.setdefault(port, None)
         for binding in endpoint.bindings:
-            entry = {"HostIp": binding.address, "HostPort": str(binding.port)}
             entries = ports.get(binding.container) or []
-            if entry not in entries:
-                ports[binding.container] = [*entries, entry]
+            for address in each_family(binding.address):
+                entry = {"HostIp": address, "HostPort": str(binding.port) if binding.port else ""}
+                entries = [*entries, entry] if entry not in entries else entries
+            ports[binding.container] = entries
     return ports
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from linkspan.engine.networks import DefaultBridge
+from linkspan.engine.bridges import DefaultBridge
 from linkspan.errors import InvalidArgument
 from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
 
@@ -39,6 +39,9 @@ class Configuration:
     bridge: str = ""  # "" is docker0, made by us; "none" is no default bridge; else a bridge that is there
     default_bridge: DefaultBridge = dataclasses.field(default_factory=DefaultBridge)
     ip_forward: bool = True
+    rules: frozenset[int] = frozenset({4, 6})  # --iptables, --ip6tables: IP versions with filtering and translation
+    direct_routing: bool = False
+    accept_mark: str = ""  # of --bridge-accept-fwmark: a mark, or mark/mask
     pool_sources: tuple[PoolSource, ...] = DEFAULT_SOURCES
     network_options: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # by driver
     dns: tuple[str, ...] = ()
@@ -63,8 +66,6 @@ _ACCEPTED = {
     "containerd-plugins-namespace": "there is no containerd",
     "exec-opt": "cgroups are driven directly (cgroupfs)",
     "live-restore": "always on: containers and their ports outlive the daemon",
-    "iptables": "rules live in the nftables table inet linkspan; iptables is not used",
-    "ip6tables": "rules live in the nftables table inet linkspan; iptables is not used",
     "firewall-backend": "the backend is nftables",
     "ip-forward-no-drop": "the policy of other tables is left alone",
     "log-driver": "conmon writes the log; it reads back as json-file does",
@@ -86,6 +87,10 @@ _TEXT = {
     "bip": "the bridge's address in CIDR form",
     "fixed-cidr": "IPv4 subnet for container addresses",
     "default-gateway": "container default gateway IPv4 address",
+    "bip6": "the bridge's IPv6 address in CIDR form",
+    "fixed-cidr-v6": "IPv6 subnet for container addresses",
+    "default-gateway-v6": "container default gateway IPv6 address",
+    "bridge-accept-fwmark": "let packets with this firewall mark (MARK or MARK/MASK) reach containers",
     "ip": "default host address when publishing ports",
     "data-root": "root directory of persistent state",
     "exec-root": "root directory of execution state",
@@ -109,7 +114,11 @@ _LISTS = {
 _FLAGS = {
     "icc": "containers on the default bridge may talk to each other",
     "ip-masq": "masquerade what leaves the host",
-    "ip-forward": "turn on net.ipv4.ip_forward",
+    "ip-forward": "turn on net.ipv4.ip_forward, and IPv6 forwarding where a network has IPv6",
+    "ipv6": "give the default bridge network IPv6 as well",
+    "iptables": "filter and translate IPv4 (in the nftables table inet linkspan)",
+    "ip6tables": "filter and translate IPv6 (in the nftables table inet linkspan)",
+    "allow-direct-routing": "let published ports be reached at the containers' own addresses",
     "tls": "use TLS",
     "tlsverify": "use TLS and verify the client",
     "own-table": "own the nftables table, so that another program's 'flush ruleset' leaves it alone",
@@ -144,6 +153,12 @@ def parse_arguments(arguments: Sequence[str]) -> Configuration:
 def configure(values: Mapping[str, Any]) -> Configuration:
     """From values by flag name, as JSON has them. Raises InvalidArgument."""
     notes = tuple(f"--{name} is accepted: {_ACCEPTED[name]}" for name in sorted(values) if _ACCEPTED.get(name))
+    notes += tuple(
+        f"--{name}=false: no IPv{version} port is published, and nothing of IPv{version} is filtered or masqueraded: "
+        "that is left to rules of the host's own"
+        for version, name in ((4, "iptables"), (6, "ip6tables"))
+        if not values.get(name, True)
+    )
     if str(values.get("firewall-backend", "nftables")) not in ("nftables", ""):
         notes += (f"--firewall-backend={values['firewall-backend']}: nftables is used all the same",)
     hosts = tuple(map(_listener, values.get("host", ()))) or (DEFAULT_HOST,)
@@ -166,8 +181,9 @@ def configure(values: Mapping[str, Any]) -> Configuration:
     if level not in ("debug", "info", "warn", "error", "fatal"):
         raise InvalidArgument(f"invalid logging level: {level}")
     bridge = str(values.get("bridge", ""))
-    if bridge and values.get("bip"):
-        raise InvalidArgument("you specified --bridge and --bip, mutually exclusive options: choose one")
+    for name in ("bip", "bip6"):
+        if bridge and values.get(name):
+            raise InvalidArgument(f"you specified --bridge and --{name}, mutually exclusive options: choose one")
     return Configuration(
         hosts=hosts,
         tls=tls,
@@ -178,6 +194,9 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         bridge=bridge,
         default_bridge=_default_bridge(values, bridge),
         ip_forward=bool(values.get("ip-forward", True)),
+        rules=frozenset(v for v, name in ((4, "iptables"), (6, "ip6tables")) if values.get(name, True)),
+        direct_routing=bool(values.get("allow-direct-routing", False)),
+        accept_mark=_mark(str(values.get("bridge-accept-fwmark", ""))),
         pool_sources=tuple(map(_pool_source, values.get("default-address-pool", ()))) or DEFAULT_SOURCES,
         dns=tuple(_address("dns", server) for server in values.get("dns", ())),
         dns_search=tuple(map(str, values.get("dns-search", ()))),
@@ -195,19 +214,28 @@ def _default_bridge(values: Mapping[str, Any], bridge: str) -> DefaultBridge:
     mtu = values.get("mtu", 1500)
     if not isinstance(mtu, int) or not (mtu == 0 or 68 <= mtu <= 65535):
         raise InvalidArgument(f"invalid MTU: {mtu}")
-    for name in ("bip", "fixed-cidr"):
+    for name, kind in (
+        ("bip", ipaddress.IPv4Interface),
+        ("fixed-cidr", ipaddress.IPv4Interface),
+        ("bip6", ipaddress.IPv6Interface),
+        ("fixed-cidr-v6", ipaddress.IPv6Interface),
+    ):
         if values.get(name):
             try:
-                ipaddress.IPv4Interface(str(values[name]))
+                kind(str(values[name]))
             except ValueError:
                 raise InvalidArgument(f"invalid --{name}: invalid CIDR address: {values[name]}") from None
-    fixed = str(values.get("fixed-cidr", ""))
+    fixed, fixed6 = (str(values.get(name, "")) for name in ("fixed-cidr", "fixed-cidr-v6"))
     return DefaultBridge(
         name=bridge or "docker0",
         disabled=bridge == "none",
         bip=str(values.get("bip", "")),
         fixed_cidr=str(ipaddress.IPv4Network(fixed, strict=False)) if fixed else "",
         default_gateway=_address("default-gateway", values.get("default-gateway", "")),
+        ipv6=bool(values.get("ipv6", False)),
+        bip6=str(values.get("bip6", "")),
+        fixed_cidr6=str(ipaddress.IPv6Network(fixed6, strict=False)) if fixed6 else "",
+        default_gateway6=_address("default-gateway-v6", values.get("default-gateway-v6", "")),
         icc=bool(values.get("icc", True)),
         masquerade=bool(values.get("ip-masq", True)),
         mtu=mtu or 1500,
@@ -310,6 +338,17 @@ def _host_gateways(values: Iterable[object]) -> tuple[str, ...]:
         if sum(address.version == version for address in addresses) > 1:
             raise InvalidArgument(f"invalid --host-gateway-ip: only one IPv{version} address is allowed")
     return tuple(str(address) for address in sorted(addresses, key=lambda address: address.version))
+
+
+def _mark(text: str) -> str:
+    """`0x10/0xf0`, as nft reads it. Raises InvalidArgument."""
+    try:
+        numbers = [int(part, 0) for part in text.split("/")] if text else []
+    except ValueError:
+        numbers = [-1]
+    if len(numbers) > 2 or not all(0 <= number < 1 << 32 for number in numbers):
+        raise InvalidArgument(f"invalid --bridge-accept-fwmark: {text!r}: use MARK or MARK/MASK, 32 bits each")
+    return "/".join(f"{number:#x}" for number in numbers)
 
 
 def _address(flag: str, value: object) -> str:

@@ -24,7 +24,7 @@ from linkspan.daemon.events import Events
 from linkspan.daemon.execs import Execs
 from linkspan.daemon.healing import Healing
 from linkspan.daemon.health import HealthChecks
-from linkspan.daemon.identity import new_id, now
+from linkspan.daemon.identity import engine_id, new_id, now
 from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
@@ -38,12 +38,17 @@ from linkspan.daemon.sandbox_files import Names, SandboxFiles
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
 from linkspan.drivers.available import DRIVERS
-from linkspan.engine.networks import DefaultBridge, default_networks
+from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.bridge import Host as BridgeHost
+from linkspan.engine.bridges import DefaultBridge
+from linkspan.engine.networks import default_networks
 from linkspan.errors import Internal, InvalidArgument, NotFound
+from linkspan.ipam.pools import ula_source
 from linkspan.kernel.contract import Kernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.container import Container
 from linkspan.model.event import Event
+from linkspan.model.port import version_of
 from linkspan.model.snapshot import Snapshot
 from linkspan.runtime import rootfs
 from linkspan.runtime.host_facts import host_facts
@@ -66,9 +71,17 @@ class Daemon:
         self._namespaces = configuration.exec_root / "netns"
         self._containers_folder = configuration.data_root / "containers"
         self._containers_folder.mkdir(exist_ok=True, mode=0o711)
-        self._drivers = DRIVERS
+        self._bridges = BridgeDriver()
+        self._drivers = {**DRIVERS, self._bridges.name: self._bridges}
+        self._sources = configuration.pool_sources
+        if not any(source.base.version == 6 for source in self._sources):
+            self._sources += (ula_source(engine_id(configuration.data_root)),)
         self._ledger = Ledger(SqliteStore(configuration.data_root / "records.db"))
-        self._programmer = Programmer(lambda: LinuxKernel(self._namespaces, owned_table=configuration.owned_table))
+        self._programmer = Programmer(
+            lambda: LinuxKernel(
+                self._namespaces, owned_table=configuration.owned_table, accept_mark=configuration.accept_mark
+            )
+        )
         self._host = HostFacts(namespaces=str(self._namespaces), ip_forward=configuration.ip_forward)
         self._events = Events()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,9 +94,7 @@ class Daemon:
         await settle_records(ledger, self._processes)
         await self._programmer.run(self._read_host)
         bridge = await self._programmer.run(self._find_bridge)
-        change = default_networks(
-            ledger.now, bridge, configuration.pool_sources, self._host, (new_id(), new_id(), new_id()), now()
-        )
+        change = default_networks(ledger.now, bridge, self._sources, self._host, (new_id(), new_id(), new_id()), now())
         ledger.commit(change.writes)
         for note in (*configuration.notes, *change.warnings):
             log.warning("%s", note)
@@ -160,7 +171,7 @@ class Daemon:
             self._programmer,
             self._lifecycle,
             drivers=self._drivers,
-            sources=configuration.pool_sources,
+            sources=self._sources,
             options=configuration.network_options,
             publish=events.publish,
             host=host,
@@ -181,11 +192,16 @@ class Daemon:
             namespaces=str(self._namespaces),
             ephemeral_ports=(ports.first, ports.last),
             reserved_ports=ports.reserved,
-            routes=tuple(
-                r.destination for r in kernel.routes() if r.interface not in ours and ":" not in r.destination
-            ),
+            routes=tuple(r.destination for r in kernel.routes() if r.interface not in ours),
             interfaces=tuple(HostInterface(i.name, i.loopback, i.addresses) for i in kernel.interfaces()),
             ip_forward=self.configuration.ip_forward,
+            ipv6=kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0",
+        )
+        self._bridges.host = BridgeHost(
+            ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
+            forward=self.configuration.ip_forward,
+            rules=self.configuration.rules,
+            direct_routing=self.configuration.direct_routing,
         )
 
     def _find_bridge(self, kernel: Kernel) -> DefaultBridge:
@@ -201,10 +217,15 @@ class Daemon:
             ) from None
         if interface.kind != "bridge":
             raise InvalidArgument(f"--bridge {name}: {name} is a {interface.kind or 'network card'}, not a bridge")
-        address = next((a for a in interface.addresses if ":" not in a), None)
+        address, address6 = (
+            next((a for a in interface.addresses if version_of(a) == version), None) for version in (4, 6)
+        )
         if address is None:
             raise InvalidArgument(f"--bridge {name}: {name} has no IPv4 address to take a subnet from")
-        return dataclasses.replace(flags, adopted=address, mtu=min(flags.mtu, interface.mtu))
+        if flags.ipv6 and address6 is None:
+            raise InvalidArgument(f"--bridge {name} --ipv6: {name} has no IPv6 address to take a subnet from")
+        adopted6 = address6 or "" if flags.ipv6 else ""
+        return dataclasses.replace(flags, adopted=address, adopted6=adopted6, mtu=min(flags.mtu, interface.mtu))
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import secrets
 import time
+import uuid
+from pathlib import Path
 
 
 def new_id() -> str:
@@ -29,3 +31,16 @@ def timestamp(nanoseconds: int) -> str:
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def engine_id(data_root: Path) -> str:
+    """What this engine is known by, for as long as its data is kept: what it derives from it stays the same too."""
+    path = data_root / "engine-id"
+    try:
+        if known := path.read_text().strip():
+            return known
+    except FileNotFoundError:
+        pass
+    made = str(uuid.uuid4())
+    path.write_text(made + "\n")
+    return made

@@ -83,7 +83,8 @@ class Lifecycle:
         host = self._host()
         first, last = host.ephemeral_ports
         ids = tuple(new_id() for _ in range(endpoints + 1))
-        return Surroundings(self._drivers, host.namespaces, PortSpace(first, last, host.reserved_ports, busy), ids)
+        space = PortSpace(first, last, host.reserved_ports, busy, host.ipv6)
+        return Surroundings(self._drivers, host.namespaces, space, ids)
 
     def publish(self, action: str, container: Container, **attributes: str) -> None:
         """A container's event, with its labels, image and name, as Docker's clients expect."""

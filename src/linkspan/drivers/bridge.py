@@ -1,76 +1,134 @@
 """bridge: Docker's default network.
 
-A Linux bridge on the host stands for the network. Each endpoint is a veth pair: one end, with the address, in the
-container's namespace, the other enslaved to the bridge, which holds the gateway's address. What leaves the host is
+A Linux bridge on the host stands for the network. Each endpoint is a veth pair: one end, with the addresses, in the
+container's namespace, the other enslaved to the bridge, which holds the gateways' addresses. What leaves the host is
 masqueraded; what comes in to a published port is sent on by an element of one map (`kernel/ruleset.nft` explains how
-the sets and maps are used).
+the sets and maps are used). IPv4 and IPv6 are alike, each with a gateway mode of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+import ipaddress
+from collections.abc import Iterator
 
 from linkspan.drivers.inside import render_inside
-from linkspan.model.endpoint import Binding, Endpoint, Sandbox
+from linkspan.drivers.publish import render_bindings
+from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
-from linkspan.model.port import ANY_IPV4
-from linkspan.state.objects import HOST, Address, BoundPort, Bridge, KernelObject, NftElement, Sysctl, Veth
+from linkspan.state.objects import HOST, Address, Bridge, KernelObject, NftElement, Sysctl, Veth
+
+ROUTER_LINK_LOCAL = "fe80::1/64"  # of every bridge with IPv6: the same everywhere, as a link knows only itself
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Host:
+    """What the daemon's flags and the host's kernel make of every bridge."""
+
+    ipv6: bool = True  # the kernel has it
+    forward: bool = True  # --ip-forward: we turn forwarding on
+    rules: frozenset[int] = frozenset({4, 6})  # --iptables, --ip6tables: IP versions that get elements of the ruleset
+    direct_routing: bool = False  # --allow-direct-routing
 
 
 class BridgeDriver:
     name = "bridge"
     allocates = True
 
+    def __init__(self, host: Host | None = None) -> None:
+        self.host = host or Host()
+
     def render_network(self, network: Network) -> Iterator[KernelObject]:
-        name, owner = network.bridge, network.id[:12]
+        name = network.bridge
         if network.managed:
             yield Bridge(name, alias=f"linkspan:{network.id}", mtu=network.mtu, mac=bridge_mac(network.id))
-            for pool in network.pools:
-                yield Address(HOST, name, f"{pool.gateway}/{pool.prefix_length}")
+            yield from _bridge_addresses(network)
+            if self.host.ipv6:
+                # A router that somebody plays in a container must not be the host's.
+                yield Sysctl(HOST, f"net/ipv6/conf/{name}/accept_ra", "0")
         # Published ports answer on 127.0.0.1 too: such a packet is routed out of the bridge with a loopback source
         # until it is masqueraded, which the kernel does not do unless told.
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1")
-        # Behind a bridge that the administrator gave us there may be more than containers: nothing is closed there.
-        yield NftElement("bridges" if network.managed else "open_bridges", f'"{name}"', comment=owner)
-        if network.internal:
-            yield NftElement("internal", f'"{name}"', comment=owner)
-        yield NftElement("same_bridge", f'"{name}" . "{name}"', comment=owner)
-        if network.icc:
-            yield NftElement("icc", f'"{name}" . "{name}"', comment=owner)
-        if network.masquerade and not network.internal:
-            for pool in network.pools:
-                yield NftElement("masqueraded", pool.subnet, comment=owner)
+        if not network.icc:
+            # Ports of the bridge are isolated from each other. Where a link lets two containers talk they do so through
+            # the host, which answers for the other one's address.
+            yield Sysctl(HOST, f"net/ipv4/conf/{name}/proxy_arp_pvlan", "1")
+            yield Sysctl(HOST, f"net/ipv4/neigh/{name}/proxy_delay", "0")
+        if network.pools_of(6):
+            yield Sysctl(HOST, f"net/ipv6/conf/{name}/disable_ipv6", "0")
+            if self.host.forward:
+                yield Sysctl(HOST, "net/ipv6/conf/all/forwarding", "1")
+        for version in self.host.rules & set(network.versions):
+            yield from _filtering(network, version)
+            yield from _leaving(network, version)
 
     def render_endpoint(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:
+        inside, interface = sandbox.path, endpoint.interface
         yield Veth(
             endpoint.host_interface,
             alias=f"linkspan:{endpoint.id}",
-            namespace=sandbox.path,
-            peer=endpoint.interface,
+            namespace=inside,
+            peer=interface,
             mac=endpoint.mac,
             bridge=network.bridge,
             mtu=network.mtu,
             isolated=not network.icc,
         )
         yield from render_inside(network, endpoint, sandbox)
-        yield from render_bindings(endpoint)
+        if endpoint.address6:
+            yield Address(inside, interface, f"{link_local(endpoint.mac)}/64")
+        yield from render_bindings(network, endpoint, self.host.rules, direct_routing=self.host.direct_routing)
+        if not network.icc and 4 in self.host.rules:
+            for port in endpoint.linked:
+                pair = f"{endpoint.address} . {port.address} . {port.protocol} . {port.port}"
+                yield NftElement("linked", pair, comment=endpoint.id[:12])
 
 
-def render_bindings(endpoint: Endpoint) -> Iterable[KernelObject]:
-    """A published port: reserved on the host, and one element that sends it on."""
-    for binding in endpoint.bindings:
-        yield BoundPort(binding.protocol, binding.address, binding.port)
-        yield _published(endpoint, binding)
+def _bridge_addresses(network: Network) -> Iterator[Address]:
+    for pool in network.pools:
+        unused = network.gateway_mode_of(pool.version) == "isolated" or (network.inhibit_ipv4 and pool.version == 4)
+        if pool.gateway and not unused:
+            yield Address(HOST, network.bridge, f"{pool.gateway}/{pool.prefix_length}")
+    if network.pools_of(6) and network.gateway_mode6 != "isolated":
+        yield Address(HOST, network.bridge, ROUTER_LINK_LOCAL)
 
 
-def _published(endpoint: Endpoint, binding: Binding) -> NftElement:
-    target = f"{endpoint.address} . {binding.container_port}"
-    port, owner = f"{binding.protocol} . {binding.port}", endpoint.id[:12]
-    if binding.address == ANY_IPV4:
-        return NftElement("published", port, target, owner)
-    return NftElement("published_at", f"{binding.address} . {port}", target, owner)
+def _filtering(network: Network, version: int) -> Iterator[NftElement]:
+    """What may reach the network's containers, and whom they may reach."""
+    owner, bridge = network.id[:12], f'ipv{version} . "{network.bridge}"'
+    pair = f'{bridge} . "{network.bridge}"'
+    yield NftElement("bridges", bridge, comment=owner)
+    yield NftElement("same_bridge", pair, comment=owner)
+    if network.icc:
+        yield NftElement("icc", pair, comment=owner)
+    if network.internal:
+        yield NftElement("internal", bridge, comment=owner)
+    # Behind a bridge that the administrator gave us there may be more than containers: nothing is closed there.
+    if network.managed and network.gateway_mode_of(version) != "nat-unprotected":
+        yield NftElement("closed", bridge, comment=owner)
+    if network.gateway_mode_of(version) == "routed":
+        yield NftElement("routed", bridge, comment=owner)
+
+
+def _leaving(network: Network, version: int) -> Iterator[NftElement]:
+    """Under which address the network's containers leave the host: their own where the network is routed."""
+    if not network.masquerade or network.internal or network.gateway_mode_of(version) == "routed":
+        return
+    suffix, source = ("6", network.host_ipv6) if version == 6 else ("", network.host_ipv4)
+    for pool in network.pools_of(version):
+        if source:
+            yield NftElement(f"leaving_as{suffix}", pool.subnet, source, network.id[:12])
+        else:
+            yield NftElement(f"masqueraded{suffix}", pool.subnet, comment=network.id[:12])
 
 
 def bridge_mac(network_id: str) -> str:
     """A locally administered address of the bridge's own: left alone, a bridge takes its lowest port's, and changes."""
     return "02:42:" + ":".join(network_id[i : i + 2] for i in range(0, 8, 2))
+
+
+def link_local(mac: str) -> str:
+    """The address that an interface gives itself on its link (RFC 4291): made by us, it needs no second of probing."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface))

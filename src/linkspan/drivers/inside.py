@@ -18,9 +18,9 @@ def render_inside(network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Ite
         yield Address(inside, interface, f"{endpoint.address}/{endpoint.prefix_length}")
     if endpoint.address6:
         yield Address(inside, interface, f"{endpoint.address6}/{endpoint.prefix_length6}")
-    if not endpoint.default_route or network.internal:
+    if network.internal:
         return
-    if endpoint.address and (endpoint.gateway or network.direct):
+    if endpoint.default_route and endpoint.address and (endpoint.gateway or network.direct):
         yield Route(inside, DEFAULT_ROUTE, interface, "" if network.direct else endpoint.gateway)
-    if endpoint.address6 and (endpoint.gateway6 or network.direct):
+    if endpoint.default_route6 and endpoint.address6 and (endpoint.gateway6 or network.direct):
         yield Route(inside, DEFAULT_ROUTE6, interface, "" if network.direct else endpoint.gateway6)

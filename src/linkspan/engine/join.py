@@ -8,8 +8,7 @@ to whoever runs in it: while others still share it, it outlives the container th
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -20,11 +19,21 @@ from linkspan.engine.links import check_links, follow_links
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.addresses import allocate_address
 from linkspan.ipam.names import mac_address, parse_mac, veth_name
-from linkspan.ipam.ports import WILDCARD, PortSpace, allocate_ports
+from linkspan.ipam.ports import PortSpace, allocate_ports, owners
 from linkspan.model.container import Container, EndpointSettings
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
-from linkspan.model.network import Network
-from linkspan.model.port import ContainerPort, PortRequest, parse_container_ports, parse_port_request, sort_ports
+from linkspan.model.network import Network, Pool
+from linkspan.model.port import (
+    ANY,
+    ANY_IPV4,
+    ContainerPort,
+    PortRequest,
+    any_of,
+    parse_container_ports,
+    parse_port_request,
+    sort_ports,
+    version_of,
+)
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 
 _SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
@@ -91,7 +100,7 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
         moment = moment.after((put(endpoint),))
         made[endpoint.id] = put(endpoint)
         events.append(network_event("connect", network, container.id))
-    made |= _elect(moment, container, around.ports)
+    made |= elect(moment, container, around.ports)
     made |= _linked(moment.after(made.values()), container)
     return Change((put(sandbox), *made.values()), tuple(events))
 
@@ -152,7 +161,7 @@ def connect(
     if sandbox is None:
         return Change((put(asked),))
     endpoint = _endpoint(snapshot, container, sandbox, network, settings, around, around.ids[0])
-    made = {endpoint.id: put(endpoint)} | _elect(snapshot.after((put(endpoint),)), asked, around.ports)
+    made = {endpoint.id: put(endpoint)} | elect(snapshot.after((put(endpoint),)), asked, around.ports)
     made |= _linked(snapshot.after((put(asked), *made.values())), asked)
     return Change((put(asked), *made.values()), (network_event("connect", network, container.id),))
 
@@ -171,7 +180,7 @@ def disconnect(snapshot: Snapshot, container: Container, network: Network, ports
     left = {id_: settings for id_, settings in container.networks.items() if id_ != network.id}
     asked = msgspec.structs.replace(container, networks=left)
     gone = [e for e in snapshot.endpoints_in(container) if e.network_id == network.id]
-    elected = _elect(snapshot.after(map(drop, gone)), asked, ports or PortSpace(), gone) if gone else {}
+    elected = elect(snapshot.after(map(drop, gone)), asked, ports or PortSpace(), gone) if gone else {}
     elected |= _linked(snapshot.after((put(asked), *map(drop, gone), *elected.values())), asked)
     return Change(
         (put(asked), *map(drop, gone), *elected.values()),
@@ -218,23 +227,41 @@ def _endpoint(
     if not around.drivers[network.driver].allocates:
         return bare
     _check_room(snapshot, network)
-    pool = network.pools[0]
-    wanted = settings.ipam_config.ipv4_address if settings.ipam_config else ""
-    address = allocate_address(pool, lambda page: snapshot.held_addresses(network.id, page), wanted)
+    given: dict[int, tuple[str, Pool | None]] = {}
+    for version in (4, 6):
+        wanted = _wanted(settings, version)
+        pools = network.pools_of(version)
+        if pools:
+            given[version] = allocate_address(pools, lambda page: snapshot.held_addresses(network.id, page), wanted)
+        elif wanted:
+            raise InvalidArgument(
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+            )
+    (address, pool), (address6, pool6) = (given.get(version, ("", None)) for version in (4, 6))
     interface = interface_name(settings, network, {e.interface for e in snapshot.endpoints_in(container)})
     mac = settings.mac_address
     return msgspec.structs.replace(
         bare,
         interface=interface,
         host_interface=veth_name(id_),
-        mac=parse_mac(mac) if mac else "" if network.shares_mac else mac_address(address),
+        mac=parse_mac(mac) if mac else "" if network.shares_mac else mac_address(address or address6),
         address=address,
-        prefix_length=pool.prefix_length,
-        gateway=pool.router,
+        prefix_length=pool.prefix_length if pool else 0,
+        gateway=pool.router if pool else "",
+        address6=address6,
+        prefix_length6=pool6.prefix_length if pool6 else 0,
+        gateway6=pool6.router if pool6 else "",
         link_local=link_local_addresses(settings),
         sysctls=interface_sysctls(settings, interface),
         exposed=tuple(map(str, exposed_ports(container))) if network.publishes else (),
     )
+
+
+def _wanted(settings: EndpointSettings, version: int) -> str:
+    asked = settings.ipam_config
+    if asked is None:
+        return ""
+    return asked.ipv6_address if version == 6 else asked.ipv4_address
 
 
 def _check_room(snapshot: Snapshot, network: Network) -> None:
@@ -246,77 +273,116 @@ def _check_room(snapshot: Snapshot, network: Network) -> None:
         )
 
 
-def _elect(
-    snapshot: Snapshot, container: Container, space: PortSpace, gone: Iterable[Endpoint] = ()
+def elect(
+    snapshot: Snapshot,
+    container: Container,
+    space: PortSpace,
+    gone: Iterable[Endpoint] = (),
+    origin: Mapping[Binding, PortRequest] | None = None,
 ) -> dict[str, Write]:
-    """The endpoints that change, by id, so that exactly one has the default route and the published ports.
+    """The endpoints that change, by id, so that for each IP version exactly one has the default route and the ports.
 
-    Docker's order: the highest gateway priority, then who leads out in more address families, then the network's name;
-    an internal network leads nowhere. `gone` are endpoints of the container that were just dropped: their ports are
-    handed on.
+    Docker's order: the highest gateway priority, then the one with more IP versions, then the network's name; an
+    internal network leads nowhere. `gone` are endpoints of the container that were just dropped: their ports are
+    handed on. `origin` says for what the present bindings were made, where that is not what the container asks for now.
+
+    Raises PortInUse with Docker's words.
     """
 
     def order(endpoint: Endpoint) -> tuple[int, int, str]:
         settings = container.networks.get(endpoint.network_id, EndpointSettings())
-        families = bool(endpoint.gateway) + bool(endpoint.gateway6)
-        return -settings.gw_priority, -families, snapshot.networks[endpoint.network_id].name
+        versions = bool(endpoint.gateway) + bool(endpoint.gateway6)
+        return -settings.gw_priority, -versions, snapshot.networks[endpoint.network_id].name
 
     endpoints = snapshot.endpoints_in(container)
-    outward = [e for e in endpoints if _leads_out(e, snapshot.networks[e.network_id])]
-    if not outward:
-        return {}
-    chosen = min(outward, key=order)
-    before = next((e for e in (*gone, *endpoints) if e.bindings), None)
-    changed = [
-        msgspec.structs.replace(e, default_route=False, bindings=())
-        for e in endpoints
-        if e.id != chosen.id and (e.default_route or e.bindings)
-    ]
-    bindings = chosen.bindings or _bindings(snapshot.after(map(put, changed)), container, chosen, space, before)
-    changed.append(msgspec.structs.replace(chosen, default_route=True, bindings=bindings))
-    return {e.id: put(e) for e in changed if e != snapshot.endpoints[e.id]}
+    networks = {e.id: snapshot.networks[e.network_id] for e in endpoints}
+    outward = sorted((e for e in endpoints if not networks[e.id].internal), key=order)
+    four = next((e for e in outward if e.address and (e.gateway or networks[e.id].direct)), None)
+    six = next((e for e in outward if e.address6 and (e.gateway6 or networks[e.id].direct)), None)
+    requests = port_requests(container)
+    if origin is None:
+        origin = owners(requests, (b for e in (*gone, *endpoints) for b in e.bindings))
+    had = dict(origin)
+    elected: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        leads, leads6 = (chosen is not None and chosen.id == endpoint.id for chosen in (four, six))
+        elected[endpoint.id] = msgspec.structs.replace(
+            endpoint, default_route=leads, default_route6=leads6, bindings=()
+        )
+    moment = snapshot.after(put(e) for e in elected.values() if e != snapshot.endpoints[e.id])
+    for endpoint in [e for e in (four, six if six is not four else None) if e]:
+        # Where nothing leads out by IPv6, the host's IPv6 addresses lead to IPv4 (by the relay).
+        at = PublishedBy(endpoint is four, endpoint is six or six is None)
+        bindings = _bindings(moment, container, elected[endpoint.id], space, had, at) if requests else ()
+        had = owners(requests, bindings) | had  # the other IP version gets the same numbers
+        elected[endpoint.id] = msgspec.structs.replace(elected[endpoint.id], bindings=bindings)
+        moment = moment.after([put(elected[endpoint.id])])
+    return {e.id: put(e) for e in elected.values() if e != snapshot.endpoints[e.id]}
 
 
-def _leads_out(endpoint: Endpoint, network: Network) -> bool:
-    return bool(endpoint.gateway or network.direct) and not network.internal
+@dataclasses.dataclass(frozen=True, slots=True)
+class PublishedBy:
+    """The IP versions of host addresses for which an endpoint has the container's published ports."""
+
+    ipv4: bool
+    ipv6: bool
 
 
 def _bindings(
-    snapshot: Snapshot, container: Container, endpoint: Endpoint, space: PortSpace, before: Endpoint | None
+    snapshot: Snapshot,
+    container: Container,
+    endpoint: Endpoint,
+    space: PortSpace,
+    had: Mapping[Binding, PortRequest],
+    at: PublishedBy,
 ) -> tuple[Binding, ...]:
-    """The published ports at an endpoint; those that the container had at `before` as far as they can be had here."""
-    requests = tuple(dict.fromkeys(port_requests(container)))
-    if not requests or not snapshot.networks[endpoint.network_id].publishes:
+    """The published ports at an endpoint; those that the container `had` elsewhere as far as they can be had here."""
+    numbers: dict[PortRequest, list[int]] = {}
+    for binding, request in had.items():
+        numbers.setdefault(request, []).append(binding.port)
+    network = snapshot.networks[endpoint.network_id]
+    if not network.publishes:
         return ()
-    if before:
-        address = snapshot.networks[endpoint.network_id].binding_address
-        if snapshot.networks[before.network_id].binding_address == address:
-            return before.bindings
-        requests = tuple(
-            request
-            if snapshot.holds_port(had.protocol, request.address or address, had.port, WILDCARD[4])
-            else dataclasses.replace(request, first=had.port, last=had.port)
-            for request, had in zip(requests, before.bindings, strict=True)
-        )
-    return bind(snapshot, container, endpoint, requests, space)
-
-
-def bind(
-    snapshot: Snapshot, container: Container, endpoint: Endpoint, requests: Sequence[PortRequest], space: PortSpace
-) -> tuple[Binding, ...]:
-    """Host ports for these requests at an endpoint, in order. Raises PortInUse, InvalidArgument."""
-    for request in requests:
-        if request.address and ipaddress.ip_address(request.address).version == 6:
-            raise InvalidArgument(f"cannot publish on {request.address}: IPv6 host addresses are not supported yet")
+    wanted: list[PortRequest] = []
+    opened: list[Binding] = []
+    for request in dict.fromkeys(port_requests(container)):
+        for address in _host_addresses(request.address, network, endpoint, space, at):
+            inside = request.container
+            if address != ANY and network.gateway_mode_of(version_of(address)) == "routed":
+                opened.append(Binding(protocol=inside.protocol, address=address, port=0, container_port=inside.number))
+                continue
+            asked = dataclasses.replace(request, address=address)
+            kept = next((port for port in numbers.get(request, ()) if _free(snapshot, asked, port)), 0)
+            wanted.append(dataclasses.replace(asked, first=kept, last=kept) if kept else asked)
     try:
-        return allocate_ports(
-            requests,
-            lambda protocol, address, page: snapshot.held_ports(protocol, address, page, WILDCARD[4]),
-            space,
-            snapshot.networks[endpoint.network_id].binding_address,
-        )
+        return (*allocate_ports(wanted, snapshot.held_ports, space), *dict.fromkeys(opened))
     except PortInUse as error:
         raise external_connectivity(container, endpoint.id, error) from error
+
+
+def _free(snapshot: Snapshot, request: PortRequest, port: int) -> bool:
+    return port != 0 and snapshot.holds_port(request.container.protocol, request.address, port) is None
+
+
+def _host_addresses(
+    asked: str, network: Network, endpoint: Endpoint, space: PortSpace, at: PublishedBy
+) -> tuple[str, ...]:
+    """Where a port is published that was asked for at `asked` ("" is the network's own choice).
+
+    As with Docker: an address of a version that leads nowhere here is passed over; a routed network has none; no
+    address is every one of both versions, as far as the host has IPv6.
+    """
+    ipv4 = at.ipv4 and bool(endpoint.address)
+    ipv6 = at.ipv6 and bool(endpoint.address6 or (space.relay and endpoint.address))
+    address = asked or network.binding_address
+    implied = not asked and address == ANY_IPV4
+    found = []
+    for version, able in ((4, ipv4), (6, ipv6 and (space.ipv6 or not implied))):
+        if able and (implied or version_of(address) == version):
+            routed = network.gateway_mode_of(version) == "routed"
+            found.append(any_of(version) if implied or routed else address)
+    both = len(found) == 2 and "routed" not in (network.gateway_mode_of(4), network.gateway_mode_of(6))
+    return (ANY,) if both else tuple(found)
 
 
 def external_connectivity(container: Container, endpoint_id: str, error: PortUnavailable) -> PortUnavailable:

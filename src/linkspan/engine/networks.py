@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine import sublinks
+from linkspan.engine import bridges, sublinks
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
+from linkspan.engine.bridges import DefaultBridge, default_bridge_network
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.configurations import check_operator, configuration, with_configuration
 from linkspan.engine.join import sharers
 from linkspan.engine.request import NetworkRequest
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
-from linkspan.ipam.addresses import default_gateway
-from linkspan.ipam.names import bridge_name
-from linkspan.ipam.pools import PoolSource, allocate_subnet, check_overlap
-from linkspan.model.network import DEFAULT_GATEWAY, PREDEFINED, Network, Pool, parse_subnet
-from linkspan.model.port import parse_address
+from linkspan.engine.subnets import choose_pools
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound
+from linkspan.ipam.pools import PoolSource
+from linkspan.model.network import PREDEFINED, Network
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import HostFacts
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_BRIDGE = "com.docker.network.bridge."
-_MTU = "com.docker.network.driver.mtu"
-_COMMON_OPTIONS = {_MTU, IFACE_PREFIX, TIMES, PAUSE}
-_BRIDGE_OPTIONS = frozenset(
-    {
-        _BRIDGE + "name",
-        _BRIDGE + "enable_ip_masquerade",
-        _BRIDGE + "enable_icc",
-        _BRIDGE + "host_binding_ipv4",
-        _BRIDGE + "default_bridge",
-    }
-)
+_COMMON_OPTIONS = {bridges.MTU, IFACE_PREFIX, TIMES, PAUSE}
 _KNOWN_OPTIONS = {
-    name: {*options, *_COMMON_OPTIONS} for name, options in (("bridge", _BRIDGE_OPTIONS), *sublinks.OPTIONS.items())
+    name: {*options, *_COMMON_OPTIONS} for name, options in (("bridge", bridges.OPTIONS), *sublinks.OPTIONS.items())
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DefaultBridge:
-    """dockerd's flags for the network named bridge. `adopted` is the subnet of a bridge that was there (`-b br0`)."""
-
-    name: str = "docker0"
-    disabled: bool = False  # -b none
-    bip: str = ""  # 172.17.0.1/16
-    fixed_cidr: str = ""
-    default_gateway: str = ""
-    icc: bool = True
-    masquerade: bool = True
-    mtu: int = 1500
-    binding_address: str = "0.0.0.0"
-    adopted: str = ""  # 10.211.55.1/24: the bridge is the administrator's, so is its address
 
 
 def default_networks(
@@ -83,7 +53,7 @@ def default_networks(
     running = _running_on(snapshot, old) if old else ()
     if not bridge.disabled:
         others = (n for n in snapshot.networks.values() if n != old)
-        wanted = _default_bridge(bridge, old, others, sources, host, bridge_id, created)
+        wanted = default_bridge_network(bridge, old, others, tuple(sources), host, bridge_id, created)
     elif not old or not (running or any(old.id in c.networks for c in snapshot.containers.values())):
         return Change((*writes, drop(old)) if old else tuple(writes))
     else:
@@ -104,57 +74,6 @@ def _running_on(snapshot: Snapshot, network: Network) -> tuple[str, ...]:
         others = [container.name for container in sharers(snapshot, owner)]
         names.update(others if others and not owner.state.running else (owner.name, *others))
     return tuple(sorted(names))
-
-
-def _default_bridge(
-    flags: DefaultBridge,
-    old: Network | None,
-    others: Iterable[Network],
-    sources: Iterable[PoolSource],
-    host: HostFacts,
-    fresh_id: str,
-    created: str,
-) -> Network:
-    taken = [pool.subnet for network in others for pool in network.pools]
-    given = flags.adopted or flags.bip
-    if given:
-        interface = ipaddress.IPv4Interface(given)
-        subnet, own = str(interface.network), str(interface.ip)
-        check_overlap(subnet, taken)
-    elif old and old.managed and old.pools:
-        subnet, own = old.pools[0].subnet, ""
-    else:
-        subnet, own = allocate_subnet(sources, (*taken, *_real_routes(host))), ""
-    pool = Pool(subnet=subnet, ip_range=flags.fixed_cidr, gateway=own)
-    own = own or default_gateway(Pool(subnet=subnet))
-    auxiliary = {}
-    if flags.default_gateway not in ("", own):
-        # The bridge keeps its address; containers are sent elsewhere, and that address stays out of the pool too.
-        auxiliary = {DEFAULT_GATEWAY: flags.default_gateway}
-        _check_inside(subnet, "default-gateway", flags.default_gateway)
-    if flags.fixed_cidr:
-        _check_inside(subnet, "fixed-cidr", flags.fixed_cidr)
-    return Network(
-        id=old.id if old else fresh_id,
-        name="bridge",
-        driver="bridge",
-        created=old.created if old else created,
-        pools=(msgspec.structs.replace(pool, gateway=own, auxiliary=auxiliary),),
-        options={
-            _BRIDGE + "default_bridge": "true",
-            _BRIDGE + "enable_icc": _text(flags.icc),
-            _BRIDGE + "enable_ip_masquerade": _text(flags.masquerade),
-            _BRIDGE + "host_binding_ipv4": flags.binding_address,
-            _BRIDGE + "name": flags.name,
-            _MTU: str(flags.mtu),
-        },
-        bridge=flags.name,
-        managed=not flags.adopted,
-        masquerade=flags.masquerade,
-        icc=flags.icc,
-        mtu=flags.mtu,
-        binding_address=flags.binding_address,
-    )
 
 
 def create_network(
@@ -181,82 +100,64 @@ def create_network(
         raise NotFound(f"could not find plugin {request.driver} in v1 plugin registry: plugin not found")
     if not driver.allocates:
         raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
-    if request.ipv6 or any(pool.version == 6 for pool in request.pools):
-        raise Unsupported(f"network {request.name}: IPv6 networks are not supported yet")
-    if not request.ipv4:
-        raise InvalidArgument("IPv4 or IPv6 must be enabled")
-    if len(request.pools) > 1:
-        raise InvalidArgument("bridge driver doesn't support multiple subnets of one address family")
-    if request.ipam_driver not in ("", "default"):
+    if request.ipam_driver not in ("", "default", "null"):
         raise NotFound(f"could not find plugin {request.ipam_driver}: plugin not found")
+    if request.ipam_driver == "null":
+        # Docker's null driver gives out no addresses, which is no use to a driver that needs them.
+        raise InvalidArgument("ipv4 pool is empty" if request.ipv4 else "ipv6 pool is empty")
     if unknown := set(request.options) - _KNOWN_OPTIONS[driver.name]:
         raise InvalidArgument(f"network {request.name}: unknown option: {', '.join(sorted(unknown))}")
     if problems := list(announcement_problems(request.options)):
         raise InvalidArgument("\n".join(problems))
     check_interface_prefix(request.options.get(IFACE_PREFIX, ""))
     network = _network(snapshot, request, driver, sources, host)
-    return Change((put(network),), (network_event("create", network),))
+    unused = [pool.subnet for pool in request.pools if pool.subnet and pool.version not in network.versions]
+    warnings = tuple(f"subnet {subnet} is not used: its IP version is not enabled" for subnet in unused)
+    return Change((put(network),), (network_event("create", network),), warnings)
 
 
 def _network(
     snapshot: Snapshot, request: NetworkRequest, driver: Driver, sources: Iterable[PoolSource], host: HostFacts
 ) -> Network:
+    options = request.options
+    ipv4, ipv6 = (bridges.enabled(options, v, asked=asked) for v, asked in ((4, request.ipv4), (6, request.ipv6)))
+    if not (ipv4 or ipv6):
+        raise InvalidArgument("IPv4 or IPv6 must be enabled")
     network = Network(
         id=request.id,
         name=request.name,
         driver=driver.name,
         created=request.created,
-        pools=(_pool(snapshot, request, sources, host),),
-        options=dict(request.options),
+        options=dict(options),
         ipam_options=dict(request.ipam_options),
         labels=dict(request.labels),
-        internal=request.internal,
+        internal=request.internal or bridges.flag(options, bridges.INTERNAL, default=False),
         attachable=request.attachable,
         config_from=request.config_from,
+        ipv4=ipv4,
+        ipv6=ipv6,
     )
     if driver.name == "bridge":
-        return _with_bridge(snapshot, _with_gateways(network))
-    mtu = request.options.get(_MTU)
-    network = sublinks.on_parent(snapshot, msgspec.structs.replace(network, mtu=_mtu(mtu) if mtu else 0), host)
-    # What leads nowhere needs no gateway, nor does what needs nobody to lead it.
-    network = network if network.internal or network.direct else _with_gateways(network)
-    return sublinks.with_host_access(network, host)
-
-
-def _with_gateways(network: Network) -> Network:
-    pools = tuple(msgspec.structs.replace(pool, gateway=default_gateway(pool)) for pool in network.pools)
-    return msgspec.structs.replace(network, pools=pools)
-
-
-def _pool(snapshot: Snapshot, request: NetworkRequest, sources: Iterable[PoolSource], host: HostFacts) -> Pool:
-    taken = [pool.subnet for network in snapshot.networks.values() for pool in network.pools]
-    pool = request.pools[0] if request.pools else Pool(subnet="")
-    if pool.subnet:
-        subnet = str(parse_subnet(pool.subnet))
-        check_overlap(subnet, taken)
+        network = bridges.with_options(network)
+        if any(n.bridge == network.bridge for n in snapshot.networks.values()):
+            raise InvalidArgument(f"invalid bridge name {network.bridge!r}: it is another network's")
     else:
-        subnet = allocate_subnet(sources, (*taken, *_real_routes(host)))
-    for what, address in (("gateway", pool.gateway), *pool.auxiliary.items()):
-        if address:
-            _check_inside(subnet, what, address)
-    if pool.ip_range:
-        _check_inside(subnet, "ip-range", pool.ip_range)
-    return msgspec.structs.replace(pool, subnet=subnet, automatic=not pool.subnet)
+        mtu = options.get(bridges.MTU)
+        network = sublinks.on_parent(
+            snapshot, msgspec.structs.replace(network, mtu=bridges.parse_mtu(mtu) if mtu else 0), host
+        )
+    versions = [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
+    pools = choose_pools(request.pools, versions, snapshot, sources, host, without_gateway=_without_gateway(network))
+    return sublinks.with_host_access(msgspec.structs.replace(network, pools=pools), host)
 
 
-def _with_bridge(snapshot: Snapshot, network: Network) -> Network:
-    options = network.options
-    bridge = options.get(_BRIDGE + "name") or bridge_name(network.id)
-    if len(bridge) > 15 or "/" in bridge or any(n.bridge == bridge for n in snapshot.networks.values()):
-        raise InvalidArgument(f"invalid bridge name {bridge!r}: in use, or not a name that Linux takes")
-    return msgspec.structs.replace(
-        network,
-        bridge=bridge,
-        masquerade=_flag(options, _BRIDGE + "enable_ip_masquerade"),
-        icc=_flag(options, _BRIDGE + "enable_icc"),
-        mtu=_mtu(options.get(_MTU, "1500")),
-        binding_address=parse_address(options.get(_BRIDGE + "host_binding_ipv4", "")) or "0.0.0.0",
-    )
+def _without_gateway(network: Network) -> tuple[int, ...]:
+    """The IP versions for which no address is set aside for a gateway, as nobody would use it."""
+    if network.driver != "bridge":
+        # What leads nowhere needs no gateway, nor does what needs nobody to lead it.
+        return (4, 6) if network.internal or network.direct else ()
+    four = network.gateway_mode == "isolated" or (network.inhibit_ipv4 and network.internal)
+    return tuple(v for v, is_so in ((4, four), (6, network.gateway_mode6 == "isolated")) if is_so)
 
 
 def remove_network(snapshot: Snapshot, network: Network) -> Change:
@@ -270,35 +171,3 @@ def remove_network(snapshot: Snapshot, network: Network) -> Change:
         users = ", ".join(f'name:"{name}" id:"{id_}"' for name, id_ in sorted(endpoints.items()))
         raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({users})")
     return Change((drop(network),), (network_event("destroy", network),))
-
-
-def _real_routes(host: HostFacts) -> Iterable[str]:
-    """A default route covers everything and reserves nothing."""
-    return (route for route in host.routes if not route.endswith("/0"))
-
-
-def _check_inside(subnet: str, what: str, value: str) -> None:
-    try:
-        inner = ipaddress.ip_network(value)
-    except ValueError:
-        raise InvalidArgument(f"invalid {what}: {value}") from None
-    outer = ipaddress.ip_network(subnet)
-    if inner.version != outer.version or not inner.subnet_of(outer):  # type: ignore[arg-type]
-        raise InvalidArgument(f"no matching subnet for {what} {value}: it lies outside {subnet}")
-
-
-def _flag(options: Mapping[str, str], name: str) -> bool:
-    value = options.get(name, "true").lower()
-    if value not in ("true", "false", "1", "0"):
-        raise InvalidArgument(f"invalid value for {name}: {value!r}: use true or false")
-    return value in ("true", "1")
-
-
-def _mtu(text: str) -> int:
-    if not text.isdigit() or not 68 <= int(text) <= 65535:
-        raise InvalidArgument(f"invalid value for {_MTU}: {text!r}: use 68 to 65535")
-    return int(text)
-
-
-def _text(flag: bool) -> str:
-    return "true" if flag else "false"

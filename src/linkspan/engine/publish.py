@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from linkspan.engine.change import Change
-from linkspan.engine.join import bind, exposed_ports, port_requests
+from linkspan.engine.join import elect, exposed_ports, port_requests
 from linkspan.errors import InvalidArgument, NotFound, NotModified
 from linkspan.ipam.ports import PortSpace, owners
 from linkspan.model.container import Container, HostConfig, PortBinding
 from linkspan.model.endpoint import Binding
-from linkspan.model.port import PortRequest, Withdrawal, parse_container_ports, parse_port_request
+from linkspan.model.port import PortRequest, Withdrawal, each_family, parse_container_ports, parse_port_request
 from linkspan.model.snapshot import Snapshot, put
 
 PortBindings = Mapping[str, tuple[PortBinding, ...] | None]
@@ -107,23 +107,12 @@ def _follow(snapshot: Snapshot, before: Container, asked: Container, space: Port
     requests = list(dict.fromkeys(port_requests(asked)))
     endpoints = snapshot.endpoints_in(asked)
     origin = owners(port_requests(before), (b for e in endpoints for b in e.bindings))
-    order = {request: number for number, request in enumerate(requests)}
     exposed = tuple(map(str, exposed_ports(asked)))
     moment = snapshot.after((put(asked),))
-    for endpoint in endpoints:
-        kept = tuple(b for b in endpoint.bindings if origin.get(b) in order)
-        changed = msgspec.structs.replace(endpoint, bindings=kept)
-        if endpoint.interface:
-            changed = msgspec.structs.replace(changed, exposed=exposed)
-        moment = moment.after((put(changed),))
+    moment = moment.after(put(msgspec.structs.replace(e, exposed=exposed)) for e in endpoints if e.interface)
+    moment = moment.after(elect(moment, asked, space, origin=origin).values())
     there = set(origin.values())
     fresh = [request for request in requests if request not in there]
-    outward = next((e for e in moment.endpoints_in(asked) if e.default_route and e.gateway), None)
-    if outward and fresh:
-        made = dict(zip(fresh, bind(moment, asked, outward, fresh, space), strict=True))
-        origin |= {binding: request for request, binding in made.items()}
-        bindings = sorted((*outward.bindings, *made.values()), key=lambda b: order[origin[b]])
-        moment = moment.after((put(msgspec.structs.replace(outward, bindings=tuple(bindings))),))
     warnings: tuple[str, ...] = ()
     if fresh and not any(n.pools and not n.internal for n in map(snapshot.networks.get, asked.networks) if n):
         warnings = (f"container {asked.name} is on no network that leads out: its ports are published once it is",)
@@ -141,7 +130,7 @@ def _meant(withdrawal: Withdrawal, request: PortRequest, bindings: list[Binding]
         inside = withdrawal.first <= request.first and request.last <= withdrawal.last
         return withdrawal.address in ("", request.address) and (withdrawal.first == 0 or inside)
     return any(
-        withdrawal.address in ("", b.address)
+        withdrawal.address in ("", *each_family(b.address))
         and (withdrawal.first == 0 or withdrawal.first <= b.port <= withdrawal.last)
         for b in bindings
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
 from linkspan.model.network import Pool
@@ -11,42 +11,67 @@ from linkspan.model.pages import free_numbers, place
 
 
 def default_gateway(pool: Pool) -> str:
-    """The pool's own gateway, or the first address of its range."""
+    """The pool's own gateway, or the first address of its range that is no auxiliary one. Raises InvalidArgument."""
     if pool.gateway:
         return pool.gateway
-    subnet = ipaddress.ip_network(pool.subnet)
-    if not pool.ip_range:
-        return str(subnet[1])
-    first = ipaddress.ip_network(pool.ip_range)[0]
-    return str(first if first != subnet[0] else subnet[1])
+    found = next(free_numbers(*_span(pool), lambda page: _bits(page, _numbers(pool.auxiliary.values()))), None)
+    if found is None:
+        raise InvalidArgument(f"no available IPv{pool.version} address for a gateway in {pool.subnet}")
+    return _text(pool, found)
 
 
-def allocate_address(pool: Pool, held: Callable[[int], int], wanted: str = "") -> str:
-    """An address of the pool that is not `held`, not the gateway's, nor an auxiliary one.
+def allocate_address(pools: Sequence[Pool], held: Callable[[int], int], wanted: str = "") -> tuple[str, Pool]:
+    """An address of the pools that is not `held`, not a gateway's, nor an auxiliary one; and the pool that it is of.
 
-    `held(page)` are the bits of the addresses held, as `model/pages.py` has them.
+    `pools` are a network's of one family, at least one, used up one after the other. `held(page)` are the bits of the
+    addresses held, as `model/pages.py` has them.
 
-    `wanted` is a user's own choice. Raises InvalidArgument where it lies outside the subnet, Forbidden where it is
-    taken ("Address already in use"), Conflict where none is left.
+    `wanted` is a user's own choice. Raises InvalidArgument where it lies in no subnet, Forbidden where it is taken
+    ("Address already in use"), Conflict where none is left.
     """
-    subnet = ipaddress.ip_network(pool.subnet)
-    reserved = {int(ipaddress.ip_address(a)) for a in (pool.gateway, *pool.auxiliary.values()) if a}
+    reserved = _numbers(a for pool in pools for a in (pool.gateway, *pool.auxiliary.values()) if a)
+    version = pools[0].version
     if wanted:
-        try:
-            address = ipaddress.ip_address(wanted)
-        except ValueError:
-            raise InvalidArgument(f"invalid IPv4 address: {wanted}") from None
-        if address not in subnet:
+        address = _parse(wanted, version)
+        pool = next((p for p in pools if address in ipaddress.ip_network(p.subnet)), None)
+        if pool is None:
             raise InvalidArgument(f"no configured subnet or ip-range contain the IP address {wanted}")
         page, bit = place(int(address))
         if int(address) in reserved or held(page) & bit:
             raise Forbidden("Address already in use")
-        return str(address)
+        return str(address), pool
+    for pool in pools:
+        number = next((n for n in free_numbers(*_span(pool), held) if n not in reserved), None)
+        if number is not None:
+            return _text(pool, number), pool
+    subnets = ", ".join(pool.subnet for pool in pools)
+    raise Conflict(f"no available IPv{version} addresses on this network's address pools: {subnets}: used up")
+
+
+def _span(pool: Pool) -> tuple[int, int]:
+    """The first and the last address to choose from."""
+    subnet = ipaddress.ip_network(pool.subnet)
     window = ipaddress.ip_network(pool.ip_range) if pool.ip_range else subnet
     first, last = int(window[0]), int(window[-1])
-    if subnet.version == 4:  # the subnet's own address and its broadcast address belong to nobody
-        first, last = max(first, int(subnet[0]) + 1), min(last, int(subnet[-1]) - 1)
-    number = next((n for n in free_numbers(first, last, held) if n not in reserved), None)
-    if number is not None:
-        return str(type(subnet[0])(number))
-    raise Conflict(f"no available IPv4 addresses on this network's address pools: {pool.subnet} is used up")
+    # The subnet's own address belongs to nobody (in IPv6 it is any router's), nor does IPv4's broadcast address.
+    first = max(first, int(subnet[0]) + 1)
+    return first, min(last, int(subnet[-1]) - 1) if subnet.version == 4 else last
+
+
+def _parse(text: str, version: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.IPv6Address(text) if version == 6 else ipaddress.IPv4Address(text)
+    except ValueError:
+        raise InvalidArgument(f"invalid IPv{version} address: {text}") from None
+
+
+def _numbers(addresses: Iterable[str]) -> frozenset[int]:
+    return frozenset(int(ipaddress.ip_address(address)) for address in addresses)
+
+
+def _bits(page: int, numbers: frozenset[int]) -> int:
+    return sum(bit for at, bit in map(place, numbers) if at == page)
+
+
+def _text(pool: Pool, number: int) -> str:
+    return str(ipaddress.IPv6Address(number) if pool.version == 6 else ipaddress.IPv4Address(number))

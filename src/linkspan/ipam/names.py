@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 
 from linkspan.errors import InvalidArgument
 
 
 def mac_address(address: str) -> str:
-    """02:42 and the IPv4 address: an address used again keeps its MAC, so that no neighbour's ARP cache is stale."""
-    return "02:42:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)
+    """02:42 and the IPv4 address: an address used again keeps its MAC, so that no neighbour's ARP cache is stale.
+
+    Of an IPv6 address, four bytes of its hash.
+    """
+    packed = ipaddress.ip_address(address).packed
+    return "02:42:" + (packed if len(packed) == 4 else hashlib.sha256(packed).digest()[:4]).hex(":")
 
 
 def parse_mac(text: str) -> str:

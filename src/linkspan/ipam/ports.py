@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from linkspan.errors import PortInUse
 from linkspan.model.endpoint import Binding
-from linkspan.model.pages import free_numbers
-from linkspan.model.port import PortRequest
-
-WILDCARD = {4: "0.0.0.0", 6: "::"}
+from linkspan.model.pages import free_numbers, place
+from linkspan.model.port import ContainerPort, PortRequest, clash, each_family, with_port
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,35 +19,43 @@ class PortSpace:
     last: int = 60999
     reserved: frozenset[int] = frozenset()
     busy: frozenset[tuple[str, str, int]] = frozenset()
+    ipv6: bool = True  # the host has IPv6: a port published without an address is one of its IPv6 addresses too
+    relay: bool = False  # so it is where the container has IPv4 only
 
 
 def allocate_ports(
-    requests: Iterable[PortRequest],
-    held: Callable[[str, str, int], int],
-    space: PortSpace,
-    default_address: str,
+    requests: Iterable[PortRequest], held: Callable[[str, str, int], int], space: PortSpace
 ) -> tuple[Binding, ...]:
-    """A binding for each request. `held(protocol, address, page)` are the bits of the ports that it cannot have.
+    """A binding for each request, all of which name their host address.
 
-    Raises PortInUse with Docker's words. Ports given by number go first, so that a port of free choice never takes one.
+    `held(protocol, address, page)` are the bits of the ports that an address cannot have. Ports given by number go
+    first, so that a port of free choice never takes one. One container port asked for at several addresses with the
+    same choice gets the same number at all of them, as with Docker.
+
+    Raises PortInUse with Docker's words.
     """
     taken: dict[tuple[str, int], list[str]] = {}
     found: dict[PortRequest, Binding] = {}
-    # Requests with the same choice go on where the one before stopped: what it passed over is not to be had.
-    choices: dict[tuple[str, str, int, int], Iterator[int]] = {}
     wanted = list(dict.fromkeys(requests))
-    for request in sorted(wanted, key=lambda r: (r.first == 0, r.first != r.last)):
-        address, protocol = request.address or default_address, request.container.protocol
-        key = (protocol, address, request.first, request.last)
+    # Ports given by number go first, then ranges.
+    groups = sorted(_groups(wanted), key=lambda group: (group[0].first == 0, group[0].first != group[0].last))
+    # Groups with the same choice go on where the one before stopped: what it passed over is not to be had.
+    choices: dict[tuple[str, tuple[str, ...], int, int], Iterator[int]] = {}
+    for group in groups:
+        first, protocol = group[0].first, group[0].container.protocol
+        addresses = tuple(request.address for request in group)
+        key = (protocol, addresses, first, group[0].last)
         if key not in choices:
-            choices[key] = _candidates(request, partial(held, protocol, address), address, space)
-        chosen = next((port for port in choices[key] if not _clash(taken.get((protocol, port), ()), address)), 0)
+            choices[key] = _candidates(group[0], addresses, held, space)
+        chosen = next((port for port in choices[key] if not _clashes(taken.get((protocol, port), ()), addresses)), 0)
         if not chosen:
-            raise PortInUse(_refusal(request, address), protocol=protocol, address=address, port=request.first)
-        taken.setdefault((protocol, chosen), []).append(address)
-        found[request] = Binding(
-            protocol=protocol, address=address, port=chosen, container_port=request.container.number
-        )
+            address = next((a for a in addresses if _is_held(held, protocol, a, first)), addresses[0])
+            raise PortInUse(_refusal(group[0], address), protocol=protocol, address=address, port=first)
+        taken.setdefault((protocol, chosen), []).extend(addresses)
+        for request in group:
+            found[request] = Binding(
+                protocol=protocol, address=request.address, port=chosen, container_port=request.container.number
+            )
     return tuple(found[request] for request in wanted)
 
 
@@ -73,7 +78,8 @@ def owners(requests: Iterable[PortRequest], bindings: Iterable[Binding]) -> dict
     for request in sorted(dict.fromkeys(requests), key=lambda r: (r.first == 0, r.last - r.first, r.address == "")):
         there = left.get((request.container.number, request.container.protocol), [])
         fitting = [b for b in there if _fits(request, b)]
-        for binding in [b for b in fitting if b.port == fitting[0].port]:  # one in each address family
+        number = next((b.port for b in fitting if b.port), 0)
+        for binding in [b for b in fitting if b.port in (number, 0)]:  # one in each address family
             found[binding] = request
             there.remove(binding)
     return found
@@ -82,32 +88,62 @@ def owners(requests: Iterable[PortRequest], bindings: Iterable[Binding]) -> dict
 def _fits(request: PortRequest, binding: Binding) -> bool:
     return (
         (request.container.number, request.container.protocol) == (binding.container_port, binding.protocol)
-        and request.address in ("", binding.address)
-        and (request.first == 0 or request.first <= binding.port <= request.last)
+        and (binding.port == 0 or request.address in ("", binding.address))
+        and (0 in (binding.port, request.first) or request.first <= binding.port <= request.last)
     )
 
 
-def _candidates(request: PortRequest, held: Callable[[int], int], address: str, space: PortSpace) -> Iterator[int]:
+def _groups(requests: Iterable[PortRequest]) -> list[list[PortRequest]]:
+    """Requests that are to get one number: they differ in their addresses only, none of which covers another."""
+    groups: list[list[PortRequest]] = []
+    alike: dict[tuple[ContainerPort, int, int], list[list[PortRequest]]] = {}
+    for request in requests:
+        candidates = alike.setdefault((request.container, request.first, request.last), [])
+        group = next((g for g in candidates if not any(clash(r.address, request.address) for r in g)), None)
+        if group is None:
+            group = []
+            candidates.append(group)
+            groups.append(group)
+        group.append(request)
+    return groups
+
+
+def _candidates(
+    request: PortRequest, addresses: Sequence[str], held: Callable[[str, str, int], int], space: PortSpace
+) -> Iterator[int]:
+    protocol = request.container.protocol
+
+    def all_held(page: int) -> int:
+        bits = 0
+        for address in addresses:
+            bits |= held(protocol, address, page)
+        return bits
+
     if request.first and request.first == request.last:
         # A port asked for by number is tried even where another process holds it: the kernel then says so itself.
-        return free_numbers(request.first, request.last, held)
+        return free_numbers(request.first, request.last, all_held)
     first, last = (request.first, request.last) if request.first else (space.first, space.last)
     reserved = frozenset[int]() if request.first else space.reserved
-    protocol = request.container.protocol
     return (
         port
-        for port in free_numbers(first, last, held)
-        if port not in reserved and (protocol, address, port) not in space.busy
+        for port in free_numbers(first, last, all_held)
+        if port not in reserved and not any((protocol, address, port) in space.busy for address in addresses)
     )
 
 
-def _clash(held: Iterable[str], address: str) -> bool:
-    return any(other == address or "0.0.0.0" in (other, address) for other in held)
+def _is_held(held: Callable[[str, str, int], int], protocol: str, address: str, port: int) -> bool:
+    page, bit = place(port)
+    return bool(held(protocol, address, page) & bit)
+
+
+def _clashes(held: Iterable[str], addresses: Sequence[str]) -> bool:
+    return any(clash(other, address) for other in held for address in addresses)
 
 
 def _refusal(request: PortRequest, address: str) -> str:
+    shown = with_port(address, request.first)
     if request.first == 0:
-        return f"no free host port on {address} in the host's ephemeral range for {request.container}"
+        return f"no free host port on {each_family(address)[0]} in the host's ephemeral range for {request.container}"
     if request.first != request.last:
-        return f"Bind for {address}:{request.first}-{request.last} failed: all ports are already allocated"
-    return f"Bind for {address}:{request.first} failed: port is already allocated"
+        return f"Bind for {shown}-{request.last} failed: all ports are already allocated"
+    return f"Bind for {shown} failed: port is already allocated"

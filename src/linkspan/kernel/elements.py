@@ -23,12 +23,14 @@ _UDATA_COMMENT = 0
 
 _DEFINITION = re.compile(r"^\s*(?:set|map) (\w+) \{ type ([^:;]+?)(?: : ([^;]+?))?;( flags interval;)? \}", re.M)
 _PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
+_VERSIONS = {2: "ipv4", 10: "ipv6"}
 
 # Bytes that a field takes in a key, and what they mean as text.
 _FIELDS: Mapping[str, tuple[int, Callable[[bytes], str]]] = {
     "ipv4_addr": (4, lambda value: socket.inet_ntop(socket.AF_INET, value)),
     "ipv6_addr": (16, lambda value: socket.inet_ntop(socket.AF_INET6, value)),
     "inet_proto": (1, lambda value: _PROTOCOLS.get(value[0], str(value[0]))),
+    "nf_proto": (1, lambda value: _VERSIONS.get(value[0], str(value[0]))),
     "inet_service": (2, lambda value: str(int.from_bytes(value, "big"))),
     "ifname": (16, lambda value: f'"{string(value)}"'),
 }
@@ -61,18 +63,19 @@ def set_types(ruleset: str) -> dict[str, SetType]:
 def read(connection: NetlinkSocket, table: str, kind: SetType) -> list[NftElement]:
     """The elements of one set. OSError(ENOENT) if there is no such set or table."""
     singles: list[NftElement] = []
-    marks: list[tuple[bytes, bool, str]] = []  # of interval sets: start or end, and the start's comment
+    marks: list[tuple[bytes, bool, str, str]] = []  # of interval sets: start or end; the start's comment and data
     for body in connection.dump(_GETSETELEM, _FAMILY + text(1, table) + text(2, kind.name)):
         for _, item in attribute_list(attributes(body, 4).get(3, b"")):
             values = attributes(item)
             key = attributes(values.get(1, b"")).get(1, b"")
             comment = _comment(values.get(6, b""))
+            data = attributes(values.get(2, b"")).get(1, b"")
+            shown = kind.data(data) if data else ""
             if kind.interval:
                 ends = bool(int.from_bytes(values.get(3, b""), "big") & _INTERVAL_END)
-                marks.append((key, not ends, comment))
+                marks.append((key, not ends, comment, shown))
             else:
-                data = attributes(values.get(2, b"")).get(1, b"")
-                singles.append(NftElement(kind.name, kind.key(key), kind.data(data) if data else "", comment))
+                singles.append(NftElement(kind.name, kind.key(key), shown, comment))
     return singles or _intervals(kind.name, marks)
 
 
@@ -87,8 +90,9 @@ def chains(connection: NetlinkSocket, table: str) -> list[str]:
 
 
 def sets(connection: NetlinkSocket, table: str) -> list[str]:
-    """The names of a table's sets and maps."""
-    return [string(attributes(body, 4).get(2, b"")) for body in connection.dump(_GETSET, _FAMILY + text(1, table))]
+    """The names of a table's sets and maps, but for those that nft makes up for a list in a rule."""
+    found = [string(attributes(body, 4).get(2, b"")) for body in connection.dump(_GETSET, _FAMILY + text(1, table))]
+    return [name for name in found if not name.startswith("__")]
 
 
 def _fields(layout: list[tuple[int, Callable[[bytes], str]]], value: bytes) -> str:
@@ -99,24 +103,24 @@ def _fields(layout: list[tuple[int, Callable[[bytes], str]]], value: bytes) -> s
     return " . ".join(parts)
 
 
-def _intervals(name: str, marks: list[tuple[bytes, bool, str]]) -> list[NftElement]:
+def _intervals(name: str, marks: list[tuple[bytes, bool, str, str]]) -> list[NftElement]:
     """Subnets from the marks at which they start and end; an end is the first address behind it."""
     found: list[NftElement] = []
-    start: tuple[bytes, str] | None = None
-    for key, starts, comment in sorted(marks):
+    start: tuple[bytes, str, str] | None = None
+    for key, starts, comment, data in sorted(marks):
         if start is not None:
-            found.append(_subnet(name, start[0], int.from_bytes(key, "big") - 1, start[1]))
-        start = (key, comment) if starts else None
+            found.append(_subnet(name, start[0], int.from_bytes(key, "big") - 1, *start[1:]))
+        start = (key, comment, data) if starts else None
     if start is not None:
-        found.append(_subnet(name, start[0], (1 << 8 * len(start[0])) - 1, start[1]))
+        found.append(_subnet(name, start[0], (1 << 8 * len(start[0])) - 1, *start[1:]))
     return found
 
 
-def _subnet(name: str, first: bytes, last: int, comment: str) -> NftElement:
+def _subnet(name: str, first: bytes, last: int, comment: str, data: str) -> NftElement:
     low = ipaddress.ip_address(first)
     high = ipaddress.ip_address(last.to_bytes(len(first), "big"))
     networks = list(ipaddress.summarize_address_range(low, high))
-    return NftElement(name, str(networks[0]) if len(networks) == 1 else f"{low}-{high}", "", comment)
+    return NftElement(name, str(networks[0]) if len(networks) == 1 else f"{low}-{high}", data, comment)
 
 
 def _comment(user_data: bytes) -> str:

@@ -13,6 +13,7 @@ from typing import TypedDict
 from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable, Unsupported
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_data
+from linkspan.model.port import ANY, ANY_IPV4, ANY_IPV6, clash, with_port
 from linkspan.state.objects import (
     HOST,
     Address,
@@ -119,15 +120,15 @@ class FakeKernel:
             raise Unsupported(f"{what}: the running kernel lacks {FEATURES[device.kind]}")
 
     def _check_port(self, port: BoundPort) -> None:
-        what = f"failed to bind host port {port.address}:{port.port}/{port.protocol}"
+        what = f"failed to bind host port {with_port(port.address, port.port)}/{port.protocol}"
         named: _Named = {"protocol": port.protocol, "address": port.address, "port": port.port}
         held = [other for other in self.state.values() if isinstance(other, BoundPort)]
         for other in (*self.taken, *held):
-            same = (other.protocol, other.port) == (port.protocol, port.port)
-            if same and (other.address == port.address or "0.0.0.0" in (other.address, port.address)):
+            if (other.protocol, other.port) == (port.protocol, port.port) and clash(other.address, port.address):
                 raise PortInUse(f"{what}: address already in use", **named)
         own = {address.partition("/")[0] for item in self.interfaces() for address in item.addresses}
-        if port.address != "0.0.0.0" and not port.address.startswith("127.") and port.address not in own:
+        everybodys = (ANY, ANY_IPV4, ANY_IPV6, "::1")
+        if port.address not in everybodys and not port.address.startswith("127.") and port.address not in own:
             raise PortUnavailable(f"{what}: cannot assign requested address", **named)
 
     def _need_namespace(self, namespace: str, item: KernelObject) -> None:

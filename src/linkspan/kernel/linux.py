@@ -47,9 +47,11 @@ _UCRED = struct.Struct("=iII")  # pid, uid, gid
 class LinuxKernel:
     """Made and used in one thread; the host is the network namespace that the thread is in."""
 
-    def __init__(self, namespaces: Path, *, owned_table: bool = True) -> None:
+    def __init__(self, namespaces: Path, *, owned_table: bool = True, accept_mark: str = "") -> None:
         """`namespaces` is the folder of our namespace files. `owned_table=False` lets others edit our nft table, and
-        flush it. Raises Conflict where another daemon programs this host, Unsupported where the kernel lacks nftables.
+        flush it. Packets with the firewall mark `accept_mark` may reach containers.
+
+        Raises Conflict where another daemon programs this host, Unsupported where the kernel lacks nftables.
         """
         with contextlib.ExitStack() as opened:
             self._claim = opened.enter_context(_claim())
@@ -61,7 +63,7 @@ class LinuxKernel:
             except OSError as error:
                 raise explain(error, f"use the folder {namespaces} for network namespaces") from error
             self._ports = Ports()
-            self._nft = Nftables(owned=owned_table)
+            self._nft = Nftables(owned=owned_table, accept_mark=accept_mark)
             self._watch: Watch | None = None
             self._parents: dict[str, int] = {}  # what devices stand on, and its index; 0 where it is not there
             opened.pop_all()

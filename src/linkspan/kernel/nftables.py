@@ -30,6 +30,7 @@ from linkspan.state.plan import Create, Delete, Replace, Step
 
 TABLE = "linkspan"
 RULESET = resources.files("linkspan.kernel").joinpath("ruleset.nft").read_text()
+_MARK_PLACE = "# (--bridge-accept-fwmark puts a rule here.)"
 # A chain without rules, whose name says which static ruleset is loaded.
 VERSION = "ruleset_" + hashlib.sha256(RULESET.encode()).hexdigest()[:12]
 
@@ -46,8 +47,17 @@ _LIBC = ctypes.CDLL(None)
 class Nftables:
     """Our table. Made and used in one thread, in the namespace whose traffic it rules."""
 
-    def __init__(self, *, owned: bool = True) -> None:
-        """Makes or takes over the table. Conflict if another process owns it, Unsupported without nftables."""
+    def __init__(self, *, owned: bool = True, accept_mark: str = "") -> None:
+        """Makes or takes over the table. Packets with `accept_mark` (`0x1` or `0x1/0xff`) may reach containers.
+
+        Conflict if another process owns it, Unsupported without nftables.
+        """
+        self._ruleset, self._version = RULESET, VERSION
+        if accept_mark:
+            mark, _, mask = accept_mark.partition("/")
+            rule = f"meta mark and {mask} == {mark} accept" if mask else f"meta mark {mark} accept"
+            self._ruleset = RULESET.replace(_MARK_PLACE, rule)
+            self._version = f"{VERSION}_{mark}_{mask}"
         self._library = _Library()
         self._reader = NetlinkSocket(NETLINK_NETFILTER)
         self._types = elements.set_types(RULESET)
@@ -153,9 +163,9 @@ class Nftables:
             found = elements.chains(self._reader, TABLE)
         except OSError as error:
             raise explain(error, f"read nft table inet {TABLE}") from error
-        if VERSION in found and not anew:
+        if self._version in found and not anew:
             return
-        static = f"{_commands(RULESET)}add chain inet {TABLE} {VERSION}\n"
+        static = f"{_commands(self._ruleset)}add chain inet {TABLE} {self._version}\n"
         table = "" if self.owned else f"add table inet {TABLE}\n"
         renewed = f"flush table inet {TABLE}\n" + "".join(f"delete chain inet {TABLE} {name}\n" for name in found)
         try:

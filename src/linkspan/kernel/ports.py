@@ -14,6 +14,7 @@ import socket
 import struct
 
 from linkspan.errors import PortInUse, PortUnavailable
+from linkspan.model.port import ANY, ANY_IPV6, version_of, with_port
 from linkspan.state.objects import BoundPort
 
 _SO_ATTACH_FILTER = 26
@@ -53,7 +54,7 @@ class Ports:
 
 def _bound(port: BoundPort) -> int:
     """A bound descriptor, or -1 where this kernel has no sockets of that protocol, and so nobody to take the port."""
-    family = socket.AF_INET6 if ":" in port.address else socket.AF_INET
+    family = socket.AF_INET if port.address != ANY and version_of(port.address) == 4 else socket.AF_INET6
     kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM
     protocol = _IPPROTO_SCTP if port.protocol == "sctp" else 0
     try:
@@ -65,11 +66,12 @@ def _bound(port: BoundPort) -> int:
     try:
         made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # One socket holds the port of every address of both families.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, port.address != ANY)
         if kind == socket.SOCK_STREAM:
             # Past connections of the port, still in TIME_WAIT, are no reason to refuse it; a listener is.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((port.address, port.port))
+        made.bind((ANY_IPV6 if port.address == ANY else port.address, port.port))
         if kind == socket.SOCK_STREAM:
             made.listen(1)
         return made.detach()
@@ -78,13 +80,12 @@ def _bound(port: BoundPort) -> int:
 
 
 def _failure(error: OSError, port: BoundPort) -> PortUnavailable:
-    address = f"[{port.address}]" if ":" in port.address else port.address
     words = (error.strerror or str(error)).lower()
     if error.errno in (errno.EMFILE, errno.ENFILE):
         words = "the daemon's limit on open files is reached"
     kind = PortInUse if error.errno == errno.EADDRINUSE else PortUnavailable
     return kind(
-        f"failed to bind host port {address}:{port.port}/{port.protocol}: {words}",
+        f"failed to bind host port {with_port(port.address, port.port)}/{port.protocol}: {words}",
         protocol=port.protocol,
         address=port.address,
         port=port.port,

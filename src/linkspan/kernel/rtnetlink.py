@@ -316,10 +316,11 @@ def addresses(inside: NetlinkSocket) -> list[AddressEntry]:
     for body in inside.dump(_GETADDR, _ADDR.pack(0, 0, 0, 0, 0)):
         family, length, _, scope, index = _ADDR.unpack_from(body)
         values = attributes(body, _ADDR.size)
-        if family == socket.AF_INET6 and scope == _SCOPE_LINK:
+        ours = values.get(11) == bytes((PROTOCOL,))  # IFA_PROTO
+        if family == socket.AF_INET6 and scope == _SCOPE_LINK and not ours:
             continue
         address = ipaddress.ip_address(values.get(2) or values[1])  # IFA_LOCAL, or IFA_ADDRESS
-        found.append(AddressEntry(index, f"{address}/{length}", values.get(11) == bytes((PROTOCOL,))))  # IFA_PROTO
+        found.append(AddressEntry(index, f"{address}/{length}", ours))
     return found
 
 

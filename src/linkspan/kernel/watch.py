@@ -20,7 +20,7 @@ from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
 from linkspan.state.objects import Address, Bridge, Device, Route, Sysctl, Veth
 from linkspan.state.plan import Delete, Plan
 
-_GROUPS = (1, 5, 7, 24)  # RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF
+_GROUPS = (1, 5, 7, 24, 9, 11, 25)  # RTNLGRP_LINK; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
 _NFTABLES_GROUP = 7
 _NEWLINK, _DELLINK = 16, 17
 _DELTABLE = 10 << 8 | 2
@@ -130,8 +130,11 @@ def _route_loss(kind: int, body: bytes, own: _Own) -> bool:
             return down and ours and string(link.get(_IFNAME, b"")) not in own.interfaces
         case 21:  # RTM_DELADDR: struct ifaddrmsg
             address = attributes(body, 8)
-            ours = address.get(_IFA_PROTO, b"\0")[0] == PROTOCOL
-            return ours and string(address.get(_IFA_LABEL, b"")) not in own.interfaces
+            if address.get(_IFA_PROTO, b"\0")[0] != PROTOCOL:
+                return False
+            if _IFA_LABEL in address:
+                return string(address[_IFA_LABEL]) not in own.interfaces
+            return not own.interfaces  # an IPv6 address names none, but went with one of them
         case 25:  # RTM_DELROUTE: struct rtmsg, whose protocol is at 5
             return body[5] == PROTOCOL and not own.interfaces  # it names none, but went with one of them
         case 80:  # RTM_NEWNETCONF: struct netconfmsg

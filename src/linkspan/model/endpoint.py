@@ -42,6 +42,7 @@ class Endpoint(Wire, frozen=True, kw_only=True):
     prefix_length6: int = 0
     gateway6: str = ""
     default_route: bool = True
+    default_route6: bool = False
     aliases: tuple[str, ...] = ()
     driver_options: Mapping[str, str] = msgspec.field(default_factory=dict)
     link_local: tuple[str, ...] = ()  # further addresses of the interface, with prefix lengths
@@ -63,8 +64,8 @@ class Binding(Wire, frozen=True, kw_only=True):
     """A container port published at a host address and port."""
 
     protocol: str
-    address: str  # of the host; 0.0.0.0 is any
-    port: int
+    address: str  # of the host; 0.0.0.0 and :: are any, * is any of both families
+    port: int  # 0 where nothing is translated: on a routed network the container's own port is open
     container_port: int
 
     @property

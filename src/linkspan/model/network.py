@@ -12,9 +12,13 @@ from linkspan.model.wire import Wire
 
 # The auxiliary address that Docker reads as the containers' default route, where the bridge's own is not to be it.
 DEFAULT_GATEWAY = "DefaultGatewayIPv4"
+DEFAULT_GATEWAY6 = "DefaultGatewayIPv6"
 # Auxiliary addresses of a macvlan network with host_access: the host's own, and (`host-eth0`) what it has besides.
 HOST_ADDRESS = "host"
 PREDEFINED = ("bridge", "host", "none")
+# How containers are reached from elsewhere: by ports of the host (nat); by those, and openly at their own addresses
+# (nat-unprotected); by their own addresses, at published ports (routed); not at all, not even by the host (isolated).
+GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 
 
 class Pool(Wire, frozen=True, kw_only=True):
@@ -29,7 +33,7 @@ class Pool(Wire, frozen=True, kw_only=True):
     @property
     def router(self) -> str:
         """Where containers send what is not for the subnet: the gateway, which is the host's, unless one is named."""
-        return self.auxiliary.get(DEFAULT_GATEWAY) or self.gateway
+        return self.auxiliary.get(DEFAULT_GATEWAY6 if self.version == 6 else DEFAULT_GATEWAY) or self.gateway
 
     @property
     def prefix_length(self) -> int:
@@ -67,7 +71,13 @@ class Network(Wire, frozen=True, kw_only=True):
     masquerade: bool = True
     icc: bool = True
     mtu: int = 1500
-    binding_address: str = "0.0.0.0"
+    binding_address: str = "0.0.0.0"  # for ports that name none; 0.0.0.0 is any, of IPv6 too
+    gateway_mode: str = "nat"  # one of GATEWAY_MODES, for IPv4
+    gateway_mode6: str = "nat"
+    inhibit_ipv4: bool = False  # the bridge gets no IPv4 address: somebody else has the gateway's
+    trusted_interfaces: tuple[str, ...] = ()  # of the host, from which published ports are reached at their containers
+    host_ipv4: str = ""  # under which containers leave the host, instead of the address that the route chooses
+    host_ipv6: str = ""
     # What macvlan and ipvlan resolved. Their `mtu` is 0 where it is the parent's.
     parent: str = ""  # the interface of the host that the containers' own stand on
     parent_made: bool = False  # we made it: a VLAN's, or a dummy
@@ -88,6 +98,18 @@ class Network(Wire, frozen=True, kw_only=True):
     @property
     def predefined(self) -> bool:
         return self.name in PREDEFINED
+
+    def gateway_mode_of(self, version: int) -> str:
+        """The gateway mode of IPv4 or IPv6."""
+        return self.gateway_mode6 if version == 6 else self.gateway_mode
+
+    def pools_of(self, version: int) -> tuple[Pool, ...]:
+        return tuple(pool for pool in self.pools if pool.version == version)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Of its addresses: 4, 6 or both."""
+        return tuple(version for version in (4, 6) if self.pools_of(version))
 
 
 def parse_subnet(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

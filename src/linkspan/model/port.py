@@ -15,6 +15,8 @@ from linkspan.errors import InvalidArgument
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 ANY_IPV4 = "0.0.0.0"
+ANY_IPV6 = "::"
+ANY = "*"  # every address of the host, of both families: what clients see as 0.0.0.0 and [::]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -92,9 +94,40 @@ def parse_address(text: str) -> str:
     if not text:
         return ""
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        address = ipaddress.ip_address(text.strip("[]"))
     except ValueError:
         raise InvalidArgument(f"invalid host IP address: {text}") from None
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def version_of(address: str) -> int:
+    """4 or 6."""
+    return 6 if ":" in address else 4
+
+
+def each_family(address: str) -> tuple[str, ...]:
+    """A host address as what it is for IPv4 and for IPv6."""
+    return (ANY_IPV4, ANY_IPV6) if address == ANY else (address,)
+
+
+def any_of(version: int) -> str:
+    """What stands for every address of a family."""
+    return ANY_IPV6 if version == 6 else ANY_IPV4
+
+
+def clash(one: str, other: str) -> bool:
+    """Whether one port cannot be had at both of two host addresses."""
+    return any(
+        a == b or (version_of(a) == version_of(b) and any_of(version_of(a)) in (a, b))
+        for a in each_family(one)
+        for b in each_family(other)
+    )
+
+
+def with_port(address: str, port: int) -> str:
+    """`0.0.0.0:80`, `[::1]:80`; of every address, the IPv4 form."""
+    address = each_family(address)[0]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def parse_port_request(container: str, host_ip: str, host_port: str) -> PortRequest:

@@ -18,6 +18,7 @@ from linkspan.model.container import Container
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.pages import place
+from linkspan.model.port import ANY_IPV4, ANY_IPV6, any_of, clash, each_family, version_of
 from linkspan.model.volume import Volume
 
 Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Record]] = {
 K = TypeVar("K")
 V = TypeVar("V")
 _NAMES = {type_: kind for kind, type_ in KINDS.items()}
+_FAMILY = {ANY_IPV4: "IPv4", ANY_IPV6: "IPv6"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Snapshot:
     address_holders: Map[tuple[str, int], str] = dataclasses.field(default_factory=Map)
     # (protocol, port) → (address, endpoint id) of each binding there
     port_holders: Map[tuple[str, int], tuple[tuple[str, str], ...]] = dataclasses.field(default_factory=Map)
-    # The same as pages of bits: (network id, page), and (protocol, address or "" for any of them, page)
+    # The same as pages of bits: (network id, page), and (protocol, address or "IPv4" or "IPv6" for any of them, page)
     address_pages: Map[tuple[str, int], int] = dataclasses.field(default_factory=Map)
     port_pages: Map[tuple[str, str, int], int] = dataclasses.field(default_factory=Map)
 
@@ -104,10 +106,10 @@ class Snapshot:
     def endpoints_at(self, network: Network) -> Iterator[Endpoint]:
         return (self.endpoints[id_] for id_ in self.endpoints_on.get(network.id, Map()))
 
-    def holds_port(self, protocol: str, address: str, port: int, wildcard: str) -> str | None:
-        """The endpoint that holds a host port so that `address` cannot have it too; `wildcard` covers all."""
+    def holds_port(self, protocol: str, address: str, port: int) -> str | None:
+        """The endpoint that holds a host port so that `address` cannot have it too."""
         for held, endpoint in self.port_holders.get((protocol, port), ()):
-            if held == address or wildcard in (held, address):
+            if clash(held, address):
                 return endpoint
         return None
 
@@ -115,12 +117,16 @@ class Snapshot:
         """Bits of the addresses, as integers, that endpoints of a network hold."""
         return self.address_pages.get((network_id, page), 0)
 
-    def held_ports(self, protocol: str, address: str, page: int, wildcard: str) -> int:
+    def held_ports(self, protocol: str, address: str, page: int) -> int:
         """Bits of the host ports that `address` cannot have: `holds_port` for a page of them."""
-        if address == wildcard:
-            return self.port_pages.get((protocol, "", page), 0)
-        pages = self.port_pages
-        return pages.get((protocol, address, page), 0) | pages.get((protocol, wildcard, page), 0)
+        bits, pages = 0, self.port_pages
+        for own in each_family(address):
+            wildcard = any_of(version_of(own))
+            if own == wildcard:
+                bits |= pages.get((protocol, _FAMILY[wildcard], page), 0)
+            else:
+                bits |= pages.get((protocol, own, page), 0) | pages.get((protocol, wildcard, page), 0)
+        return bits
 
     # -- the next moment --------------------------------------------------------------------------------------------
 
@@ -206,7 +212,7 @@ class Snapshot:
         return {"address_holders": holders, "address_pages": pages}
 
     def _index_ports(self, old: Endpoint | None, new: Endpoint | None) -> dict[str, object]:
-        gone, come = old.bindings if old else (), new.bindings if new else ()
+        gone, come = (tuple(b for b in e.bindings if b.port) if e else () for e in (old, new))
         if gone == come:
             return {}
         holders = self.port_holders
@@ -244,11 +250,14 @@ def _port_pages(
     bits: dict[tuple[str, str, int], int] = {}
     for b in changed:
         page, bit = place(b.port)
-        holding = holders.get((b.protocol, b.port), ())
-        for address, held in (("", bool(holding)), (b.address, any(a == b.address for a, _ in holding))):
-            key = (b.protocol, address, page)
-            before = bits[key] if key in bits else pages.get(key, 0)
-            bits[key] = before | bit if held else before & ~bit
+        holding = {own for a, _ in holders.get((b.protocol, b.port), ()) for own in each_family(a)}
+        for address in each_family(b.address):
+            version = version_of(address)
+            family = any(version_of(own) == version for own in holding)
+            for name, held in ((_FAMILY[any_of(version)], family), (address, address in holding)):
+                key = (b.protocol, name, page)
+                before = bits[key] if key in bits else pages.get(key, 0)
+                bits[key] = before | bit if held else before & ~bit
     for key, value in bits.items():
         pages = _set_or_delete(pages, key, value) if value or key in pages else pages
     return pages

@@ -24,3 +24,4 @@ class HostFacts:
     routes: tuple[str, ...] = ()
     interfaces: tuple[HostInterface, ...] = ()
     ip_forward: bool = True  # --ip-forward: we turn forwarding on
+    ipv6: bool = True

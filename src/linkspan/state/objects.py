@@ -146,7 +146,10 @@ class NftElement:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BoundPort:
-    """A host port reserved by a bound socket in the daemon, so that nobody else takes it. No traffic passes through."""
+    """A host port reserved by a bound socket in the daemon, so that nobody else takes it. No traffic passes through.
+
+    Of the address `*`, one socket holds the port of every address of both families.
+    """
 
     protocol: str
     address: str
