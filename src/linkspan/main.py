@@ -43,6 +43,11 @@ def linkspand() -> None:
     except LinkspanError as error:
         print(f"linkspand: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # a folder that cannot be written, say
+        log.debug("cannot start", exc_info=error)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"linkspand: cannot start: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
 
 
 async def serve(configuration: Configuration) -> None:
@@ -76,13 +81,15 @@ def listeners(configuration: Configuration) -> list[Listener]:
     context = None
     if tls := configuration.tls:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        files = f"--tlscert {tls.certificate} with --tlskey {tls.key}"
         try:
             context.load_cert_chain(tls.certificate, tls.key)
             if tls.verify:
+                files = f"--tlscacert {tls.ca}"
                 context.load_verify_locations(tls.ca)
                 context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidArgument(f"cannot use the TLS files {tls.certificate}, {tls.key}: {error}") from None
+        except OSError as error:  # SSLError is one
+            raise InvalidArgument(f"cannot use {files}: {error.strerror or error}") from None
     return [Listener(host, context if host.startswith("tcp:") else None) for host in configuration.hosts]
 
 

@@ -97,7 +97,13 @@ class FakeContainers:
         return sorted(self.all.values(), key=lambda view: view.container.created, reverse=True)
 
     async def create(
-        self, name: str, config: Config, host_config: HostConfig, networks: Mapping[str, EndpointSettings]
+        self,
+        name: str,
+        config: Config,
+        host_config: HostConfig,
+        networks: Mapping[str, EndpointSettings],
+        *,
+        wanted_platform: str = "",
     ) -> tuple[str, list[str]]:
         self.asked.append(("create", name, config, host_config, networks))
         if any(view.container.name == name for view in self.all.values()):

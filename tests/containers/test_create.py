@@ -60,7 +60,7 @@ def made(
         networks=networks,
         image=IMAGE,
         hostname="machine",
-        processors=2,
+        processors=frozenset({0, 1}),
     )
     return create(snapshot, request)
 
@@ -151,6 +151,7 @@ def test_what_does_not_go_with_another_containers_network(config: Config, host: 
             "invalid host IP address: 300.0.0.1",
         ),
         (Config(), HostConfig(log_config=LogConfig(type="syslog")), Unsupported, "logging driver 'syslog'"),
+        (Config(stop_signal="SIGFOO"), HostConfig(), InvalidArgument, "invalid signal: SIGFOO"),
         (Config(), HostConfig(binds=("relative:/x:zz",)), InvalidArgument, "invalid mode: zz"),
         (Config(), HostConfig(binds=("/a:b",)), InvalidArgument, "mount path must be absolute"),
         (Config(), HostConfig(binds=("/a:/",)), InvalidArgument, "destination can't be '/'"),

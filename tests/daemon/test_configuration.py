@@ -126,10 +126,6 @@ def test_mistakes_in_flags(tmp_path: Path, arguments: list[str], text: str) -> N
 def test_mistakes_in_the_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="don't match any configuration option: nonsense"):
         parsed(tmp_path, file={"nonsense": 1})
-    with pytest.raises(InvalidArgument, match="dns is a list"):
-        parsed(tmp_path, file={"dns": "1.1.1.1"})
-    with pytest.raises(InvalidArgument, match="icc is true or false"):
-        parsed(tmp_path, file={"icc": "no"})
     with pytest.raises(InvalidArgument, match="both as a flag and in the configuration file: mtu"):
         parsed(tmp_path, "--mtu=1400", file={"mtu": 1400})
     with pytest.raises(InvalidArgument, match="no such file"):
@@ -137,3 +133,29 @@ def test_mistakes_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(InvalidArgument, match=r"broken\.json"):
         parse_arguments(["--config-file", str(tmp_path / "broken.json")])
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(InvalidArgument, match=r"binary\.json"):
+        parse_arguments(["--config-file", str(tmp_path / "binary.json")])
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ({"dns": "1.1.1.1"}, "dns is a list of strings"),
+        ({"hosts": [1]}, "hosts is a list of strings"),
+        ({"labels": "a=b"}, "labels is a list of strings"),
+        ({"default-address-pools": "x"}, "default-address-pools is a list"),
+        ({"icc": "no"}, "icc is true or false"),
+        ({"debug": 1}, "debug is true or false"),
+        ({"bip": 5}, "bip is a string"),
+        ({"exec-root": None}, "exec-root is a string"),
+        ({"cgroup-parent": ["a"]}, "cgroup-parent is a string"),
+        ({"mtu": "1500"}, "mtu is a number"),
+        ({"mtu": True}, "mtu is a number"),
+        ({"labels": ["nonsense"]}, "bad attribute format: nonsense"),
+        ({"insecure-registries": ["http://reg:5000"]}, "insecure registry http://reg:5000 is not valid"),
+    ],
+)
+def test_values_of_a_wrong_type_or_form(tmp_path: Path, file: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        parsed(tmp_path, file=file)

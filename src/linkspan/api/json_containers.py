@@ -26,15 +26,21 @@ _OPTIONAL_CONFIG = (
     "StopTimeout",
     "Shell",
 )
-_EMPTY_LISTS = ("Dns", "DnsOptions", "DnsSearch", "Devices", "MaskedPaths", "ReadonlyPaths")
+_EMPTY_LISTS = (
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "Devices",
+    "MaskedPaths",
+    "ReadonlyPaths",
+    "BlkioWeightDevice",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteIOps",
+)
 # Settings that Docker prints and this engine does not act on, with the values that mean "unset".
 _UNSET: dict[str, Any] = {
-    "BlkioWeightDevice": [],
-    "BlkioDeviceReadBps": [],
-    "BlkioDeviceWriteBps": [],
-    "BlkioDeviceReadIOps": [],
-    "BlkioDeviceWriteIOps": [],
-    "DeviceRequests": None,
     "CpuCount": 0,
     "CpuPercent": 0,
     "IOMaximumIOps": 0,

@@ -20,7 +20,9 @@ async def create(daemon: Daemon, request: Request) -> Answer:
     if not body:
         raise InvalidArgument("config cannot be empty in order to create a container")
     config, host_config, networks = parse_create(body)
-    id_, warnings = await daemon.containers.create(request.text("name").lstrip("/"), config, host_config, networks)
+    id_, warnings = await daemon.containers.create(
+        request.text("name").lstrip("/"), config, host_config, networks, wanted_platform=request.text("platform")
+    )
     return json_response({"Id": id_, "Warnings": warnings}, 201)
 
 

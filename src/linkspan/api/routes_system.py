@@ -44,7 +44,11 @@ async def info(daemon: Daemon, request: Request) -> Answer:
 
 
 async def version(daemon: Daemon, request: Request) -> Answer:
-    answer = {"ApiVersion": text(MAX_VERSION), "MinAPIVersion": text(MIN_VERSION)} | await daemon.system.version()
+    api = {"ApiVersion": text(MAX_VERSION), "MinAPIVersion": text(MIN_VERSION)}
+    answer = api | await daemon.system.version()
+    for component in answer["Components"]:
+        if component["Name"] == "Engine":
+            component["Details"] |= api
     return json_response(answer)
 
 

@@ -9,8 +9,10 @@ import msgspec
 
 from linkspan.containers import health
 from linkspan.containers.files import parse_extra_host
+from linkspan.containers.limits import check_limits, check_modes
 from linkspan.containers.mounts import resolve_mounts
 from linkspan.containers.names import check_name
+from linkspan.containers.signals import parse_signal
 from linkspan.engine.attachment import check_settings
 from linkspan.engine.join import port_requests
 from linkspan.engine.links import resolve_links
@@ -22,8 +24,6 @@ from linkspan.model.network import Network
 from linkspan.model.port import parse_container_ports
 from linkspan.model.snapshot import Snapshot
 
-_RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
-_MINIMUM_MEMORY = 6 * 1024 * 1024
 _LOG_DRIVERS = ("", "json-file", "local", "k8s-file")  # all are conmon's file here, read back as Docker's
 _RUNTIMES = ("", "runc", "io.containerd.runc.v2")
 DEFAULT_SHM = 64 * 1024 * 1024
@@ -41,7 +41,7 @@ class CreateRequest:
     networks: Mapping[str, EndpointSettings]  # by the name the user typed
     image: Image
     hostname: str  # the host's own, for --net=host
-    processors: int
+    processors: frozenset[int]  # numbers of those online
 
 
 def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple[str, ...]]:
@@ -52,6 +52,9 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     host = _host_config(snapshot, request)
     config = _merge(request.config, request.image.config)
     check_limits(host, request.processors)
+    check_modes(host)
+    if config.stop_signal:
+        parse_signal(config.stop_signal)
     networks = _networks(snapshot, request, host)
     if host.network_mode == "bridge" and not networks:
         config = msgspec.structs.replace(config, network_disabled=True)
@@ -151,32 +154,6 @@ def name_in_use(name: str, holder: str) -> Conflict:
         f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove '
         "(or rename) that container to be able to reuse that name."
     )
-
-
-def check_limits(host: HostConfig, processors: int) -> None:
-    """What no container may ask for, at creation or later. Raises InvalidArgument with Docker's words."""
-    policy = host.restart_policy
-    if policy.name not in _RESTART_POLICIES:
-        raise InvalidArgument(
-            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or "
-            "'unless-stopped'"
-        )
-    if policy.maximum_retry_count and policy.name != "on-failure":
-        raise InvalidArgument("invalid restart policy: maximum retry count can only be used with 'on-failure'")
-    if policy.maximum_retry_count < 0:
-        raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
-    if host.auto_remove and policy.name not in ("", "no"):
-        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
-    if 0 < host.memory < _MINIMUM_MEMORY:
-        raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    if host.memory > 0 and 0 < host.memory_swap < host.memory:
-        raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if host.nano_cpus < 0 or host.nano_cpus > processors * 1_000_000_000:
-        raise InvalidArgument(
-            f"range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
-        )
-    if host.nano_cpus and (host.cpu_period or host.cpu_quota):
-        raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set")
 
 
 def _networks(snapshot: Snapshot, request: CreateRequest, host: HostConfig) -> dict[str, EndpointSettings]:

@@ -16,6 +16,13 @@ from linkspan.model.container import Config, Container, HostConfig, Mount, Mount
 
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
+_BIND_OPTIONS = (
+    "Propagation",
+    "NonRecursive",
+    "CreateMountpoint",
+    "ReadOnlyNonRecursive",  # read-only without what is mounted below it is what we do anyway
+    "ReadOnlyForceRecursive",
+)
 _MODES = ("rw", "ro", "z", "Z", "nocopy", "copy", "cached", "delegated", "consistent", *_PROPAGATIONS)
 
 
@@ -25,6 +32,7 @@ def resolve_mounts(config: Config, host: HostConfig, others: Mapping[str, Contai
     An anonymous volume has an empty name, which the daemon fills. `others` are the containers of `volumes_from`.
     Raises InvalidArgument with Docker's words.
     """
+    check_volume_driver(host.volume_driver)
     found: dict[str, Mount] = {}
     explicit: set[str] = set()
     for spec in host.volumes_from or ():
@@ -100,18 +108,33 @@ def _requested(request: MountRequest) -> Mount:
             if not request.source.startswith("/"):
                 raise InvalidArgument(f"{where}: invalid mount path: '{request.source}' mount path must be absolute")
             options = request.bind_options or {}
+            _refuse(options, known=_BIND_OPTIONS, where=where)
+            propagation = str(options.get("Propagation") or "rprivate")
+            if propagation not in _PROPAGATIONS:
+                raise InvalidArgument(f"{where}: invalid propagation mode: {propagation}")
+            how = (
+                "create" if options.get("CreateMountpoint") else "",
+                "bind" if options.get("NonRecursive") else "",
+                "rro" if options.get("ReadOnlyForceRecursive") else "",
+            )
             return Mount(
                 type="bind",
                 source=posixpath.normpath(request.source),
                 destination=destination,
                 writable=writable,
-                propagation=str(options.get("Propagation") or "rprivate"),
-                options=("create",) if options.get("CreateMountpoint") else (),
+                propagation=propagation,
+                options=tuple(filter(None, how)),
             )
         case "volume":
             if request.source:
                 check_volume_name(request.source)
-            nocopy = (request.volume_options or {}).get("NoCopy")
+            volume = request.volume_options or {}
+            _refuse(volume, known=("NoCopy", "Labels", "DriverConfig"), where=where)
+            driver = volume.get("DriverConfig") or {}
+            if isinstance(driver, dict):
+                check_volume_driver(driver.get("Name"))
+                _refuse(driver, known=("Name",), where=where)
+            nocopy = volume.get("NoCopy")
             return Mount(
                 type="volume",
                 name=request.source,
@@ -120,12 +143,34 @@ def _requested(request: MountRequest) -> Mount:
                 mode="z",
                 writable=writable,
                 options=("nocopy",) if nocopy else (),
+                labels=_labels(volume.get("Labels"), where),
             )
         case "tmpfs":
+            _refuse(request.tmpfs_options or {}, known=("SizeBytes", "Mode"), where=where)
             size, mode = (request.tmpfs_options or {}).get("SizeBytes"), (request.tmpfs_options or {}).get("Mode")
             parts = (f"size={size}" if size else "", f"mode={mode:o}" if isinstance(mode, int) and mode else "")
             return Mount(type="tmpfs", destination=destination, writable=writable, options=tuple(filter(None, parts)))
     raise InvalidArgument(f"mount type unknown: {request.type!r}: use bind, volume or tmpfs")
+
+
+def _refuse(options: Mapping[str, object], *, known: Iterable[str], where: str) -> None:
+    """An option that would not be acted on is an error, unless it is given as "not set"."""
+    if unknown := sorted(key for key, value in options.items() if value and key not in known):
+        raise InvalidArgument(f"{where}: not supported: {', '.join(unknown)}")
+
+
+def _labels(labels: object, where: str) -> Mapping[str, str] | None:
+    if not labels:
+        return None
+    if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
+        raise InvalidArgument(f"{where}: Labels is an object of strings")
+    return labels
+
+
+def check_volume_driver(name: object) -> None:
+    """Raises InvalidArgument with Docker's words."""
+    if name not in (None, "", "local"):
+        raise InvalidArgument(f'error looking up volume plugin {name}: plugin "{name}" not found')
 
 
 def _tmpfs(wanted: Mapping[str, str]) -> Iterable[Mount]:

@@ -202,8 +202,8 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         dns_search=tuple(map(str, values.get("dns-search", ()))),
         dns_options=tuple(map(str, values.get("dns-opt", ()))),
         host_gateway_ips=_host_gateways(values.get("host-gateway-ip", ())),
-        insecure_registries=tuple(map(str, values.get("insecure-registry", ()))),
-        labels=tuple(map(str, values.get("label", ()))),
+        insecure_registries=tuple(map(_registry, values.get("insecure-registry", ()))),
+        labels=tuple(map(_label, values.get("label", ()))),
         cgroup_parent="/" + str(values.get("cgroup-parent", "linkspan")).strip("/"),
         owned_table=bool(values.get("own-table", True)),
         notes=notes,
@@ -276,15 +276,13 @@ def _version() -> str:
 
 def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
     try:
-        text = path.read_text()
+        found = json.loads(path.read_bytes().strip() or b"{}")
     except FileNotFoundError:
         if required:
             raise InvalidArgument(f"unable to configure the daemon with file {path}: no such file") from None
         return {}
     except OSError as error:
         raise InvalidArgument(f"unable to configure the daemon with file {path}: {error.strerror}") from None
-    try:
-        found = json.loads(text) if text.strip() else {}
     except ValueError as error:
         raise InvalidArgument(f"unable to configure the daemon with file {path}: {error}") from None
     if not isinstance(found, dict):
@@ -296,13 +294,25 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
             f"unable to configure the daemon with file {path}: the following directives don't match any configuration "
             f"option: {', '.join(unknown)}"
         )
-    for name in _LISTS:
-        if not isinstance(values.get(name, []), list):
-            raise InvalidArgument(f"{path}: {name} is a list")
-    for name in _FLAGS:
-        if not isinstance(values.get(name, True), bool):
-            raise InvalidArgument(f"{path}: {name} is true or false")
+    for key, value in found.items():
+        if wanted := _wrong_type(_KEYS.get(str(key), str(key)), value):
+            raise InvalidArgument(f"unable to configure the daemon with file {path}: {key} is {wanted}")
     return values
+
+
+def _wrong_type(name: str, value: object) -> str:
+    """What a value of the file should be, where it is something else."""
+    if name in _LISTS:
+        entries: tuple[type, ...] = (str, dict) if name == "default-address-pool" else (str,)
+        fits = isinstance(value, list) and all(isinstance(one, entries) for one in value)
+        return "" if fits else "a list" if entries == (str, dict) else "a list of strings"
+    if name in _FLAGS or name == "debug":
+        return "" if isinstance(value, bool) else "true or false"
+    if name in _TEXT:
+        return "" if isinstance(value, str) else "a string"
+    if name == "mtu":
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "a number"
+    return ""
 
 
 def _boolean(text: str) -> bool:
@@ -318,6 +328,19 @@ def _listener(text: object) -> str:
     if value.partition("://")[0] not in ("unix", "tcp", "fd"):
         raise InvalidArgument(f"invalid bind address format: {text}: use unix://, tcp:// or fd://")
     return value
+
+
+def _label(text: str) -> str:
+    if not text.partition("=")[1] or text.startswith("="):
+        raise InvalidArgument(f"bad attribute format: {text}: a label is key=value")
+    return text
+
+
+def _registry(text: str) -> str:
+    """A host, host:port or CIDR."""
+    if "://" in text or not text or any(character.isspace() for character in text):
+        raise InvalidArgument(f"insecure registry {text} is not valid: use host, host:port or CIDR, without a scheme")
+    return text
 
 
 def _pool_source(value: object) -> PoolSource:

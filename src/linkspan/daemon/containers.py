@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import platform
 import posixpath
 import secrets
@@ -15,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from linkspan.containers.create import CreateRequest, check_limits, create, name_in_use
+from linkspan.containers.create import CreateRequest, create, name_in_use
+from linkspan.containers.limits import check_limits
 from linkspan.containers.names import check_name, invent_name
 from linkspan.containers.signals import parse_signal
 from linkspan.daemon.attachments import Attachments
@@ -34,6 +34,7 @@ from linkspan.model.container import Config, Container, EndpointSettings, ExecCo
 from linkspan.model.snapshot import put
 from linkspan.runtime import archive, logs, stats
 from linkspan.runtime.attachment import Attachment
+from linkspan.runtime.host_facts import processors_online
 from linkspan.runtime.top import top
 
 
@@ -97,12 +98,21 @@ class Containers:
     # -- creation -----------------------------------------------------------------------------------------------------
 
     async def create(
-        self, name: str, config: Config, host_config: HostConfig, networks: Mapping[str, EndpointSettings]
+        self,
+        name: str,
+        config: Config,
+        host_config: HostConfig,
+        networks: Mapping[str, EndpointSettings],
+        *,
+        wanted_platform: str = "",
     ) -> tuple[str, list[str]]:
-        """The new container's id, and warnings. `networks` is by the name the user typed; `name` may be empty."""
+        """The new container's id, and warnings. `networks` is by the name the user typed; `name` may be empty.
+
+        NotFound where the image is not here, or only for another platform: clients answer it by pulling the image.
+        """
         if not config.image:
             raise InvalidArgument("config cannot be empty in order to create a container: no image given")
-        image = self._images.view(config.image).image
+        image = self._images.view(config.image, wanted_platform).image
         taken = self._ledger.now.container_names
         request = CreateRequest(
             id=new_id(),
@@ -113,7 +123,7 @@ class Containers:
             networks=networks,
             image=image,
             hostname=platform.node(),
-            processors=os.cpu_count() or 1,
+            processors=processors_online(),
         )
         try:
             container, warnings = create(self._ledger.now, request)
@@ -370,7 +380,7 @@ def _updated(container: Container, changes: bytes) -> HostConfig:
         raise InvalidArgument(f"invalid update of container {container.name}: {error}") from error
     if container.host_config.auto_remove and updated.restart_policy.name not in ("", "no"):
         raise InvalidArgument("Restart policy cannot be updated because AutoRemove is enabled for the container")
-    check_limits(updated, os.cpu_count() or 1)
+    check_limits(updated, processors_online())
     return updated
 
 

@@ -16,6 +16,7 @@ from linkspan.model.image import Image, ImageConfig
 from linkspan.model.reference import Reference, parse_reference
 from linkspan.runtime.images import ImageStore, archives
 from linkspan.runtime.images.commit import commit
+from linkspan.runtime.images.manifest import check_platform
 from linkspan.runtime.images.pull import pull, tags
 from linkspan.runtime.images.push import push
 from linkspan.runtime.images.skopeo import Credentials
@@ -32,8 +33,11 @@ class Images:
     ) -> None:
         self._store, self._containers, self._emit = store, containers, emit
 
-    def view(self, ref: str) -> ImageView:
-        return self._view(self._store.find(ref))
+    def view(self, ref: str, platform: str = "") -> ImageView:
+        """With `platform`, NotFound also where the image is for another."""
+        image = self._store.find(ref)
+        check_platform(image, platform, ref)
+        return self._view(image)
 
     def views(self) -> list[ImageView]:
         """Newest first."""

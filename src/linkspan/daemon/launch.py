@@ -26,7 +26,7 @@ from linkspan.errors import Conflict, Internal, InvalidArgument
 from linkspan.model.container import Container, ExecConfig, Mount
 from linkspan.model.snapshot import Write, drop
 from linkspan.runtime import archive, rootfs, spec, volumes
-from linkspan.runtime.host_facts import HostFacts, devices
+from linkspan.runtime.host_facts import HostFacts, block_limits, devices
 from linkspan.runtime.processes import Processes
 from linkspan.runtime.resources import cgroup
 from linkspan.runtime.users import resolve
@@ -104,7 +104,7 @@ class Launch:
     async def _volume(self, container: Container, mount: Mount) -> Mount:
         """A new volume takes what the image has at its place."""
         known = self._ledger.now.volumes.get(mount.name) if mount.name else None
-        volume = known or self._volumes.make(mount.name)
+        volume = known or self._volumes.make(mount.name, mount.labels)
         volumes.create(self._volumes.folder, volume.name)  # its making or removal may have been cut short
         if "nocopy" not in mount.options:
             layers = [Path(layer) for layer in container.layers]
@@ -179,6 +179,7 @@ class Launch:
             resolv_conf=str(files.resolv_conf(owner.id)),
             devices=devices(host.devices, privileged=host.privileged),
             link_environment=tuple(links.environment(self._ledger.now, container)),
+            block_limits=block_limits(host),
         )
 
     def _namespace(self, mode: str, kind: str) -> str:

@@ -35,7 +35,7 @@ class System:
             "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
             "Images": self._images(),
             "Driver": "overlay",
-            "DriverStatus": [["Backing Filesystem", "overlayfs layers in containers-storage form"]],
+            "DriverStatus": [["Layers", "unpacked once by digest, mounted with overlayfs"]],
             "Plugins": {
                 "Volume": ["local"],
                 "Network": ["bridge", "host", "null"],
@@ -106,14 +106,18 @@ class System:
     async def version(self) -> dict[str, Any]:
         """Docker's /version, without ApiVersion and MinAPIVersion, which are the front door's."""
         components = [(name, await asyncio.to_thread(self._version_of, name)) for name in ("runc", "conmon", "skopeo")]
+        machine = {
+            "Os": "linux",
+            "Arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+            "KernelVersion": platform.release(),
+        }
         return {
             "Platform": {"Name": "linkspan"},
             "Version": __version__,
-            "Os": "linux",
-            "Arch": "amd64" if platform.machine() == "x86_64" else platform.machine(),
-            "KernelVersion": platform.release(),
+            **machine,
             "Components": [
-                {"Name": "Engine", "Version": __version__, "Details": {"Python": platform.python_version()}},
+                # docker's command shows the engine from these details, and not from what stands beside them.
+                {"Name": "Engine", "Version": __version__, "Details": {**machine, "Python": platform.python_version()}},
                 *({"Name": name, "Version": version, "Details": {}} for name, version in components),
             ],
         }

@@ -36,6 +36,25 @@ class DeviceMapping(Wire, frozen=True, kw_only=True):
     cgroup_permissions: str = "rwm"
 
 
+class DeviceRequest(Wire, frozen=True, kw_only=True):
+    """`--gpus`: devices that a driver of the engine's chooses."""
+
+    driver: str = ""
+    capabilities: tuple[tuple[str, ...], ...] | None = None
+
+
+class ThrottleDevice(Wire, frozen=True, kw_only=True):
+    """A block device of the host, and the bytes or operations a second that a container may read or write there."""
+
+    path: str
+    rate: int = 0
+
+
+class WeightDevice(Wire, frozen=True, kw_only=True):
+    path: str
+    weight: int = 0
+
+
 class Ulimit(Wire, frozen=True, kw_only=True):
     name: str
     hard: int = 0
@@ -124,6 +143,13 @@ class HostConfig(Wire, frozen=True, kw_only=True):
     nano_cpus: int = 0
     cgroup_parent: str = ""
     blkio_weight: int = 0
+    blkio_weight_device: tuple[WeightDevice, ...] | None = None
+    blkio_device_read_bps: tuple[ThrottleDevice, ...] | None = None
+    blkio_device_write_bps: tuple[ThrottleDevice, ...] | None = None
+    blkio_device_read_iops: tuple[ThrottleDevice, ...] | None = msgspec.field(default=None, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: tuple[ThrottleDevice, ...] | None = msgspec.field(
+        default=None, name="BlkioDeviceWriteIOps"
+    )
     cpu_period: int = 0
     cpu_quota: int = 0
     cpu_realtime_period: int = 0
@@ -132,6 +158,7 @@ class HostConfig(Wire, frozen=True, kw_only=True):
     cpuset_mems: str = ""
     devices: tuple[DeviceMapping, ...] | None = None
     device_cgroup_rules: tuple[str, ...] | None = None
+    device_requests: tuple[DeviceRequest, ...] | None = None
     memory_reservation: int = 0
     memory_swap: int = 0
     memory_swappiness: int | None = None
@@ -172,7 +199,8 @@ class Mount(Wire, frozen=True, kw_only=True):
     mode: str = ""
     writable: bool = msgspec.field(default=True, name="RW")
     propagation: str = ""
-    options: tuple[str, ...] = ()  # of a tmpfs; of a bind: rbind or bind
+    options: tuple[str, ...] = ()  # of a tmpfs; of a bind: create, bind (not what lies mounted below it), rro
+    labels: Mapping[str, str] | None = None  # of a volume that is made for it
 
 
 class State(Wire, frozen=True, kw_only=True):

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from linkspan.errors import Internal
-from linkspan.model.container import DeviceMapping
+from linkspan.errors import Internal, InvalidArgument
+from linkspan.model.container import DeviceMapping, HostConfig
+from linkspan.model.processors import parse_numbers
 from linkspan.runtime import cgroups, seccomp
 from linkspan.runtime.capabilities import of_mask
 from linkspan.runtime.resources import Device
@@ -47,6 +48,14 @@ def host_facts() -> HostFacts:
     )
 
 
+def processors_online() -> frozenset[int]:
+    """The numbers of the processors that containers can be given."""
+    try:
+        return parse_numbers(Path("/sys/devices/system/cpu/online").read_text().strip())
+    except (OSError, InvalidArgument):
+        return frozenset(range(os.cpu_count() or 1))
+
+
 def devices(mappings: Sequence[DeviceMapping] | None, *, privileged: bool) -> tuple[Device, ...]:
     """Those of `--device`, a folder meaning every device in it; for privileged containers every device of the host.
 
@@ -74,6 +83,37 @@ def devices(mappings: Sequence[DeviceMapping] | None, *, privileged: bool) -> tu
             )
         found += added
     return tuple(found)
+
+
+def block_limits(config: HostConfig) -> dict[str, list[dict[str, int]]]:
+    """`linux.resources.blockIO` of single devices. Raises InvalidArgument with Docker's words."""
+    limits = {
+        "throttleReadBpsDevice": config.blkio_device_read_bps,
+        "throttleWriteBpsDevice": config.blkio_device_write_bps,
+        "throttleReadIOPSDevice": config.blkio_device_read_iops,
+        "throttleWriteIOPSDevice": config.blkio_device_write_iops,
+    }
+    found = {
+        key: [{**_block_device(each.path), "rate": each.rate} for each in limited]
+        for key, limited in limits.items()
+        if limited
+    }
+    if config.blkio_weight_device:
+        found["weightDevice"] = [
+            {**_block_device(each.path), "weight": each.weight} for each in config.blkio_weight_device
+        ]
+    return found
+
+
+def _block_device(path: str) -> dict[str, int]:
+    try:
+        info = Path(path).stat()
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", "") or str(error)).lower()
+        raise InvalidArgument(f"stat {path}: {reason}") from None
+    if not stat.S_ISBLK(info.st_mode):
+        raise InvalidArgument(f"{path} is not a block device: its reads and writes cannot be limited")
+    return {"major": os.major(info.st_rdev), "minor": os.minor(info.st_rdev)}
 
 
 def _below(top: Path, inside: str, access: str) -> Iterator[Device]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +51,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     hostname_file: str = ""
     resolv_conf: str = ""
     devices: tuple[Device, ...] = ()  # those of --device, or every device of the host for --privileged
+    block_limits: Mapping[str, list[dict[str, int]]] = msgspec.field(default_factory=dict)  # of single devices
     nofile_hard: int = 1 << 20
     capabilities: tuple[str, ...] = ALL_CAPABILITIES  # those that the daemon itself has
     cgroup_version: int = 1
@@ -87,6 +88,8 @@ def oci_spec(container: Container, around: Surroundings) -> dict[str, Any]:
         "maskedPaths": list(_paths(host.masked_paths, MASKED, host.privileged)),
         "readonlyPaths": list(_paths(host.readonly_paths, READ_ONLY, host.privileged)),
     }
+    if around.block_limits:
+        linux["resources"]["blockIO"] = {**linux["resources"].get("blockIO", {}), **around.block_limits}
     if around.devices:
         linux["devices"] = device_nodes(around.devices)
     if sysctls := _sysctls(config, host, around):
@@ -348,7 +351,7 @@ def _user_mount(mount: Mount) -> dict[str, Any]:
         return _mount(mount.destination, "tmpfs", "tmpfs", ["noexec", "nosuid", "nodev", *options])
     options = ["bind" if "bind" in mount.options else "rbind", mount.propagation or "rprivate"]
     if not mount.writable:
-        options.append("ro")
+        options.append("rro" if "rro" in mount.options else "ro")
     return _mount(mount.destination, "bind", mount.source, options)
 
 

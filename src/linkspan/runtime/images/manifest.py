@@ -88,16 +88,32 @@ def check_digest(digest: str) -> None:
         raise InvalidArgument(f"invalid digest {digest!r}: sha256 with 64 hexadecimal digits is needed")
 
 
+# Where a platform is one word, it is one of these, or "linux".
+_ARCHITECTURES = ("386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x")
+_ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
+
+
 def parse_platform(text: str) -> Platform:
     """`linux/arm64/v8`; empty is linux/amd64. Raises InvalidArgument."""
     os, _, rest = (text or "linux/amd64").lower().partition("/")
     architecture, _, variant = rest.partition("/")
     if not rest:
         os, architecture = "linux", os if os != "linux" else "amd64"
+        if architecture not in _ARCHITECTURES and architecture not in _ALIASES:
+            raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
     if os != "linux":
         raise InvalidArgument(f'"{text}" is not supported: this engine runs linux containers')
-    aliases = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
-    return Platform(os=os, architecture=aliases.get(architecture, architecture), variant=variant)
+    return Platform(os=os, architecture=_ALIASES.get(architecture, architecture), variant=variant)
+
+
+def check_platform(image: Image, platform: str, name: str) -> None:
+    """Raises NotFound in Docker's words where an image is not for the platform asked for; "" asks for none."""
+    wanted = parse_platform(platform)
+    if platform and (image.os, image.architecture) != (wanted.os, wanted.architecture):
+        raise NotFound(
+            f"image with reference {name} was found but its platform ({image.os}/{image.architecture}) does not match "
+            f"the specified platform ({platform})"
+        )
 
 
 def choose(manifests: tuple[Descriptor, ...], wanted: Platform, name: str) -> Descriptor:

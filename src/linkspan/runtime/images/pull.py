@@ -15,13 +15,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from linkspan.errors import Internal, NotFound
+from linkspan.errors import Internal
 from linkspan.model.reference import Reference
 from linkspan.runtime.images.manifest import (
     DOCKER_LAYER,
     OCI_MANIFEST,
     Descriptor,
     Manifest,
+    check_platform,
     choose,
     digest_of,
     parse_manifest,
@@ -65,11 +66,7 @@ async def pull(store: ImageStore, reference: Reference, *, platform: str, auth: 
         if digest_of(document) != manifest.config.digest:
             raise Internal(f"image config verification failed for digest {manifest.config.digest}")
         image = read_config(document)
-    if platform and (image.os, image.architecture) != (wanted.os, wanted.architecture):
-        raise NotFound(
-            f"image with reference {reference.familiar} was found but its platform "
-            f"({image.os}/{image.architecture}) does not match the specified platform ({platform})"
-        )
+    check_platform(image, platform, reference.familiar)
     if known:
         store.tag(image.id, *names)
     else:
