@@ -179,11 +179,24 @@ def test_refused(ground: Place, tmp_path: Path) -> None:
     assert "don't match any configuration option: nonsense" in with_file('{"nonsense": 1}')
     assert "daemon.json" in with_file("{")
     assert "dns is a list" in with_file('{"dns": "10.0.0.1"}')
-    assert "MTU" in with_file('{"mtu": "big"}')
+    assert "mtu is a number" in with_file('{"mtu": "big"}')
     assert "icc is true or false" in with_file('{"icc": "no"}')
     assert "whoever reaches an unprotected TCP socket is root" in ground.refuses("-H", "tcp://0.0.0.0:2375")
     assert "invalid bind address" in ground.refuses("-H", "nonsense://x")
     assert "logging level" in ground.refuses("-l", "loud")
+    assert "linkspand: cannot start: /proc/" in ground.refuses("--pidfile", "/proc/nowhere/pid")
+    assert "cannot make /proc/nowhere" in ground.refuses("--data-root", "/proc/nowhere")
+
+
+def test_a_data_root_that_cannot_be_written(ground: Place) -> None:
+    """A file system that the kernel has made read-only, after errors of the disk say."""
+    root = str(ground.data_root)
+    ground.host.run(["mount", "--bind", root, root])
+    ground.host.run(["mount", "-o", "remount,bind,ro", root])
+    try:
+        assert "ead-only" in ground.refuses() or "readonly" in ground.refuses()
+    finally:
+        ground.host.run(["umount", root])
 
 
 def test_file(start: Callable[..., Place], tmp_path: Path) -> None:
@@ -261,4 +274,4 @@ def test_tls(start: Callable[..., Place], tmp_path: Path) -> None:
     made.docker("version")  # and the unix socket goes on answering
     wrong = [*flags[:-1], str(tmp_path / "ca-key.pem")]
     made.end()
-    assert "TLS" in made.refuses("--tlsverify", *wrong, "-H", f"tcp://{HOST}:2376")
+    assert "cannot use --tlscert" in made.refuses("--tlsverify", *wrong, "-H", f"tcp://{HOST}:2376")

@@ -121,6 +121,8 @@ def test_info_and_version(engine: Place, client: Client) -> None:
     assert "Swarm: inactive" in client("info").out
     version = json.loads(client("version", "--format", "{{json .}}").out)
     assert (version["Server"]["ApiVersion"], version["Server"]["MinAPIVersion"]) == ("1.52", "1.24")
+    shown = client("version").out  # docker takes these from the details of the component named Engine
+    assert "(minimum version 1.24)" in shown and "linux/" in shown.partition("Server")[2]
 
 
 def test_version_negotiation(engine: Place) -> None:
