@@ -235,7 +235,7 @@ def test_the_gateway_is_elected_by_priority_then_name(world: World) -> None:
 
 def test_ports_that_move_to_another_host_address_keep_their_numbers_where_they_can(world: World) -> None:
     network(world, "rear", options={"com.docker.network.bridge.host_binding_ipv4": "10.0.0.4"})
-    started(world, "rival", "rear", ports={"80/tcp": "8000"})
+    started(world, "rival", "rear", ports={"80/tcp": "8000-8001"})
     web = started(world, "web", ports={"80/tcp": "127.0.0.1:8000-8009", "81/tcp": "", "82/tcp": "9000"})
     change(world, web, "connect", "rear")
     assert shape(world, web)["bridge"][1] == [("127.0.0.1", 8000), ("0.0.0.0", 32768), ("0.0.0.0", 9000)]

@@ -8,7 +8,7 @@ import pytest
 from linkspan.engine.join import connect, disconnect, join, leave
 from linkspan.engine.links import check_links, children, environment, host_rows, parents, resolve_links, unlink
 from linkspan.errors import Conflict, InvalidArgument, NotFound
-from linkspan.model.container import Config, Container, EndpointSettings, HostConfig
+from linkspan.model.container import Config, Container, EndpointIpamConfig, EndpointSettings, HostConfig
 from linkspan.model.endpoint import LinkedPort
 from linkspan.model.snapshot import drop, put
 
@@ -136,7 +136,11 @@ def test_where_containers_may_not_talk_a_link_opens_the_exposed_ports(world: Wor
     change = leave(world.now, db)
     world.now = world.now.after(change.writes)
     assert linked(world, web) == ()
-    started(world, made(world, "third"))
+    third = made(world, "third")
+    by_hand = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="172.17.0.3"))
+    third = msgspec.structs.replace(third, networks=dict.fromkeys(third.networks, by_hand))
+    world.now = world.now.after([put(third)])
+    started(world, third)
     started(world, db)
     assert linked(world, web) == tuple((address.replace("0.3", "0.5"), *rest) for address, *rest in opened)
     change = unlink(world.now, world.now.containers[web.id], "db")

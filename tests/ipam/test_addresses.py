@@ -97,6 +97,29 @@ def test_the_choice_costs_a_look_at_a_page_not_at_an_address() -> None:
     assert allocate(wide, nobody, "fd00:0:0:0:1::") == "fd00::1:0:0:0"
 
 
+@given(st.integers(0, 8), st.sets(st.integers(1, 7)), st.lists(st.integers(1, 7), max_size=2))
+def test_the_preferred_first_then_those_behind_then_from_the_beginning(
+    latest: int, some: set[int], preferred: list[int]
+) -> None:
+    base = number("10.0.0.0")
+    order = [*preferred, *range(latest + 1, 7), *range(1, latest + 1)]
+    free = [n for n in order if n not in some and n in (2, 4, 5, 6)]
+
+    def choose() -> str:
+        return allocate_address(
+            [SMALL],
+            pages({base + n for n in some}),
+            preferred=[base + n for n in preferred],
+            behind=lambda pool: base + latest,
+        )[0]
+
+    if free:
+        assert number(choose()) - base == free[0]
+    else:
+        with pytest.raises(Conflict):
+            choose()
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 7)), max_size=60))
 def test_no_address_is_ever_held_twice_and_everything_released_can_be_had_again(steps: list[tuple[bool, int]]) -> None:
     held: list[int] = []
@@ -187,6 +210,7 @@ def test_the_first_subnet_that_fits(held: list[tuple[int, int]], size: int) -> N
 def test_names_follow_from_what_they_name() -> None:
     assert mac_address("172.17.0.2") == "02:42:ac:11:00:02"
     assert parse_mac(mac_address("fd00::2")) == mac_address("fd00:0::2") != mac_address("fd00::3")
+    assert mac_address("172.17.0.2", lambda mac: mac < "0a") == "0a:42:ac:11:00:02"
     assert veth_name("0123456789abcdef") == "veth0123456789a"
     assert bridge_name("0123456789abcdef") == "br-0123456789ab"
     assert parse_mac("02-42-AC-11-00-02") == "02:42:ac:11:00:02"

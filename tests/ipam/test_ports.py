@@ -51,6 +51,19 @@ def test_a_port_given_by_number_is_never_taken_by_one_of_free_choice() -> None:
     assert ports(allocate_ports([request(), request(first=100)], nobody, SPACE)) == [101, 100]
 
 
+def test_what_somebody_was_given_is_nobodys_by_chance_and_his_who_asks() -> None:
+    def claimed(protocol: str, page: int) -> int:
+        return place(100)[1] | place(101)[1] if (protocol, page) == ("tcp", 0) else 0
+
+    wanted = [request(), request("10.0.0.1", 100, 104), request(first=101), request(number=81)]
+    found = allocate_ports(wanted, nobody, SPACE, claimed)
+    assert ports(found) == [104, 102, 101, 105]
+    udp = PortRequest(ContainerPort(53, "udp"), "0.0.0.0")
+    assert ports(allocate_ports([udp], nobody, SPACE, claimed)) == [100]
+    with pytest.raises(PortInUse, match="all ports are already allocated"):
+        allocate_ports([request(first=100, last=101)], nobody, SPACE, claimed)
+
+
 def test_reserved_and_busy_ports_are_passed_over() -> None:
     space = PortSpace(100, 109, frozenset({100}), frozenset({("tcp", "0.0.0.0", 101)}))
     (binding,) = allocate_ports([request()], nobody, space)

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.errors import InvalidArgument, NotFound
-from linkspan.model.container import Config, Container, HostConfig
+from linkspan.model.container import (
+    Config,
+    Container,
+    EndpointIpamConfig,
+    EndpointSettings,
+    HostConfig,
+    PortBinding,
+)
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.pages import place
@@ -17,10 +24,34 @@ from linkspan.model.volume import Volume
 
 def container(id_: str, name: str, links: tuple[str, ...] = ()) -> Container:
     host = HostConfig(links=tuple(f"{link}:alias-{link}" for link in links))
-    return Container(id=id_, name=name, created="", image_id="", config=Config(), host_config=host)
+    return Container(
+        id=id_, name=name, created="1" if id_ == "b" else "2", image_id="", config=Config(), host_config=host
+    )
 
 
 few = st.sampled_from("abc")
+attachments = st.builds(
+    lambda address, mac: EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address=address), mac_address=mac),
+    st.sampled_from(["", "10.0.0.1", "10.0.0.2", "nonsense"]),
+    st.sampled_from(["", "02:00:00:00:00:01", "02-00-00-00-00-0A"]),
+)
+asking = st.builds(
+    lambda id_, name, networks, ports: Container(
+        id=id_,
+        name=name,
+        created="1" if id_ == "b" else "2",
+        image_id="",
+        config=Config(),
+        host_config=HostConfig(
+            port_bindings={"80/tcp": tuple(PortBinding(host_port=p) for p in ports), "53/udp": (PortBinding(),)}
+        ),
+        networks=networks,
+    ),
+    few,
+    few,
+    st.dictionaries(few, attachments, max_size=2),
+    st.lists(st.sampled_from(["1", "2", "2000", "3-4", ""]), max_size=2),
+)
 addresses = st.sampled_from(["", "10.0.0.1", "10.0.0.2"])
 bindings = st.builds(
     Binding,
@@ -40,6 +71,7 @@ endpoints = st.builds(
 )
 records = st.one_of(
     st.builds(container, few, few, st.lists(few, max_size=2, unique=True).map(tuple)),
+    asking,
     st.builds(Network, id=few, name=few, driver=st.just("bridge"), created=st.just("")),
     st.builds(Sandbox, id=few, container_id=few, kind=st.just("own"), path=st.just("")),
     endpoints,
@@ -93,6 +125,7 @@ def without_order(snapshot: Snapshot) -> list[object]:
         {key: sorted(value) for key, value in snapshot.port_holders.items()},
         snapshot.address_pages,
         snapshot.port_pages,
+        snapshot.claims,
     ]
 
 
@@ -114,6 +147,29 @@ def test_pages_say_what_the_holders_say(writes: list[Write]) -> None:
             held = snapshot.held_ports(protocol, address, 0)
             for port in range(1, 4):
                 assert bool(held >> port & 1) == (snapshot.holds_port(protocol, address, port) is not None)
+
+
+@given(written)
+def test_claims_are_what_the_containers_were_given(writes: list[Write]) -> None:
+    snapshot = Snapshot().after(writes)
+    asked = sorted(snapshot.containers.values(), key=lambda c: (c.created, c.id))
+    for network in "abc":
+        for number, text in enumerate(("10.0.0.0", "10.0.0.1", "10.0.0.2"), 0x0A000000):
+            owners = [
+                c.id
+                for c in asked
+                if network in c.networks and (i := c.networks[network].ipam_config) and i.ipv4_address == text
+            ]
+            assert snapshot.claims.address_owner(network, number) == (owners or [""])[0]
+            page, bit = place(number)
+            assert bool(snapshot.claims.claimed_addresses(network, page) & bit) == bool(owners)
+        macs = [c.id for c in asked if network in c.networks and c.networks[network].mac_address.endswith("0A")]
+        assert snapshot.claims.mac_owner(network, "02:00:00:00:00:0a") == (macs or [""])[0]
+    given = {b.host_port for c in asked for b in (c.host_config.port_bindings or {}).get("80/tcp") or ()}
+    for port in (1, 2, 3, 4, 2000):
+        page, bit = place(port)
+        assert bool(snapshot.claims.claimed_ports("tcp", page) & bit) == (str(port) in given)
+        assert not snapshot.claims.claimed_ports("udp", page)
 
 
 @given(written, written)

@@ -14,6 +14,7 @@ from linkspan.containers.mounts import resolve_mounts
 from linkspan.containers.names import check_name
 from linkspan.containers.signals import parse_signal
 from linkspan.engine.attachment import check_settings
+from linkspan.engine.identity import claim_warnings
 from linkspan.engine.join import port_requests
 from linkspan.engine.links import resolve_links
 from linkspan.errors import Conflict, InvalidArgument, NotFound, Unsupported
@@ -80,6 +81,7 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
         ),
         layers=request.image.layers,
     )
+    warnings += claim_warnings(snapshot, container)
     for port in config.exposed_ports or ():
         parse_container_ports(port)
     port_requests(container)

@@ -8,6 +8,7 @@ request    what `network create` asks for
 configurations  networks that are only a configuration, and those that take one
 attachment what a user asks of one attachment: checked, and turned into what the interface gets
 links      legacy links on the default bridge
+identity   which address and MAC a container gets on a network, and whose they are
 join       give a container its sandbox, endpoints and bindings; take them away
 publish    ports of a container that is there, published and withdrawn
 render     from records to kernel objects, all of them or those that a change touches

@@ -15,14 +15,14 @@ import msgspec
 from linkspan.drivers.contract import Driver
 from linkspan.engine.attachment import check_settings, interface_name, interface_sysctls, link_local_addresses
 from linkspan.engine.change import Change, network_event
+from linkspan.engine.identity import check_claims, choose_address, choose_mac
 from linkspan.engine.links import check_links, follow_links
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
-from linkspan.ipam.addresses import allocate_address
-from linkspan.ipam.names import mac_address, parse_mac, veth_name
+from linkspan.ipam.names import veth_name
 from linkspan.ipam.ports import PortSpace, allocate_ports, owners
 from linkspan.model.container import Container, EndpointSettings
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
-from linkspan.model.network import Network, Pool
+from linkspan.model.network import Network
 from linkspan.model.port import (
     ANY,
     ANY_IPV4,
@@ -156,6 +156,7 @@ def connect(
         raise InvalidArgument(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )
+    check_claims(snapshot, container, network, settings)
     asked = msgspec.structs.replace(container, networks={**container.networks, network.id: settings})
     sandbox = snapshot.sandbox(container)
     if sandbox is None:
@@ -227,24 +228,16 @@ def _endpoint(
     if not around.drivers[network.driver].allocates:
         return bare
     _check_room(snapshot, network)
-    given: dict[int, tuple[str, Pool | None]] = {}
-    for version in (4, 6):
-        wanted = _wanted(settings, version)
-        pools = network.pools_of(version)
-        if pools:
-            given[version] = allocate_address(pools, lambda page: snapshot.held_addresses(network.id, page), wanted)
-        elif wanted:
-            raise InvalidArgument(
-                "user specified IP address is supported only when connecting to networks with user configured subnets"
-            )
-    (address, pool), (address6, pool6) = (given.get(version, ("", None)) for version in (4, 6))
+    check_claims(snapshot, container, network, settings)
+    (address, pool), (address6, pool6) = (
+        choose_address(snapshot, container, network, settings, version) for version in (4, 6)
+    )
     interface = interface_name(settings, network, {e.interface for e in snapshot.endpoints_in(container)})
-    mac = settings.mac_address
     return msgspec.structs.replace(
         bare,
         interface=interface,
         host_interface=veth_name(id_),
-        mac=parse_mac(mac) if mac else "" if network.shares_mac else mac_address(address or address6),
+        mac=choose_mac(snapshot, container, network, settings, address or address6),
         address=address,
         prefix_length=pool.prefix_length if pool else 0,
         gateway=pool.router if pool else "",
@@ -255,13 +248,6 @@ def _endpoint(
         sysctls=interface_sysctls(settings, interface),
         exposed=tuple(map(str, exposed_ports(container))) if network.publishes else (),
     )
-
-
-def _wanted(settings: EndpointSettings, version: int) -> str:
-    asked = settings.ipam_config
-    if asked is None:
-        return ""
-    return asked.ipv6_address if version == 6 else asked.ipv4_address
 
 
 def _check_room(snapshot: Snapshot, network: Network) -> None:
@@ -355,7 +341,10 @@ def _bindings(
             kept = next((port for port in numbers.get(request, ()) if _free(snapshot, asked, port)), 0)
             wanted.append(dataclasses.replace(asked, first=kept, last=kept) if kept else asked)
     try:
-        return (*allocate_ports(wanted, snapshot.held_ports, space), *dict.fromkeys(opened))
+        return (
+            *allocate_ports(wanted, snapshot.held_ports, space, snapshot.claims.claimed_ports),
+            *dict.fromkeys(opened),
+        )
     except PortInUse as error:
         raise external_connectivity(container, endpoint.id, error) from error
 

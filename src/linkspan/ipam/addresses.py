@@ -1,9 +1,10 @@
-"""Addresses from a network's pools: the lowest free one, so that they come in order."""
+"""Addresses from a network's pools: in order, and those that were given back after all others."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
 from linkspan.model.network import Pool
@@ -20,11 +21,19 @@ def default_gateway(pool: Pool) -> str:
     return _text(pool, found)
 
 
-def allocate_address(pools: Sequence[Pool], held: Callable[[int], int], wanted: str = "") -> tuple[str, Pool]:
+def allocate_address(
+    pools: Sequence[Pool],
+    held: Callable[[int], int],
+    wanted: str = "",
+    *,
+    preferred: Sequence[int] = (),
+    behind: Callable[[Pool], int] = lambda pool: 0,
+) -> tuple[str, Pool]:
     """An address of the pools that is not `held`, not a gateway's, nor an auxiliary one; and the pool that it is of.
 
     `pools` are a network's of one family, at least one, used up one after the other. `held(page)` are the bits of the
-    addresses held, as `model/pages.py` has them.
+    addresses held, as `model/pages.py` has them. The addresses `preferred` come first, then in each pool those behind
+    the address `behind(pool)`, then those before it.
 
     `wanted` is a user's own choice. Raises InvalidArgument where it lies in no subnet, Forbidden where it is taken
     ("Address already in use"), Conflict where none is left.
@@ -41,11 +50,20 @@ def allocate_address(pools: Sequence[Pool], held: Callable[[int], int], wanted: 
             raise Forbidden("Address already in use")
         return str(address), pool
     for pool in pools:
-        number = next((n for n in free_numbers(*_span(pool), held) if n not in reserved), None)
+        number = next((n for n in _in_order(pool, held, preferred, behind(pool)) if n not in reserved), None)
         if number is not None:
             return _text(pool, number), pool
     subnets = ", ".join(pool.subnet for pool in pools)
     raise Conflict(f"no available IPv{version} addresses on this network's address pools: {subnets}: used up")
+
+
+def _in_order(pool: Pool, held: Callable[[int], int], preferred: Iterable[int], latest: int) -> Iterator[int]:
+    first, last = _span(pool)
+    return chain(
+        *(free_numbers(number, number, held) for number in preferred if first <= number <= last),
+        free_numbers(max(first, latest + 1), last, held),
+        free_numbers(first, min(latest, last), held),
+    )
 
 
 def _span(pool: Pool) -> tuple[int, int]:

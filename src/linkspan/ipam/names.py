@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections.abc import Callable
 
 from linkspan.errors import InvalidArgument
 
 
-def mac_address(address: str) -> str:
+def mac_address(address: str, taken: Callable[[str], bool] = lambda mac: False) -> str:
     """02:42 and the IPv4 address: an address used again keeps its MAC, so that no neighbour's ARP cache is stale.
 
-    Of an IPv6 address, four bytes of its hash.
+    Of an IPv6 address, four bytes of its hash. Where that is `taken`, the next one that is as good: 06:42, 0a:42 … are
+    local addresses too.
     """
     packed = ipaddress.ip_address(address).packed
-    return "02:42:" + (packed if len(packed) == 4 else hashlib.sha256(packed).digest()[:4]).hex(":")
+    rest = ":42:" + (packed if len(packed) == 4 else hashlib.sha256(packed).digest()[:4]).hex(":")
+    return next(mac for first in range(0x02, 0x100, 4) if not taken(mac := f"{first:02x}{rest}"))
 
 
 def parse_mac(text: str) -> str:

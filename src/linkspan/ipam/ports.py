@@ -24,13 +24,17 @@ class PortSpace:
 
 
 def allocate_ports(
-    requests: Iterable[PortRequest], held: Callable[[str, str, int], int], space: PortSpace
+    requests: Iterable[PortRequest],
+    held: Callable[[str, str, int], int],
+    space: PortSpace,
+    claimed: Callable[[str, int], int] = lambda protocol, page: 0,
 ) -> tuple[Binding, ...]:
     """A binding for each request, all of which name their host address.
 
     `held(protocol, address, page)` are the bits of the ports that an address cannot have. Ports given by number go
-    first, so that a port of free choice never takes one. One container port asked for at several addresses with the
-    same choice gets the same number at all of them, as with Docker.
+    first, so that a port of free choice never takes one; nor does it take one of `claimed(protocol, page)`, which
+    containers were given by number, running or not. One container port asked for at several addresses with the same
+    choice gets the same number at all of them, as with Docker.
 
     Raises PortInUse with Docker's words.
     """
@@ -46,7 +50,7 @@ def allocate_ports(
         addresses = tuple(request.address for request in group)
         key = (protocol, addresses, first, group[0].last)
         if key not in choices:
-            choices[key] = _candidates(group[0], addresses, held, space)
+            choices[key] = _candidates(group[0], addresses, held, space, claimed)
         chosen = next((port for port in choices[key] if not _clashes(taken.get((protocol, port), ()), addresses)), 0)
         if not chosen:
             address = next((a for a in addresses if _is_held(held, protocol, a, first)), addresses[0])
@@ -109,7 +113,11 @@ def _groups(requests: Iterable[PortRequest]) -> list[list[PortRequest]]:
 
 
 def _candidates(
-    request: PortRequest, addresses: Sequence[str], held: Callable[[str, str, int], int], space: PortSpace
+    request: PortRequest,
+    addresses: Sequence[str],
+    held: Callable[[str, str, int], int],
+    space: PortSpace,
+    claimed: Callable[[str, int], int],
 ) -> Iterator[int]:
     protocol = request.container.protocol
 
@@ -126,7 +134,7 @@ def _candidates(
     reserved = frozenset[int]() if request.first else space.reserved
     return (
         port
-        for port in free_numbers(first, last, all_held)
+        for port in free_numbers(first, last, lambda page: all_held(page) | claimed(protocol, page))
         if port not in reserved and not any((protocol, address, port) in space.busy for address in addresses)
     )
 

@@ -9,6 +9,8 @@ volume      named and anonymous volumes
 image       image references and what an image says of itself
 event       what happened, as clients of /events read it
 pages       sets of numbers of which the lowest free one is wanted
+claims      what containers were given by hand: theirs while they exist
+resting     addresses that were given back, and whose they were
 snapshot    every record at one moment, with the indexes that decisions need
 
 Structs that a Docker client sends or reads carry Docker's field names on the wire (`rename="pascal"`), so that JSON is

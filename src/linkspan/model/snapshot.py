@@ -14,11 +14,13 @@ from typing import Any, TypeAlias, TypeVar
 from immutables import Map
 
 from linkspan.errors import InvalidArgument, NotFound
+from linkspan.model.claims import Claims, given_addresses
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.pages import place
 from linkspan.model.port import ANY_IPV4, ANY_IPV6, any_of, clash, each_family, version_of
+from linkspan.model.resting import Resting
 from linkspan.model.volume import Volume
 
 Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume
@@ -72,6 +74,9 @@ class Snapshot:
     # The same as pages of bits: (network id, page), and (protocol, address or "IPv4" or "IPv6" for any of them, page)
     address_pages: Map[tuple[str, int], int] = dataclasses.field(default_factory=Map)
     port_pages: Map[tuple[str, str, int], int] = dataclasses.field(default_factory=Map)
+
+    claims: Claims = dataclasses.field(default_factory=Claims)  # what containers were given by hand
+    resting: Resting = dataclasses.field(default_factory=Resting, compare=False)  # what was seen: no index, a memory
 
     # -- looking things up ------------------------------------------------------------------------------------------
 
@@ -178,7 +183,8 @@ class Snapshot:
             linked = _set_or_delete(linked, id_, tuple(one for one in linked[id_] if had is None or one != had.id))
         for id_ in come - gone:
             linked = linked.set(id_, tuple(sorted((*linked.get(id_, ()), has.id if has else ""))))
-        return {"container_names": names, "linked_by": linked}
+        changed = {"container_names": names, "linked_by": linked, "claims": self.claims.after(had, has)}
+        return changed if has else changed | {"resting": self.resting.forgotten(had.id if had else "")}
 
     def _index_sandbox(self, old: Record | None, new: Record | None) -> dict[str, object]:
         owners = self.sandbox_of
@@ -199,7 +205,19 @@ class Snapshot:
             of = of.set(new.container_id, (*of.get(new.container_id, ()), new.id))
             on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
         had, has = (e if isinstance(e, Endpoint) else None for e in (old, new))
-        return {"endpoints_of": of, "endpoints_on": on} | self._index_addresses(had, has) | self._index_ports(had, has)
+        changed = {"endpoints_of": of, "endpoints_on": on, "resting": self._remember(had, has, on)}
+        return changed | self._index_addresses(had, has) | self._index_ports(had, has)
+
+    def _remember(self, old: Endpoint | None, new: Endpoint | None, on: Map[str, Map[str, None]]) -> Resting:
+        endpoint = new or old
+        if endpoint is None or (old and new and (old.address, old.address6) == (new.address, new.address6)):
+            return self.resting
+        container = self.containers.get(endpoint.container_id)
+        settings = container.networks.get(endpoint.network_id) if container else None
+        by_hand = given_addresses(settings) if settings else ()
+        if new:
+            return self.resting.given_out(new, by_hand=by_hand)
+        return self.resting.given_back(endpoint, by_hand=by_hand, nobody_left=endpoint.network_id not in on)
 
     def _index_addresses(self, old: Endpoint | None, new: Endpoint | None) -> dict[str, object]:
         holders, pages = self.address_holders, self.address_pages

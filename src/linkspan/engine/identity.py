@@ -1,0 +1,102 @@
+"""Which address and MAC a container gets on a network.
+
+What a user gave to a container by hand is that container's for as long as it exists, running or not: nobody gets it by
+chance, and nobody else by asking for it. Everything else is chosen from what is left, in an order in which what was
+given back comes last; a container that is started again gets what it had before.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from linkspan.errors import Forbidden, InvalidArgument
+from linkspan.ipam.addresses import allocate_address
+from linkspan.ipam.names import mac_address, parse_mac
+from linkspan.model.claims import given_addresses, plain_mac
+from linkspan.model.container import Container, EndpointSettings
+from linkspan.model.network import Network, Pool
+from linkspan.model.snapshot import Snapshot
+
+
+def choose_address(
+    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, version: int
+) -> tuple[str, Pool | None]:
+    """An address of an IP version and the pool that it is of; "" and None where the network has none of that version.
+
+    Raises Forbidden ("Address already in use"), InvalidArgument, Conflict (none is left).
+    """
+    asked = settings.ipam_config
+    wanted = (asked.ipv6_address if version == 6 else asked.ipv4_address) if asked else ""
+    pools = network.pools_of(version)
+    if wanted and not pools:
+        raise InvalidArgument(
+            "user specified IP address is supported only when connecting to networks with user configured subnets"
+        )
+    if not pools:
+        return "", None
+
+    def held(page: int) -> int:
+        bits = snapshot.held_addresses(network.id, page)
+        return bits if wanted else bits | snapshot.claims.claimed_addresses(network.id, page)
+
+    return allocate_address(
+        pools,
+        held,
+        wanted,
+        preferred=snapshot.resting.had_by(container.id, network.id),
+        behind=lambda pool: snapshot.resting.latest_in(network.id, pool),
+    )
+
+
+def choose_mac(
+    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, address: str
+) -> str:
+    """The MAC that was given, or one that follows from the address, unless that was given to somebody else.
+
+    "" where the network's interfaces have that of the link that they stand on.
+    """
+    if settings.mac_address:
+        return parse_mac(settings.mac_address)
+    if network.shares_mac:
+        return ""
+    return mac_address(address, lambda mac: bool(snapshot.claims.mac_owner(network.id, mac)))
+
+
+def check_claims(snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings) -> None:
+    """Raises Forbidden where what is asked for by hand belongs to another container."""
+    for refusal in _refusals(snapshot, container, network, settings):
+        raise Forbidden(refusal)
+
+
+def claim_warnings(snapshot: Snapshot, container: Container) -> tuple[str, ...]:
+    """For a container that is about to be created: what it was given and cannot have while the other one exists."""
+    return tuple(
+        f"{refusal}: this one cannot start before that one is removed, or disconnected from network {network.name}"
+        for network_id, settings in container.networks.items()
+        if (network := snapshot.networks.get(network_id))
+        for refusal in _refusals(snapshot, container, network, settings)
+    )
+
+
+def _refusals(snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings) -> Iterator[str]:
+    for number in given_addresses(settings):
+        text = str(ipaddress.ip_address(number))
+        holder = snapshot.endpoints.get(snapshot.address_holders.get((network.id, number), ""))
+        if holder and holder.container_id != container.id:
+            yield f"Address already in use: {text} is the address of container {_name(snapshot, holder.container_id)}"
+        elif _is_others(owner := snapshot.claims.address_owner(network.id, number), container):
+            yield f"Address already in use: {text} was given to container {_name(snapshot, owner)}"
+    if mac := plain_mac(settings.mac_address):
+        using = next((e.container_id for e in snapshot.endpoints_at(network) if e.mac == mac), "")
+        owner = using or snapshot.claims.mac_owner(network.id, mac)
+        if _is_others(owner, container):
+            yield f"MAC address already in use: {mac} is that of container {_name(snapshot, owner)}"
+
+
+def _is_others(owner: str, container: Container) -> bool:
+    return owner not in ("", container.id)
+
+
+def _name(snapshot: Snapshot, container_id: str) -> str:
+    return snapshot.containers[container_id].name
