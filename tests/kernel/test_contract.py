@@ -24,6 +24,7 @@ from linkspan.state.objects import (
     Namespace,
     NftElement,
     Route,
+    Shaper,
     State,
     Sysctl,
     Veth,
@@ -265,6 +266,25 @@ def test_macvlans_on_an_interface_of_the_host(world: World, mode: str) -> None:
     world.reach(before, after)
     world.reach(after, state_of(macvlan(world, 31, mode="vepa" if mode == "private" else "private")))
     world.reach(state_of(macvlan(world, 31)), {})
+
+
+@pytest.mark.parametrize("rate", [8_000_000, 10_000_000_000, 100_000_000_000], ids=["8m", "10g", "100g"])
+def test_shapers(world: World, rate: int) -> None:
+    """Both ends of a veth pair; a macvlan's own end both ways."""
+    path = f"{world.folder}/c30"
+    ends = ((HOST, "veth2", False), (f"{world.folder}/c2", "eth0", False), (path, "eth0", False), (path, "eth0", True))
+    without = state_of([*world.network(), *world.endpoint(2), *macvlan(world, 30)])
+    before = without | state_of([Shaper(*end, 80_000, 2_000) for end in ends])
+    world.reach({}, before)
+    world.kernel.apply(diff({}, before))
+    world.expect(before)
+    after = without | state_of([Shaper(*end, rate, 1 << 20) for end in ends])
+    world.reach(before, after)
+    world.reach(after, without)
+    world.reach(without, after)
+    # What is on an interface goes with it.
+    world.reach(after, state_of([*world.network(), Namespace(path), Namespace(f"{world.folder}/c2")]))
+    world.reach(state_of([*world.network(), Namespace(path), Namespace(f"{world.folder}/c2")]), after)
 
 
 def test_a_macvlan_in_passthru_has_its_parents_mac_and_gives_way_to_the_next(world: World) -> None:

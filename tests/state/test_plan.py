@@ -22,6 +22,7 @@ from linkspan.state.objects import (
     Namespace,
     NftElement,
     Route,
+    Shaper,
     Sysctl,
     Veth,
     state_of,
@@ -113,6 +114,8 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
             items.append(Device(HOST, "f", "macvlan", "linkspan:d", "d", "x"))
             places.append((HOST, "f"))
     for namespace, interface in places:
+        if (namespace, interface) != (HOST, "eth0") and draw(st.booleans()):
+            items.append(Shaper(namespace, interface, draw(st.booleans()), draw(st.sampled_from((8000, 16000))), 4000))
         for address in draw(st.sets(st.sampled_from(("10.0.0.1/8", "10.0.0.2/8")))):
             items.append(Address(namespace, interface, address))
         if (HOST, interface) != (namespace, "eth0") and draw(st.booleans()):
@@ -150,12 +153,12 @@ def test_references_are_never_dangling(actual: dict[Key, KernelObject], desired:
         else:
             assert now[step.before.key] == step.before
         now = apply(Plan((step,)), now)
-        if isinstance(step, Create) and isinstance(step.after, (Veth, Device, Address, Route)):
+        if isinstance(step, Create) and isinstance(step.after, (Veth, Device, Address, Route, Shaper)):
             assert_grounded(step.after, now)
     assert now == desired
 
 
-def assert_grounded(item: Veth | Device | Address | Route, state: dict[Key, KernelObject]) -> None:
+def assert_grounded(item: Veth | Device | Address | Route | Shaper, state: dict[Key, KernelObject]) -> None:
     assert item.namespace == HOST or ("namespace", item.namespace) in state
     if isinstance(item, Veth):
         assert ("link", HOST, item.bridge) in state
@@ -178,7 +181,7 @@ def test_half_a_plan_is_undone(
     back = apply(undo(done), half)
     # What vanished with a link that was made anew is for the caller; nothing else differs.
     assert all(actual.get(key) == item for key, item in back.items())
-    assert {type(actual[key]) for key in actual.keys() - back.keys()} <= {Address, Route, Device}
+    assert {type(actual[key]) for key in actual.keys() - back.keys()} <= {Address, Route, Device, Shaper}
 
 
 @given(states(), states(), st.randoms(use_true_random=False))

@@ -16,7 +16,7 @@ from linkspan.drivers.inside import render_inside
 from linkspan.drivers.publish import render_bindings
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
-from linkspan.state.objects import HOST, Address, Bridge, KernelObject, NftElement, Sysctl, Veth
+from linkspan.state.objects import HOST, Address, Bridge, KernelObject, NftElement, Shaper, Sysctl, Veth
 
 ROUTER_LINK_LOCAL = "fe80::1/64"  # of every bridge with IPv6: the same everywhere, as a link knows only itself
 
@@ -77,6 +77,9 @@ class BridgeDriver:
         yield from render_inside(network, endpoint, sandbox)
         if endpoint.address6:
             yield Address(inside, interface, f"{link_local(endpoint.mac)}/64")
+        if limit := endpoint.bandwidth:
+            for namespace, end in ((HOST, endpoint.host_interface), (inside, interface)):
+                yield Shaper(namespace, end, False, limit.rate, limit.burst)
         yield from render_bindings(network, endpoint, self.host.rules, direct_routing=self.host.direct_routing)
         if not network.icc and 4 in self.host.rules:
             for port in endpoint.linked:

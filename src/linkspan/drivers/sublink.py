@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from linkspan.drivers.inside import render_inside
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import HOST_ADDRESS, Network
-from linkspan.state.objects import HOST, Address, Device, KernelObject, Route, Sysctl
+from linkspan.state.objects import HOST, Address, Device, KernelObject, Route, Shaper, Sysctl
 
 _SHARED = "linkspan:parent"
 
@@ -60,6 +60,9 @@ class MacvlanDriver:
             # Else the routers of the parent's wire would give it IPv6 addresses, which nobody asked for.
             yield Sysctl(inside, f"net/ipv6/conf/{interface}/disable_ipv6", "1")
         yield from render_inside(network, endpoint, sandbox)
+        if limit := endpoint.bandwidth:
+            for inward in (False, True):
+                yield Shaper(inside, interface, inward, limit.rate, limit.burst)
         if not network.host_access:
             return
         for address in filter(None, (endpoint.address, endpoint.address6)):

@@ -3,6 +3,7 @@
 change     Change: what a decision says should become of the records
 networks   create and remove; the default networks
 sublinks   macvlan and ipvlan networks: modes, parents, the host's way in
+bandwidth  how much of a network a container may use
 announce   who tells the neighbours where its address is now
 request    what `network create` asks for
 configurations  networks that are only a configuration, and those that take one

@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from linkspan.engine.announce import announcement_problems
+from linkspan.engine.bandwidth import asked_bandwidth
 from linkspan.errors import Conflict, InvalidArgument
 from linkspan.ipam.names import parse_mac
 from linkspan.model.container import EndpointIpamConfig, EndpointSettings
@@ -60,6 +61,10 @@ def _problems(name: str, settings: EndpointSettings, network: Network) -> Iterat
     if IFNAME in options and not _fits_interface(options[IFNAME]):
         yield f"invalid interface name {options[IFNAME]!r}: at most 15 characters, without spaces, slashes and colons"
     yield from announcement_problems(options)
+    try:
+        asked_bandwidth(settings)
+    except InvalidArgument as error:
+        yield str(error)
     for link in settings.links or ():
         try:
             parse_link(link)

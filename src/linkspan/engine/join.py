@@ -14,6 +14,7 @@ import msgspec
 
 from linkspan.drivers.contract import Driver
 from linkspan.engine.attachment import check_settings, interface_name, interface_sysctls, link_local_addresses
+from linkspan.engine.bandwidth import asked_bandwidth
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.identity import check_claims, choose_address, choose_mac
 from linkspan.engine.links import check_links, follow_links
@@ -244,6 +245,7 @@ def _endpoint(
         address6=address6,
         prefix_length6=pool6.prefix_length if pool6 else 0,
         gateway6=pool6.router if pool6 else "",
+        bandwidth=asked_bandwidth(settings),
         link_local=link_local_addresses(settings),
         sysctls=interface_sysctls(settings, interface),
         exposed=tuple(map(str, exposed_ports(container))) if network.publishes else (),

@@ -5,6 +5,7 @@ linux       LinuxKernel: takes a plan's steps in order, undoes them when one fai
 netlink     messages and attributes, packed and parsed; a socket that matches answers by sequence number
 rtnetlink   links, addresses and routes
 devices     modes of macvlan and its like, as attributes
+shaping     token buckets
 failure     from errno to our kinds of error
 namespaces  network namespaces as files in a folder
 nftables    one table, edited through libnftables; ruleset.nft is its static part, with every set explained

@@ -24,6 +24,7 @@ from linkspan.state.objects import (
     Key,
     NftElement,
     Route,
+    Shaper,
     State,
     Sysctl,
     Veth,
@@ -101,7 +102,11 @@ class FakeKernel:
                     raise Conflict(f"interface {item.peer} exists already in {item.namespace or 'the host'}")
             case Device():
                 self._check_device(item)
-            case Address(namespace=namespace, interface=interface) | Route(namespace=namespace, interface=interface):
+            case (
+                Address(namespace=namespace, interface=interface)
+                | Route(namespace=namespace, interface=interface)
+                | Shaper(namespace=namespace, interface=interface)
+            ):
                 self._need_namespace(namespace, item)
                 if not self._has_link(namespace, interface):
                     raise NotFound(f"cannot create {item}: no such device")

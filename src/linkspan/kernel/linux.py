@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound, Unsupported
-from linkspan.kernel import announce, conntrack, rtnetlink, sysctl
+from linkspan.kernel import announce, conntrack, rtnetlink, shaping, sysctl
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_mode
 from linkspan.kernel.failure import explain
@@ -32,6 +32,7 @@ from linkspan.state.objects import (
     Namespace,
     NftElement,
     Route,
+    Shaper,
     State,
     Sysctl,
     Veth,
@@ -166,6 +167,8 @@ class LinuxKernel:
                 rtnetlink.add_address(self._inside(namespace), item)
             case Sysctl():
                 self._write(item)
+            case Shaper():
+                shaping.set_shaper(self._inside(item.namespace), item)
             case Route():
                 self._create_route(item)
             case _:
@@ -181,6 +184,8 @@ class LinuxKernel:
                 rtnetlink.change_device(self._inside(item.namespace), item)
             case Sysctl():
                 self._write(item)
+            case Shaper():
+                shaping.set_shaper(self._inside(item.namespace), item)
             case Route():
                 rtnetlink.set_route(self._inside(item.namespace), item, replace=True)
             case _:
@@ -195,7 +200,7 @@ class LinuxKernel:
                 self._namespaces.delete(path)
             case Bridge(name=name) | Veth(name=name):
                 rtnetlink.delete_link(self._sockets[HOST], name)
-            case Address() | Route() | Device():
+            case Address() | Route() | Device() | Shaper():
                 try:
                     inside = self._inside(item.namespace)
                 except FileNotFoundError:
@@ -205,8 +210,11 @@ class LinuxKernel:
                         rtnetlink.delete_address(inside, item)
                     case Route():
                         rtnetlink.delete_route(inside, item)
+                    case Shaper():
+                        shaping.delete_shaper(inside, item)
                     case Device(name=name):
                         rtnetlink.delete_link(inside, name)
+                        rtnetlink.delete_link(inside, shaping.beside(name))  # what its shaper has made
             case Sysctl():
                 pass  # nobody owns a setting
             case _:
@@ -373,6 +381,7 @@ class LinuxKernel:
                     mine[item.interface.index] = item
                     yield _device(item, path, names)
             yield from self._read_addresses(path, mine)
+            yield from shaping.shapers(inside, path, found, mine.keys())
             yield from self._read_routes(path)
         for item in ours.values():
             if item.interface.kind in FEATURES:
@@ -380,6 +389,7 @@ class LinuxKernel:
             else:
                 yield from _link_object(item, peers.get(item.interface.index))
         yield from self._read_addresses(HOST, ours)
+        yield from shaping.shapers(self._sockets[HOST], HOST, host, ours.keys())
         yield from self._read_routes(HOST)
         yield from self._nft.read()
         for namespace, name in sysctls:
@@ -526,6 +536,8 @@ def _name(item: KernelObject) -> str:
             return f"veth {name} on bridge {bridge}"
         case Device(kind=kind, name=name, parent=parent):
             return f"{kind} {name}" + (f" on {parent}" if parent else "")
+        case Shaper(interface=interface, rate=rate):
+            return f"limit of {rate} bits a second on interface {interface}"
         case Address(interface=interface, address=address):
             return f"address {address} on interface {interface}"
         case Route(destination=destination, gateway=gateway):

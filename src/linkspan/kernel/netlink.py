@@ -184,6 +184,11 @@ def u32(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(4, "little" if _LITTLE else "big"))
 
 
+def u64(kind: int, value: int) -> bytes:
+    """In the machine's order, as rtnetlink has it."""
+    return attribute(kind, value.to_bytes(8, "little" if _LITTLE else "big"))
+
+
 def be32(kind: int, value: int) -> bytes:
     """In network order, as nfnetlink has it."""
     return attribute(kind, value.to_bytes(4, "big"))

@@ -226,6 +226,11 @@ def change_device(inside: NetlinkSocket, device: Device) -> None:
     _put_up(inside, name + _NO_LINK_LOCAL, settings)
 
 
+def create_ifb(inside: NetlinkSocket, name: str) -> None:
+    creation = text(_IFNAME, name) + nested(_LINKINFO, text(_INFO_KIND, "ifb"))
+    inside.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, _UP, _UP) + creation)])
+
+
 def _port(veth: Veth) -> bytes:
     settings = text(_IFNAME, veth.name) + text(_IFALIAS, veth.alias)
     if veth.bridge:

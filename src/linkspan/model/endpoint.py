@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from linkspan.model.bandwidth import Bandwidth
 from linkspan.model.wire import Wire
 
 
@@ -48,6 +49,7 @@ class Endpoint(Wire, frozen=True, kw_only=True):
     link_local: tuple[str, ...] = ()  # further addresses of the interface, with prefix lengths
     sysctls: tuple[tuple[str, str], ...] = ()  # settings of the interface: net/ipv4/conf/eth0/forwarding, 1
     linked: tuple[LinkedPort, ...] = ()  # what `--link` opens to it, where a network's containers may not talk freely
+    bandwidth: Bandwidth | None = None
     bindings: tuple[Binding, ...] = ()
     exposed: tuple[str, ...] = ()  # container ports listed without a binding: "33060/tcp"
 

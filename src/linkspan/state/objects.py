@@ -101,6 +101,25 @@ class Address:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Shaper:
+    """What leaves an interface, or comes in at it (`inward`), does so at `rate` bits a second at most, a multiple of 8;
+    `burst` bytes may go at once after a pause.
+
+    Ours are known by the number of their queue, on interfaces of ours.
+    """
+
+    namespace: str
+    interface: str
+    inward: bool
+    rate: int
+    burst: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("shaper", self.namespace, self.interface, "in" if self.inward else "out")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Route:
     """A route of ours, known by its protocol number. `destination` is a prefix: `0.0.0.0/0` is the default."""
 
@@ -160,7 +179,9 @@ class BoundPort:
         return ("port", self.protocol, self.address, str(self.port))
 
 
-KernelObject: TypeAlias = Namespace | Bridge | Veth | Device | Address | Route | Sysctl | NftElement | BoundPort
+KernelObject: TypeAlias = (
+    Namespace | Bridge | Veth | Device | Address | Shaper | Route | Sysctl | NftElement | BoundPort
+)
 Key: TypeAlias = tuple[str, ...]
 State: TypeAlias = Mapping[Key, KernelObject]
 

@@ -1,9 +1,10 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
 Created first, referents before what refers to them: ports → namespaces → bridges → devices (those that others stand on
-first) → veths → sysctls → addresses → routes → elements of the ruleset. A port comes first because it is the step most
-likely to fail, and costs nothing to undo; the elements come last because they let traffic in. (An interface with IPv6
-turned off takes no IPv6 address: so settings come before addresses.) Deletions follow, in reverse. Exceptions:
+first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset. A port comes first because it is the
+step most likely to fail, and costs nothing to undo; the elements come last because they let traffic in. (An interface
+with IPv6 turned off takes no IPv6 address: so settings come before addresses.) Deletions follow, in reverse.
+Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
   about to go.
@@ -32,6 +33,7 @@ from linkspan.state.objects import (
     Namespace,
     NftElement,
     Route,
+    Shaper,
     State,
     Sysctl,
     Veth,
@@ -76,7 +78,7 @@ class Plan:
         return len(self.steps)
 
 
-_ORDER = (BoundPort, Namespace, Bridge, Device, Veth, Sysctl, Address, Route, NftElement)
+_ORDER = (BoundPort, Namespace, Bridge, Device, Veth, Sysctl, Address, Shaper, Route, NftElement)
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _RANK_NFT = _RANK[NftElement]
 _UPPER = ("macvlan", "ipvlan")
@@ -86,6 +88,7 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     Bridge: None,
     Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated"}),
     Device: frozenset({"alias", "mac", "mtu", "up"}),
+    Shaper: None,
     Sysctl: None,
     Route: None,
     NftElement: None,
@@ -154,7 +157,11 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
 
     def grounded(item: KernelObject) -> bool:
         match item:
-            case Device(namespace=namespace, name=name) | Address(namespace=namespace, interface=name):
+            case (
+                Device(namespace=namespace, name=name)
+                | Address(namespace=namespace, interface=name)
+                | Shaper(namespace=namespace, interface=name)
+            ):
                 return (namespace, name) not in places
             case Route(namespace=namespace, interface=name):
                 return (namespace, name) not in places
@@ -210,6 +217,9 @@ def _same(before: KernelObject, after: KernelObject) -> bool:
         return dataclasses.replace(before, mac="") == after  # any MAC will do
     if isinstance(before, Device) and isinstance(after, Device):
         return dataclasses.replace(before, mac=after.mac and before.mac, mtu=after.mtu and before.mtu) == after
+    if isinstance(before, Shaper) and isinstance(after, Shaper) and before.key == after.key:
+        # The kernel tells the burst by the time that it takes, which is coarse for a fast link.
+        return before.rate == after.rate and abs(before.burst - after.burst) <= after.burst >> 6
     return before == after
 
 
@@ -255,7 +265,7 @@ class _Vanishing:
     places: frozenset[_Place]
 
     def covers(self, item: KernelObject) -> bool:
-        if isinstance(item, (Address, Route)):
+        if isinstance(item, (Address, Route, Shaper)):
             return item.namespace in self.namespaces or (item.namespace, item.interface) in self.places
         if isinstance(item, Device):
             # Not with its namespace: that ends some time later, and until then its MAC is taken on the parent.
