@@ -109,6 +109,18 @@ def test_unpublish(linkspan: Command, daemon: FakeDaemon) -> None:
     assert linkspan("unpublish", "web").returncode == 1
 
 
+def test_bandwidth(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["POST /containers/web/bandwidth"] = Answer(body={"Rate": 10_000_000, "Burst": 65_536})
+    done = linkspan("bandwidth", "web", "own", "10mbit")
+    assert done.stdout == b"10000000 bit/s each way, bursts of 65536 bytes\n"
+    asked = {"Network": "own", "Rate": "10mbit", "Burst": ""}
+    assert daemon.last("POST /containers/web/bandwidth").json == asked
+    daemon.on["POST /containers/web/bandwidth"] = Answer(body={"Rate": 0, "Burst": 0})
+    assert linkspan("container", "bandwidth", "web", "own", "none").stdout == b"no limit\n"
+    assert daemon.last("POST /containers/web/bandwidth").json == {**asked, "Rate": ""}
+    assert linkspan("bandwidth", "web", "own").returncode == 1
+
+
 def test_nat(linkspan: Command, daemon: FakeDaemon) -> None:
     daemon.on["GET /linkspan/nat"] = Answer(body=ROWS)
     daemon.on["GET /linkspan/nat/nft"] = Answer(body=b"table inet linkspan {\n}\n")

@@ -214,6 +214,52 @@ def test_the_host_has_a_way_to_its_containers(engine: Place) -> None:
     settles(engine, before)  # it goes with the last
 
 
+def test_ipv6_beside_ipv4(engine: Place) -> None:
+    """Reached from the wire and from the host, and back, in both families."""
+    ends = ((engine.outside, "fd55::9/64"), (engine.host, "fd55::4/64"))
+    for host, address in ends:
+        host.run(["ip", "address", "add", address, "dev", "eth0", "nodad"])
+    try:
+        pool6 = ("--ipv6", "--subnet", "fd55::/64", "--ip-range", "fd55::8000/113", "--gateway", "fd55::9")
+        engine.docker("network", "create", *LAN, *pool6, "-o", "parent=eth0", "-o", "host_access=true", "lan")
+        engine.run("--name", "one", "--net", "lan", "plain", "sleep", "600")
+        (place_,) = engine.inspect("one")["NetworkSettings"]["Networks"].values()
+        (default,) = [r for r in inside(engine, "one", "-6", "route") if r["dst"] == "default"]
+        assert default["gateway"] == "fd55::9"
+        for address in ("fd55::9", "fd55::4", OUTSIDE, HOST):
+            assert "0% packet loss" in engine.out("exec", "one", "ping", "-c", "1", "-W", "2", address), address
+        for space in (engine.there, engine.here):
+            assert talks(space, engine.sandbox("one"), place_["GlobalIPv6Address"])
+    finally:
+        engine.clear()
+        for host, address in ends:
+            host.run(["ip", "address", "del", address, "dev", "eth0"])
+
+
+def talks(source: str, sink: str, address: str) -> bool:
+    """Whether a TCP connection from one namespace reaches an IPv6 address in another."""
+
+    def opened(space: str) -> socket.socket:
+        def make() -> socket.socket:
+            enter(space)
+            made = socket.socket(socket.AF_INET6)
+            made.settimeout(3)
+            return made
+
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            return thread.submit(make).result()
+
+    with opened(sink) as server, opened(source) as client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, 7778))
+        server.listen()
+        client.connect((address, 7778))
+        there, _ = server.accept()
+        with there:
+            client.sendall(b"hello")
+            return there.recv(5) == b"hello"
+
+
 def test_the_daemon_killed_and_back(engine: Place) -> None:
     engine.docker("network", "create", *LAN, "-o", "parent=eth0", "-o", "host_access=true", "lan")
     engine.run("--name", "one", "--net", "lan", "web")

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from linkspan import __version__, errors
 from linkspan.api import (
     routes_archive,
+    routes_bandwidth,
     routes_containers,
     routes_images,
     routes_networks,
@@ -93,6 +94,7 @@ class Api:
             routes_archive,
             routes_images,
             routes_networks,
+            routes_bandwidth,
             routes_publishing,
             routes_volumes,
         ):

@@ -28,6 +28,7 @@ GLOBAL_FLAGS = (
 # Where each verb is: "module" or "module:NAME", and a sentence, so that `linkspan --help` imports no verb.
 CONTAINER_VERBS = {
     "attach": ("attach", "Connect this terminal to a running container"),
+    "bandwidth": ("bandwidth", "Limit what a container sends and receives on a network (only in linkspan)"),
     "commit": ("commit", "Make an image of a container and what it has written"),
     "cp": ("cp", "Copy files between a container and this machine"),
     "create": ("create", "Create a container without starting it"),

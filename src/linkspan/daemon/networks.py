@@ -17,6 +17,7 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.views import NetworkView
 from linkspan.drivers.contract import Driver
+from linkspan.engine.bandwidth import set_bandwidth
 from linkspan.engine.change import Change
 from linkspan.engine.join import connect, disconnect, forget_network
 from linkspan.engine.links import unlink
@@ -25,6 +26,7 @@ from linkspan.engine.networks import create_network, remove_network
 from linkspan.engine.request import NetworkRequest, with_defaults
 from linkspan.errors import Conflict, Forbidden, NotFound
 from linkspan.ipam.pools import PoolSource
+from linkspan.model.bandwidth import Bandwidth, parse_bandwidth
 from linkspan.model.container import EndpointSettings
 from linkspan.model.event import Event
 from linkspan.model.network import Network
@@ -110,6 +112,16 @@ class Networks:
             return connect(now_, now_.container(id_), network, settings, around)
 
         await self._change(ref, container, decide)
+
+    async def set_bandwidth(self, ref: str, container: str, rate: str, burst: str) -> Bandwidth | None:
+        """As tc writes them; no rate is no limit. Answers what holds now."""
+
+        def decide(network: Network, id_: str, busy: Busy) -> Change:
+            return set_bandwidth(self._ledger.now, self._ledger.now.container(id_), network, rate, burst)
+
+        await self._change(ref, container, decide)
+        self._lifecycle.publish("update", self._ledger.now.container(container))
+        return parse_bandwidth(rate, burst)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
         """By force also off a network that is there no more, named by its id."""

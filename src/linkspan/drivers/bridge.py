@@ -9,7 +9,6 @@ the sets and maps are used). IPv4 and IPv6 are alike, each with a gateway mode o
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 from collections.abc import Iterator
 
 from linkspan.drivers.inside import render_inside
@@ -75,8 +74,6 @@ class BridgeDriver:
             isolated=not network.icc,
         )
         yield from render_inside(network, endpoint, sandbox)
-        if endpoint.address6:
-            yield Address(inside, interface, f"{link_local(endpoint.mac)}/64")
         if limit := endpoint.bandwidth:
             for namespace, end in ((HOST, endpoint.host_interface), (inside, interface)):
                 yield Shaper(namespace, end, False, limit.rate, limit.burst)
@@ -128,10 +125,3 @@ def _leaving(network: Network, version: int) -> Iterator[NftElement]:
 def bridge_mac(network_id: str) -> str:
     """A locally administered address of the bridge's own: left alone, a bridge takes its lowest port's, and changes."""
     return "02:42:" + ":".join(network_id[i : i + 2] for i in range(0, 8, 2))
-
-
-def link_local(mac: str) -> str:
-    """The address that an interface gives itself on its link (RFC 4291): made by us, it needs no second of probing."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    interface = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface))

@@ -41,6 +41,9 @@ class MacvlanDriver:
         yield Device(HOST, name, "macvlan", f"linkspan:{network.id}", network.parent, network.mode, mac, network.mtu)
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/arp_ignore", "1")
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/arp_announce", "2")
+        if network.pools_of(6):
+            yield Sysctl(HOST, f"net/ipv6/conf/{name}/disable_ipv6", "0")
+            yield Sysctl(HOST, f"net/ipv6/conf/{name}/accept_ra", "0")
         for pool in network.pools:
             yield Address(HOST, name, f"{pool.auxiliary[HOST_ADDRESS]}/{_whole(pool.version)}")
 
