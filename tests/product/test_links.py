@@ -41,10 +41,8 @@ def test_links_follow_the_other_container(engine: Place) -> None:
     before = engine.address("db")
     engine.docker("stop", "db")
     assert not [line for line in hosts(engine, "front") if "database" in line]
-    engine.run("--name", "in-its-place", "web")
-    assert engine.address("in-its-place") == before
     engine.docker("start", "db")
-    assert engine.address("db") != before
+    assert engine.address("db") != before  # addresses that were given back rest
     assert [line.split()[0] for line in hosts(engine, "front") if "database" in line] == [engine.address("db")]
     engine.docker("rename", "db", "store")
     (line,) = [line for line in hosts(engine, "front") if "database" in line]
