@@ -69,6 +69,7 @@ demo-packages:
 test-packages:
 	@setup/packages run demo test
 	@setup/docker-client
+	@setup/neighbours
 
 bench-packages:
 	@setup/packages run bench

@@ -51,6 +51,15 @@ def test_a_bridge_that_is_there(tmp_path: Path) -> None:
         parsed(tmp_path, "-b", "br0", "--bip=10.1.0.1/24")
 
 
+def test_other_firewalls(tmp_path: Path) -> None:
+    assert parsed(tmp_path).forward_accept and not parsed(tmp_path).publish_closed
+    file = {"publish-policy": "closed", "forward-accept": False}
+    assert parsed(tmp_path, file=file).publish_closed and not parsed(tmp_path, file=file).forward_accept
+    assert not parsed(tmp_path, "--publish-policy=open", "--forward-accept").publish_closed
+    with pytest.raises(InvalidArgument, match="invalid --publish-policy: ajar: it is open or closed"):
+        parsed(tmp_path, "--publish-policy=ajar")
+
+
 def test_the_file_has_dockerds_keys(tmp_path: Path) -> None:
     configuration = parsed(
         tmp_path,

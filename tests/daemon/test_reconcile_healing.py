@@ -40,6 +40,9 @@ class LossyKernel(FakeKernel):
         except BlockingIOError:
             return False
 
+    def stirred(self) -> bool:
+        return False
+
     def _fail(self) -> None:
         if self.failures:
             raise self.failures.pop(0)
@@ -88,7 +91,7 @@ def test_it_survives_anything(kernel: LossyKernel, programmer: Programmer, caplo
             assert not task.done()
 
         kernel.failures = [OSError("no watch"), RuntimeError("no watch either")]
-        task = asyncio.create_task(Healing(programmer, converge).run())
+        task = asyncio.create_task(Healing(programmer, converge, nothing_new).run())
         for _ in range(3):
             await one_round()
         kernel.failures = [ValueError("a look that fails")]
@@ -102,6 +105,10 @@ def test_it_survives_anything(kernel: LossyKernel, programmer: Programmer, caplo
     back = ("WARNING", False, "something of ours was taken away by another program")
     refused = ("ERROR", False, "something of ours was taken away and could not be put back")
     assert said == [failed, failed, failed, refused, back, failed, back]
+
+
+async def nothing_new() -> None:
+    raise AssertionError("no other firewall has changed")
 
 
 def refuse(error: Exception) -> int:
@@ -125,7 +132,7 @@ def test_the_end_comes_at_any_moment(
 
         if moment == "looking":
             kernel.lost = hang  # type: ignore[method-assign]
-        task = asyncio.create_task(Healing(programmer, converge).run())
+        task = asyncio.create_task(Healing(programmer, converge, nothing_new).run())
         if moment == "waiting":
             await asyncio.sleep(0)
             await programmer.run(lambda _: None)

@@ -9,6 +9,7 @@ mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
 healing        what another program takes away of ours is put back
 announcing     gratuitous ARP for who has come
+neighbourhood  other firewalls, said in the log and in `docker info`
 lifecycle      start, stop, exit, restart, removal of containers
 launch         from a record to a running process, and back
 attachments    clients' connections to standard streams

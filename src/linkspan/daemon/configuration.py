@@ -52,6 +52,8 @@ class Configuration:
     labels: tuple[str, ...] = ()
     cgroup_parent: str = "/linkspan"
     owned_table: bool = True
+    publish_closed: bool = False  # published ports answer outside only what linkspan-user allows
+    forward_accept: bool = True
     notes: tuple[str, ...] = ()  # said once at start: flags that are accepted and do nothing here
 
 
@@ -96,6 +98,7 @@ _TEXT = {
     "exec-root": "root directory of execution state",
     "pidfile": "path of the daemon's PID file",
     "log-level": "debug, info, warn, error or fatal",
+    "publish-policy": "open, or closed: published ports answer outside only what nft table linkspan-user allows",
     "cgroup-parent": "parent cgroup of all containers",
     "tlscacert": "trust certificates signed only by this CA",
     "tlscert": "path of the TLS certificate file",
@@ -121,6 +124,7 @@ _FLAGS = {
     "allow-direct-routing": "let published ports be reached at the containers' own addresses",
     "tls": "use TLS",
     "tlsverify": "use TLS and verify the client",
+    "forward-accept": "where another firewall drops what is forwarded, keep a rule there that accepts what is ours",
     "own-table": "own the nftables table, so that another program's 'flush ruleset' leaves it alone",
 }
 # daemon.json's key where it differs from the flag.
@@ -206,8 +210,16 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         labels=tuple(map(_label, values.get("label", ()))),
         cgroup_parent="/" + str(values.get("cgroup-parent", "linkspan")).strip("/"),
         owned_table=bool(values.get("own-table", True)),
+        publish_closed=_publish_policy(values.get("publish-policy", "open")) == "closed",
+        forward_accept=bool(values.get("forward-accept", True)),
         notes=notes,
     )
+
+
+def _publish_policy(value: object) -> str:
+    if value not in ("open", "closed"):
+        raise InvalidArgument(f"invalid --publish-policy: {value}: it is open or closed")
+    return str(value)
 
 
 def _default_bridge(values: Mapping[str, Any], bridge: str) -> DefaultBridge:

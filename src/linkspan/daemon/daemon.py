@@ -30,6 +30,7 @@ from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.mutation import Mutation
+from linkspan.daemon.neighbourhood import Neighbourhood
 from linkspan.daemon.networks import Networks
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.publishing import Publishing
@@ -82,7 +83,13 @@ class Daemon:
                 self._namespaces, owned_table=configuration.owned_table, accept_mark=configuration.accept_mark
             )
         )
-        self._host = HostFacts(namespaces=str(self._namespaces), ip_forward=configuration.ip_forward)
+        self._neighbourhood = Neighbourhood(self._programmer, accept=configuration.forward_accept)
+        self._host = HostFacts(
+            namespaces=str(self._namespaces),
+            ip_forward=configuration.ip_forward,
+            publish_closed=configuration.publish_closed,
+            forward_accept=configuration.forward_accept,
+        )
         self._events = Events()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wired = False
@@ -104,7 +111,8 @@ class Daemon:
         self._events.follow(self._health.heard)
         for container in self._all_containers():
             self._health.follow(container.id)
-        for loop in (self._follow_exits(), Healing(self._programmer, self._converge).run(), self._start_at_boot()):
+        healing = Healing(self._programmer, self._converge, self._look_around)
+        for loop in (self._follow_exits(), healing.run(), self._start_at_boot()):
             self._run(loop)
 
     def look_over(self) -> None:
@@ -123,7 +131,17 @@ class Daemon:
         task.add_done_callback(_say_failure)
 
     async def _converge(self) -> int:
-        return await converge(self._ledger, self._programmer, self._drivers, lambda: self._host)
+        await self._neighbourhood.look()
+        facts = dataclasses.replace(self._host, neighbours=self._neighbourhood.now)
+        steps = await converge(self._ledger, self._programmer, self._drivers, lambda: facts)
+        if facts.neighbours.dropping:
+            await self._neighbourhood.look()  # what could not be put there is said
+        return steps
+
+    async def _look_around(self) -> None:
+        """Another firewall has changed."""
+        if await self._neighbourhood.look():
+            await self._converge()
 
     def _wire(self) -> None:
         configuration, ledger, events = self.configuration, self._ledger, self._events
@@ -177,7 +195,7 @@ class Daemon:
             host=host,
             look_again=lambda: self._programmer.run(self._read_host),
         )
-        self.system = System(ledger, events, configuration, lambda: len(self.images.views()))
+        self.system = System(ledger, events, configuration, self._neighbourhood, lambda: len(self.images.views()))
         self._wired = True
 
     def _all_containers(self) -> list[Container]:
@@ -188,13 +206,12 @@ class Daemon:
     def _read_host(self, kernel: Kernel) -> None:
         ports = kernel.ephemeral_ports()
         ours = {network.bridge for network in self._ledger.now.networks.values() if network.managed}
-        self._host = HostFacts(
-            namespaces=str(self._namespaces),
+        self._host = dataclasses.replace(
+            self._host,
             ephemeral_ports=(ports.first, ports.last),
             reserved_ports=ports.reserved,
             routes=tuple(r.destination for r in kernel.routes() if r.interface not in ours),
             interfaces=tuple(HostInterface(i.name, i.loopback, i.addresses) for i in kernel.interfaces()),
-            ip_forward=self.configuration.ip_forward,
             ipv6=kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0",
         )
         self._bridges.host = BridgeHost(

@@ -1,8 +1,12 @@
-"""What somebody else takes away of ours is put back at once: links, addresses, routes, the firewall's table."""
+"""What somebody else takes away of ours is put back at once: links, addresses, routes, the firewall's table.
+
+And where another firewall begins to drop what is forwarded, that is dealt with as soon.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -12,14 +16,18 @@ from linkspan.kernel.contract import Losses
 
 log = logging.getLogger(__name__)
 _SETTLE = 0.05  # seconds: a flush or a restart of the host's network comes as a burst
+_UNASKED = 1.0  # seconds
 _PAUSE = 1.0  # seconds, after what nobody expected: it may well happen again at once
 
 
 class Healing:
     """Looks only when the kernel says that something happened."""
 
-    def __init__(self, programmer: Programmer, converge: Callable[[], Awaitable[int]]) -> None:
-        self._programmer, self._converge = programmer, converge
+    def __init__(
+        self, programmer: Programmer, converge: Callable[[], Awaitable[int]], look_around: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`converge` puts back, and answers in how many steps; `look_around` deals with other firewalls."""
+        self._programmer, self._converge, self._look_around = programmer, converge, look_around
         self._happened = asyncio.Event()
 
     async def run(self) -> None:
@@ -37,11 +45,14 @@ class Healing:
             while True:
                 for descriptor in watch.descriptors:
                     loop.add_reader(descriptor, self._happened.set)
-                await self._happened.wait()
+                # Not everything tells of its changes: `stirred` knows what has to be looked at unasked.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._happened.wait(), _UNASKED)
                 self._forget(watch)
-                if await self._programmer.run(lambda _: watch.lost()):
+                lost, stirred = await self._programmer.run(lambda _: (watch.lost(), watch.stirred()))
+                if lost or stirred:
                     await asyncio.sleep(_SETTLE)
-                    await self._put_back()
+                    await (self._put_back() if lost else self._look_around())
         finally:
             self._forget(watch)
 

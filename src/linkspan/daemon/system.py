@@ -15,12 +15,21 @@ from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.events import Events
 from linkspan.daemon.identity import now
 from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.neighbourhood import Neighbourhood
 from linkspan.model.event import Event
 
 
 class System:
-    def __init__(self, ledger: Ledger, events: Events, configuration: Configuration, images: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        events: Events,
+        configuration: Configuration,
+        neighbourhood: Neighbourhood,
+        images: Callable[[], int],
+    ) -> None:
         self._ledger, self._events, self._configuration, self._images = ledger, events, configuration, images
+        self._neighbourhood = neighbourhood
         self._versions: dict[str, str] = {}
 
     async def info(self) -> dict[str, Any]:
@@ -99,9 +108,13 @@ class System:
             "DefaultAddressPools": [
                 {"Base": str(source.base), "Size": source.size} for source in self._configuration.pool_sources
             ],
-            "FirewallBackend": {"Driver": "nftables", "Info": [["Table", "inet linkspan"]]},
-            "Warnings": [],
+            "FirewallBackend": {"Driver": "nftables", "Info": self._firewall()},
+            "Warnings": self._neighbourhood.warnings(),
         }
+
+    def _firewall(self) -> list[list[str]]:
+        policy = "closed" if self._configuration.publish_closed else "open"
+        return [["Table", "inet linkspan"], ["PublishPolicy", policy], *self._neighbourhood.rows()]
 
     async def version(self) -> dict[str, Any]:
         """Docker's /version, without ApiVersion and MinAPIVersion, which are the front door's."""

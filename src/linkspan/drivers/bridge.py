@@ -108,6 +108,8 @@ def _filtering(network: Network, version: int) -> Iterator[NftElement]:
         yield NftElement("closed", bridge, comment=owner)
     if network.gateway_mode_of(version) == "routed":
         yield NftElement("routed", bridge, comment=owner)
+    if not network.managed:
+        yield NftElement("shared", bridge, comment=owner)
 
 
 def _leaving(network: Network, version: int) -> Iterator[NftElement]:

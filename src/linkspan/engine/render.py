@@ -15,7 +15,7 @@ from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write
 from linkspan.state.host import HostFacts
-from linkspan.state.objects import HOST, Address, KernelObject, Key, Namespace, Sysctl, state_of
+from linkspan.state.objects import HOST, Address, KernelObject, Key, Namespace, NftElement, Sysctl, state_of
 
 Drivers = Mapping[str, Driver]
 
@@ -74,6 +74,11 @@ def render_touched(snapshot: Snapshot, parts: Touched, drivers: Drivers) -> dict
 def render_host(host: HostFacts) -> Iterator[KernelObject]:
     if host.ip_forward:
         yield Sysctl(HOST, "net/ipv4/ip_forward", "1")
+    if host.publish_closed:
+        yield from (NftElement("restricted", family) for family in ("ipv4", "ipv6"))
+    if host.forward_accept:
+        yield from (item.accept for item in host.neighbours.dropping if not item.refused)
+        yield from (NftElement("guarded", f'"{name}"') for name in host.neighbours.guarded)
 
 
 def _render_parts(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iterator[KernelObject]:

@@ -9,6 +9,9 @@ shaping     token buckets
 failure     from errno to our kinds of error
 namespaces  network namespaces as files in a folder
 nftables    one table, edited through libnftables; ruleset.nft is its static part, with every set explained
+libnftables the library; ruleset takes our .nft files apart
+user_table  the administrator's table, whose skeleton (user.nft) is completed
+neighbours  other firewalls' chains, and our accepting rule in them
 elements    the elements of our sets, read back
 announce    gratuitous ARP and neighbour advertisements, as frames
 conntrack   UDP connections, forgotten when their port moves
@@ -18,5 +21,6 @@ watch       what of ours somebody else took away
 fake        the same contract in memory
 
 How a daemon with an empty memory knows what is ours: namespaces by their folder, links by the alias `linkspan:…`,
-addresses and routes by their protocol number (76), elements by the table's name. Sysctls belong to nobody.
+addresses and routes by their protocol number (76), elements by the table's name, rules in others' chains by their
+comment. Sysctls belong to nobody.
 """

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Protocol
 
+from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import HOST, State
 from linkspan.state.plan import Plan
 
@@ -72,6 +73,9 @@ class Losses(Protocol):
     def lost(self) -> bool:
         """Whether anything of ours went since the last call; what `apply` does itself is no loss, and hides none."""
 
+    def stirred(self) -> bool:
+        """Whether another firewall changed, as far as `lost` has heard since the last call."""
+
 
 class Kernel(Protocol):
     """One host's kernel. Errors are our own kinds; their text names the object."""
@@ -121,6 +125,10 @@ class Kernel(Protocol):
 
         What `apply` makes on another one adds that.
         """
+
+    def neighbours(self) -> Neighbours:
+        """Other firewalls that have a say in what is forwarded. A rule of ours that could not be put into one of their
+        chains (`apply` says so, and goes on) is told there."""
 
     def watch(self) -> Losses:
         """The same one at each call, watching from the first on."""

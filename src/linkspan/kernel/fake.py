@@ -14,12 +14,14 @@ from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUn
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_data
 from linkspan.model.port import ANY, ANY_IPV4, ANY_IPV6, clash, with_port
+from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
     HOST,
     Address,
     BoundPort,
     Bridge,
     Device,
+    ForwardAccept,
     KernelObject,
     Key,
     NftElement,
@@ -38,6 +40,9 @@ class NoLosses:
     descriptors: tuple[int, ...] = ()
 
     def lost(self) -> bool:
+        return False
+
+    def stirred(self) -> bool:
         return False
 
 
@@ -61,6 +66,7 @@ class FakeKernel:
         self.announced: list[tuple[str, str, tuple[str, ...]]] = []
         self.expected: tuple[str, ...] = ()
         self.lacking = frozenset(lacking)
+        self.others = Neighbours()
         self.closed = False
         self._ephemeral = ephemeral or EphemeralPorts(32768, 60999)
 
@@ -211,6 +217,11 @@ class FakeKernel:
 
     def expect(self, interfaces: Iterable[str]) -> None:
         self.expected = tuple(interfaces)
+
+    def neighbours(self) -> Neighbours:
+        return dataclasses.replace(
+            self.others, accepting=frozenset(o for o in self.state.values() if isinstance(o, ForwardAccept))
+        )
 
     def watch(self) -> NoLosses:
         return NoLosses()

@@ -18,16 +18,19 @@ from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Stat
 from linkspan.kernel.devices import FEATURES, device_mode
 from linkspan.kernel.failure import explain
 from linkspan.kernel.namespaces import Namespaces
+from linkspan.kernel.neighbours import Others
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from linkspan.kernel.nftables import Nftables
 from linkspan.kernel.ports import Ports
 from linkspan.kernel.watch import Watch
+from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
     HOST,
     Address,
     BoundPort,
     Bridge,
     Device,
+    ForwardAccept,
     KernelObject,
     Namespace,
     NftElement,
@@ -61,6 +64,8 @@ class LinuxKernel:
                 opened.callback(self._namespaces.close)
                 self._sockets = {HOST: NetlinkSocket(NETLINK_ROUTE)}
                 opened.callback(self._sockets[HOST].close)
+                self._others = Others()
+                opened.callback(self._others.close)
             except OSError as error:
                 raise explain(error, f"use the folder {namespaces} for network namespaces") from error
             self._ports = Ports()
@@ -74,6 +79,7 @@ class LinuxKernel:
             self._watch.close()
         self._ports.close()
         self._nft.close()
+        self._others.close()
         for connection in self._sockets.values():
             connection.close()
         self._sockets.clear()
@@ -171,6 +177,8 @@ class LinuxKernel:
                 shaping.set_shaper(self._inside(item.namespace), item)
             case Route():
                 self._create_route(item)
+            case ForwardAccept():
+                self._others.accept(item)
             case _:
                 raise TypeError(item)
 
@@ -188,6 +196,8 @@ class LinuxKernel:
                 shaping.set_shaper(self._inside(item.namespace), item)
             case Route():
                 rtnetlink.set_route(self._inside(item.namespace), item, replace=True)
+            case ForwardAccept():
+                self._others.accept(item)
             case _:
                 raise TypeError(item)
 
@@ -217,6 +227,8 @@ class LinuxKernel:
                         rtnetlink.delete_link(inside, shaping.beside(name))  # what its shaper has made
             case Sysctl():
                 pass  # nobody owns a setting
+            case ForwardAccept():
+                self._others.withdraw(item)
             case _:
                 raise TypeError(item)
 
@@ -392,6 +404,7 @@ class LinuxKernel:
         yield from shaping.shapers(self._sockets[HOST], HOST, host, ours.keys())
         yield from self._read_routes(HOST)
         yield from self._nft.read()
+        yield from self._others.look().accepting
         for namespace, name in sysctls:
             with contextlib.suppress(NotFound):
                 value = self.sysctl(name, namespace)
@@ -439,6 +452,10 @@ class LinuxKernel:
     def sysctl(self, name: str, namespace: str = HOST) -> str | None:
         with _reading(f"the setting {name}"), self._namespaces.inside(namespace):
             return sysctl.read(name)
+
+    def neighbours(self) -> Neighbours:
+        with _reading("the chains of other firewalls"):
+            return self._others.look()
 
     def ruleset(self) -> str:
         return self._nft.ruleset()
@@ -546,6 +563,8 @@ def _name(item: KernelObject) -> str:
             return f"sysctl {name} = {value}"
         case BoundPort(protocol=protocol, address=address, port=port):
             return f"host port {address}:{port}/{protocol}"
+        case ForwardAccept():
+            return f"rule in chain {item}"
         case NftElement(set=set_, element=element):
             return f"element {{ {element} }} of {set_}"
 

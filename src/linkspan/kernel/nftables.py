@@ -9,8 +9,6 @@ bring back.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import hashlib
 import os
@@ -19,12 +17,13 @@ import socket
 import struct
 from collections.abc import Collection, Iterable, Sequence
 from importlib import resources
-from pathlib import Path
 
-from linkspan.errors import Conflict, Internal, Unsupported
-from linkspan.kernel import elements
+from linkspan.errors import Conflict, Internal
+from linkspan.kernel import elements, user_table
 from linkspan.kernel.failure import explain
+from linkspan.kernel.libnftables import Library, NftError
 from linkspan.kernel.netlink import ACK, CREATE, NETLINK_NETFILTER, NetlinkSocket, be32, text
+from linkspan.kernel.ruleset import parse
 from linkspan.state.objects import Key, NftElement
 from linkspan.state.plan import Create, Delete, Replace, Step
 
@@ -39,9 +38,6 @@ _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEWTABLE = 10 << 8
 _BATCH = struct.pack("=BBH", 0, 0, socket.htons(10))
 _FAMILY = struct.pack("=BBH", 1, 0, 0)
-_SO_PROTOCOL = 38
-_LARGE = 1 << 16  # bytes of commands: about a thousand elements
-_LIBC = ctypes.CDLL(None)
 
 
 class Nftables:
@@ -58,12 +54,13 @@ class Nftables:
             rule = f"meta mark and {mask} == {mark} accept" if mask else f"meta mark {mark} accept"
             self._ruleset = RULESET.replace(_MARK_PLACE, rule)
             self._version = f"{VERSION}_{mark}_{mask}"
-        self._library = _Library()
+        self._library = Library()
         self._reader = NetlinkSocket(NETLINK_NETFILTER)
         self._types = elements.set_types(RULESET)
         self._to_be_owned = owned
         try:
             self._make()
+            self._complete_user_table()
         except BaseException:
             self.close()
             raise
@@ -89,8 +86,12 @@ class Nftables:
                 raise Internal(f"cannot change the elements of nft table inet {TABLE}: {error}") from None
 
     def read(self) -> list[NftElement]:
-        """All elements of all sets; a table that somebody took away is made again."""
+        """All elements of all sets; a table that somebody took away is made again, the administrator's too."""
+        self._complete_user_table()
         return self._read(self._types.values())
+
+    def _complete_user_table(self) -> None:
+        user_table.complete(self._reader, self._library.run)
 
     def ruleset(self) -> str:
         try:
@@ -165,7 +166,7 @@ class Nftables:
             raise explain(error, f"read nft table inet {TABLE}") from error
         if self._version in found and not anew:
             return
-        static = f"{_commands(self._ruleset)}add chain inet {TABLE} {self._version}\n"
+        static = f"{parse(self._ruleset, TABLE).commands()}add chain inet {TABLE} {self._version}\n"
         table = "" if self.owned else f"add table inet {TABLE}\n"
         renewed = f"flush table inet {TABLE}\n" + "".join(f"delete chain inet {TABLE} {name}\n" for name in found)
         try:
@@ -177,92 +178,6 @@ class Nftables:
                 self._library.run(f"{table}{renewed}{sets}{static}")
             except (NftError, OSError) as error:
                 raise Internal(f"cannot load the ruleset into nft table inet {TABLE}: {error}") from None
-
-
-class NftError(Exception):
-    """libnftables refused; its own words."""
-
-
-class _Library:
-    """One libnftables context, with the netlink connection that owns the table.
-
-    libnftables waits with select(), so its connection has to be among the first 1024 descriptors of the process: it is
-    opened when the daemon starts, and never again.
-    """
-
-    def __init__(self) -> None:
-        try:
-            self._nft = ctypes.CDLL("libnftables.so.1")
-        except OSError:
-            raise Unsupported("libnftables.so.1 is missing: install the package libnftables1") from None
-        self._nft.nft_ctx_new.restype = ctypes.c_void_p
-        for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
-            getattr(self._nft, name).restype = ctypes.c_char_p
-        before = _netfilter_sockets()
-        self._context = ctypes.c_void_p(self._nft.nft_ctx_new(0))
-        opened = _netfilter_sockets() - before
-        if not self._context or len(opened) != 1:
-            raise Internal("libnftables did not open a netlink connection")
-        (self.descriptor,) = opened
-        self._nft.nft_ctx_buffer_output(self._context)
-        self._nft.nft_ctx_buffer_error(self._context)
-
-    def run(self, commands: str) -> str:
-        """Runs commands as one transaction and answers what they print. Raises NftError."""
-        failed = self._nft.nft_run_cmd_from_buffer(self._context, commands.encode())
-        if len(commands) > _LARGE:
-            _LIBC.malloc_trim(0)  # libnftables frees some 3 KiB for each element, which the C library would keep
-        output = self._nft.nft_ctx_get_output_buffer(self._context) or b""
-        errors = self._nft.nft_ctx_get_error_buffer(self._context) or b""
-        if failed:
-            # The first line says what; the rest repeats the command, with thousands of elements perhaps.
-            first = errors.decode(errors="replace").strip().split("\n")[0][:300]
-            raise NftError(first.rpartition("Error: ")[2] or "libnftables gave no reason")
-        return str(output.decode(errors="replace"))
-
-    def close(self) -> None:
-        if self._context:
-            self._nft.nft_ctx_free(self._context)
-            self._context = ctypes.c_void_p()
-
-
-def _netfilter_sockets() -> set[int]:
-    """The descriptors of this process that are netlink connections to netfilter."""
-    found = set()
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        with contextlib.suppress(OSError):
-            if not str(entry.readlink()).startswith("socket:"):
-                continue
-            with socket.socket(fileno=os.dup(int(entry.name))) as duplicate:
-                if (
-                    duplicate.family == socket.AF_NETLINK
-                    and duplicate.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL) == NETLINK_NETFILTER
-                ):
-                    found.add(int(entry.name))
-    return found
-
-
-def _commands(ruleset: str) -> str:
-    """The ruleset as one command for each set, chain and rule.
-
-    A `table` block implies a message about the table itself, without the flags it has, which the kernel takes for an
-    attempt to change them.
-    """
-    objects: list[str] = []
-    rules: list[str] = []
-    chain = ""
-    for line in map(str.strip, ruleset.splitlines()):
-        kind, _, rest = line.partition(" ")
-        if kind in ("set", "map"):
-            objects.append(f"add {kind} inet {TABLE} {rest}")
-        elif kind == "chain":
-            chain = rest.removesuffix(" {")
-            objects.append(f"add chain inet {TABLE} {chain}")
-        elif kind == "type":
-            objects[-1] += f" {{ {line} }}"
-        elif line and kind not in ("#", "}", "table"):
-            rules.append(f"add rule inet {TABLE} {chain} {line}")
-    return "\n".join([*objects, *rules, ""])
 
 
 def _transaction(steps: Iterable[Step]) -> str:

@@ -1,9 +1,11 @@
-"""Noticing that something of ours was taken away or put down by somebody else.
+"""Noticing that something of ours was taken away or put down by somebody else, and that another firewall changes.
 
 The kernel tells of every change on multicast groups. Only losses matter here: what is ours and goes, or goes down. What
-somebody adds is theirs. Our own steps cause the same events: those of the interfaces that a plan touches, while it is
-applied, are no loss. What ours stand on is not ours: there it matters that it goes, and that it comes back. Formats:
-linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
+somebody adds is theirs; only their chains and rules are worth a look, as what they drop is dropped for us too. Our own
+steps cause the same events: those of the interfaces that a plan touches, while it is applied, are no loss. What ours
+stand on is not ours: there it matters that it goes, and that it comes back.
+
+Formats: linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 
+from linkspan.kernel import user_table
+from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
@@ -23,7 +27,9 @@ from linkspan.state.plan import Delete, Plan
 _GROUPS = (1, 5, 7, 24, 9, 11, 25)  # RTNLGRP_LINK; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
 _NFTABLES_GROUP = 7
 _NEWLINK, _DELLINK = 16, 17
-_DELTABLE = 10 << 8 | 2
+_NEWTABLE, _DELTABLE, _NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE, _DELSET = (10 << 8 | n for n in (0, 2, 3, 5, 6, 8, 11))
+_TAKEN_AWAY = {_DELTABLE, _DELCHAIN, _DELSET}
+_STIRS = {_NEWTABLE, _DELTABLE, _NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE}
 _UP = 0x1
 _IFNAME, _IFALIAS, _IFA_LABEL, _IFA_PROTO, _TABLE_NAME, _NETCONF_INDEX = 3, 20, 3, 11, 1, 1
 _ALL = struct.pack("=i", -1)  # NETCONFA_IFINDEX_ALL: the host's own ip_forward
@@ -44,7 +50,8 @@ class Watch:
             for group in _GROUPS:
                 self._route.join(group)
             self._nft.join(_NFTABLES_GROUP)
-            # A loss that was seen, and nobody has asked for yet: it is readable like any other.
+            self._lost = self._stirred = False
+            # What was seen, and nobody has asked for yet, is readable like any other.
             self._seen = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             opened.callback(os.close, self._seen)
             self._opened = opened.pop_all()
@@ -55,10 +62,19 @@ class Watch:
 
     def lost(self) -> bool:
         """Whether anything of ours went since the last call. Events that overflowed the socket count as a loss."""
-        found = self._look(_NOTHING)
+        found = self._look(_NOTHING) or self._lost
+        self._lost = False
         with contextlib.suppress(BlockingIOError):
-            found = os.eventfd_read(self._seen) > 0 or found
+            os.eventfd_read(self._seen)
         return found
+
+    def stirred(self) -> bool:
+        """Whether another's chains or rules changed, as far as `lost` has heard since the last call.
+
+        The legacy iptables tells nobody: where it is in use, something may always have changed.
+        """
+        stirred, self._stirred = self._stirred, False
+        return stirred or legacy_tables()
 
     @contextlib.contextmanager
     def applying(self, plan: Plan) -> Iterator[None]:
@@ -73,7 +89,8 @@ class Watch:
         self._opened.close()
 
     def _keep(self, own: _Own) -> None:
-        if self._look(own):
+        self._lost = self._look(own) or self._lost
+        if self._lost or self._stirred:
             os.eventfd_write(self._seen, 1)
 
     def _route_loss(self, kind: int, body: bytes, own: _Own) -> bool:
@@ -86,12 +103,17 @@ class Watch:
 
     def _look(self, own: _Own) -> bool:
         found = False
-        for connection, loss in ((self._route, self._route_loss), (self._nft, _table_loss)):
-            try:
-                for kind, body in connection.events():
-                    found = found or loss(kind, body, own)
-            except OSError:
-                found = True
+        try:
+            for kind, body in self._route.events():
+                found = found or self._route_loss(kind, body, own)
+        except OSError:
+            found = True
+        try:
+            for kind, body in self._nft.events():
+                found = found or _table_loss(kind, body)
+                self._stirred = self._stirred or _stirs(kind, body)
+        except OSError:
+            found = True
         return found
 
 
@@ -142,6 +164,15 @@ def _route_loss(kind: int, body: bytes, own: _Own) -> bool:
     return False
 
 
-def _table_loss(kind: int, body: bytes, _: _Own) -> bool:
-    # No plan takes the table away.
-    return kind == _DELTABLE and attributes(body, 4).get(_TABLE_NAME, b"").rstrip(b"\0") == TABLE.encode()
+def _table_loss(kind: int, body: bytes) -> bool:
+    # No plan takes the table away, nor anything of the administrator's.
+    table = _table(body) if kind in _TAKEN_AWAY else ""
+    return table == user_table.TABLE or (table == TABLE and kind == _DELTABLE)
+
+
+def _stirs(kind: int, body: bytes) -> bool:
+    return kind in _STIRS and _table(body) not in (TABLE, user_table.TABLE)
+
+
+def _table(body: bytes) -> str:
+    return string(attributes(body, 4).get(_TABLE_NAME, b""))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from linkspan.state.neighbours import Neighbours
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostInterface:
@@ -25,3 +27,6 @@ class HostFacts:
     interfaces: tuple[HostInterface, ...] = ()
     ip_forward: bool = True  # --ip-forward: we turn forwarding on
     ipv6: bool = True
+    publish_closed: bool = False  # --publish-policy=closed
+    forward_accept: bool = True  # --forward-accept: a rule of ours where others drop what is forwarded
+    neighbours: Neighbours = dataclasses.field(default_factory=Neighbours)

@@ -179,8 +179,30 @@ class BoundPort:
         return ("port", self.protocol, self.address, str(self.port))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForwardAccept:
+    """A rule of ours in another's chain, one that drops what is forwarded: it accepts what our own table has marked.
+
+    Known by its comment, `linkspan`. `table` is "" for the legacy iptables, which nft does not see.
+    """
+
+    family: str  # ip, ip6, inet
+    table: str
+    chain: str
+    in_place: bool = True  # as read: it is where it has an effect, and there is one of it
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("forward accept", self.family, self.table, self.chain)
+
+    def __str__(self) -> str:
+        if not self.table:
+            return f"{'iptables' if self.family == 'ip' else 'ip6tables'}-legacy {self.chain}"
+        return f"{self.family} {self.table} {self.chain}"
+
+
 KernelObject: TypeAlias = (
-    Namespace | Bridge | Veth | Device | Address | Shaper | Route | Sysctl | NftElement | BoundPort
+    Namespace | Bridge | Veth | Device | Address | Shaper | Route | Sysctl | NftElement | BoundPort | ForwardAccept
 )
 Key: TypeAlias = tuple[str, ...]
 State: TypeAlias = Mapping[Key, KernelObject]

@@ -1,10 +1,10 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
 Created first, referents before what refers to them: ports → namespaces → bridges → devices (those that others stand on
-first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset. A port comes first because it is the
-step most likely to fail, and costs nothing to undo; the elements come last because they let traffic in. (An interface
-with IPv6 turned off takes no IPv6 address: so settings come before addresses.) Deletions follow, in reverse.
-Exceptions:
+first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset → rules in others' chains. A port comes
+first because it is the step most likely to fail, and costs nothing to undo; the elements come last because they let
+traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.) Deletions
+follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
   about to go.
@@ -28,6 +28,7 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    ForwardAccept,
     KernelObject,
     Key,
     Namespace,
@@ -78,7 +79,7 @@ class Plan:
         return len(self.steps)
 
 
-_ORDER = (BoundPort, Namespace, Bridge, Device, Veth, Sysctl, Address, Shaper, Route, NftElement)
+_ORDER = (BoundPort, Namespace, Bridge, Device, Veth, Sysctl, Address, Shaper, Route, NftElement, ForwardAccept)
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _RANK_NFT = _RANK[NftElement]
 _UPPER = ("macvlan", "ipvlan")
@@ -92,6 +93,7 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     Sysctl: None,
     Route: None,
     NftElement: None,
+    ForwardAccept: None,
 }
 
 _Place: TypeAlias = tuple[str, str]  # a namespace and the name of an interface in it

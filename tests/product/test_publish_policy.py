@@ -1,0 +1,55 @@
+"""--publish-policy=closed, and the administrator's own table, as the daemon keeps them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.product.network import answers, ask, silent
+from tests.product.others import eventually
+from tests.product.place import HOST, OUTSIDE, Place, place
+
+TABLE = ["nft", "list", "table", "inet", "linkspan-user"]
+
+
+@pytest.fixture(scope="module")
+def engine(new_folder: Callable[[], Path]) -> Iterator[Place]:
+    with place(new_folder()) as made:
+        made.start("--publish-policy=closed")
+        made.import_images()
+        yield made
+        assert "Traceback" not in made.log.read_text() and "ERROR" not in made.log.read_text(), made.log.read_text()
+
+
+def nft(engine: Place, text: str) -> None:
+    engine.host.run(["nft", text])
+
+
+def test_closed_until_allowed_and_as_long_as_that(engine: Place) -> None:
+    engine.run("--name", "web", "-p", "8080:80", "-p", "8081:80", "web")
+    assert answers(engine.here, "127.0.0.1", 8080) and ask(engine.here, HOST, 8080)
+    assert engine.out("exec", "web", "wget", "-qO-", f"http://{HOST}:8080/") == "here"
+    assert silent(engine.there, HOST, 8080)
+    nft(engine, "add element inet linkspan-user allowed { tcp . 8080 }")
+    assert ask(engine.there, HOST, 8080) == OUTSIDE and silent(engine.there, HOST, 8081)
+    before = engine.host.run(TABLE).stdout
+    engine.restart(signal.SIGKILL)
+    assert engine.host.run(TABLE).stdout == before
+    assert ask(engine.there, HOST, 8080) == OUTSIDE and silent(engine.there, HOST, 8081)
+    assert ["PublishPolicy", "closed"] in engine.api.info()["FirewallBackend"]["Info"]
+    # What was allowed goes with a flush; what is closed stays closed, and the table is there to be filled again.
+    nft(engine, "flush ruleset")
+    assert silent(engine.there, HOST, 8080)
+    eventually(lambda: "set allowed" in engine.host.run(TABLE, check=False).stdout)
+    nft(engine, "add element inet linkspan-user allowed { tcp . 8081 }")
+    assert ask(engine.there, HOST, 8081) == OUTSIDE and silent(engine.there, HOST, 8080)
+    # Asked to, the next daemon opens them; and a drop there drops all the same.
+    engine.restart(signal.SIGTERM, "--publish-policy=open")
+    assert ask(engine.there, HOST, 8080) == OUTSIDE
+    nft(engine, f"add rule inet linkspan-user forward ip saddr {OUTSIDE} tcp dport 80 ct original proto-dst 8081 drop")
+    assert silent(engine.there, HOST, 8081) and ask(engine.there, HOST, 8080)
+    nft(engine, "flush chain inet linkspan-user forward")
+    assert ask(engine.there, HOST, 8081) == OUTSIDE
