@@ -21,7 +21,7 @@ def traces(place: Place) -> dict[str, object]:
         "container folders": _names(place.data_root / "containers"),
         "volume folders": _names(place.data_root / "volumes"),
         "mounts": _mounts(place),
-        "nft": re.sub(r"counter packets \d+ bytes \d+", "", place.host.run(["nft", "list", "ruleset"]).stdout),
+        "nft": _tables(place),
         "ports": _listening(place),
         "processes": _processes(place),
         "daemon's files": _open_files(place),
@@ -44,6 +44,12 @@ def settles(place: Place, before: dict[str, object], within: float = 5) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("left behind (before, after): " + json.dumps(different, indent=1, default=str))
         time.sleep(0.1)
+
+
+def _tables(place: Place) -> list[str]:
+    """In any order: a table that was flushed, and made again, comes last."""
+    listed = re.sub(r"counter packets \d+ bytes \d+", "", place.host.run(["nft", "list", "ruleset"]).stdout)
+    return sorted(re.split(r"^(?=table )", listed, flags=re.M))
 
 
 def _names(folder: Path) -> list[str]:
