@@ -1,9 +1,9 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
 Created first, referents before what refers to them: ports → namespaces → bridges → devices (those that others stand on
-first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset → rules in others' chains. A port comes
-first because it is the step most likely to fail, and costs nothing to undo; the elements come last because they let
-traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.) Deletions
+first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset → rules in others' chains. A port
+comes first because it is the step most likely to fail, and costs nothing to undo; the elements come last because they
+let traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.) Deletions
 follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
