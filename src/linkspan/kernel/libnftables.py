@@ -21,13 +21,14 @@ class NftError(Exception):
 
 
 class Library:
-    """One libnftables context, with the netlink connection that owns the table.
+    """One libnftables context, with a netlink connection into the namespace that it was made in.
 
-    libnftables waits with select(), so its connection has to be among the first 1024 descriptors of the process: it is
-    opened when the daemon starts, and never again.
+    libnftables waits with select(), so its connection has to be among the first 1024 descriptors of the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, owner: bool = True) -> None:
+        """An owner of a table knows the `descriptor` that it is owned by. That takes a look at all there are: it is for
+        the daemon's start."""
         try:
             self._nft = ctypes.CDLL("libnftables.so.1")
         except OSError:
@@ -35,9 +36,9 @@ class Library:
         self._nft.nft_ctx_new.restype = ctypes.c_void_p
         for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
             getattr(self._nft, name).restype = ctypes.c_char_p
-        before = _netfilter_sockets()
+        before = _netfilter_sockets() if owner else set()
         self._context = ctypes.c_void_p(self._nft.nft_ctx_new(0))
-        opened = _netfilter_sockets() - before
+        opened = _netfilter_sockets() - before if owner else {-1}
         if not self._context or len(opened) != 1:
             raise Internal("libnftables did not open a netlink connection")
         (self.descriptor,) = opened
