@@ -153,7 +153,7 @@ def test_resolv_conf() -> None:
     host = "nameserver 127.0.0.53\nnameserver 10.0.0.2 # office\nsearch corp.example\noptions edns0\n"
 
     def lines(text: str) -> list[str]:
-        return [line for line in text.splitlines() if not line.startswith("#")]
+        return [line for line in text.splitlines() if line and not line.startswith("#")]
 
     plain = resolv_conf_text(host, servers=(), search=(), options=())
     assert lines(plain) == ["nameserver 10.0.0.2", "search corp.example", "options edns0"]
@@ -162,6 +162,42 @@ def test_resolv_conf() -> None:
     own = resolv_conf_text(host, servers=("1.1.1.1",), search=(".",), options=("ndots:2",))
     assert lines(own) == ["nameserver 1.1.1.1", "options ndots:2"]
     assert "nameserver 127.0.0.53" in resolv_conf_text(host, servers=(), search=(), options=(), keep_loopback=True)
+
+
+def test_resolv_conf_where_the_resolver_answers() -> None:
+    """As Docker writes it, remarks included."""
+    host = "nameserver 127.0.0.53\nnameserver fe80::1%eth0\nsearch corp.example\noptions edns0\nsortlist 10/8\n"
+    text = resolv_conf_text(host, servers=(), search=(), options=(), resolver="127.0.0.11")
+    assert text.splitlines()[3:] == [
+        "nameserver 127.0.0.11",
+        "search corp.example",
+        "options edns0 ndots:0",
+        "sortlist 10/8",
+        "",
+        "# ExtServers: [host(127.0.0.53) host(fe80::1%eth0)]",
+        "# Overrides: []",
+        "# Option ndots from: internal",
+    ]
+    given = resolv_conf_text(
+        "nameserver nowhere\noptions ndots:5\n",
+        servers=("10.0.0.9",),
+        search=("a", "b"),
+        options=("ndots:2", "rotate"),
+        resolver="127.0.0.11",
+    )
+    assert given.splitlines()[3:] == [
+        "nameserver 127.0.0.11",
+        "search a b",
+        "options ndots:2 rotate",
+        "",
+        "# ExtServers: [10.0.0.9]",
+        "# Invalid name servers: nowhere",
+        "# Overrides: [nameservers search options]",
+        "# Option ndots from: override",
+    ]
+    assert "# No external name servers" in resolv_conf_text(
+        "", servers=(), search=(), options=(), resolver="127.0.0.11"
+    )
 
 
 def test_binds() -> None:
