@@ -14,6 +14,7 @@ from typing import Any
 from linkspan.engine.bridges import DefaultBridge
 from linkspan.errors import InvalidArgument
 from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
+from linkspan.state.names import HostListener
 
 log = logging.getLogger(__name__)
 DEFAULT_HOST = "unix:///run/linkspan.sock"
@@ -47,6 +48,7 @@ class Configuration:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    host_dns: HostListener | None = None  # where the host may ask for the names of containers
     host_gateway_ips: tuple[str, ...] = ()  # one of each family
     insecure_registries: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -100,6 +102,7 @@ _TEXT = {
     "log-level": "debug, info, warn, error or fatal",
     "publish-policy": "open, or closed: published ports answer outside only what nft table linkspan-user allows",
     "cgroup-parent": "parent cgroup of all containers",
+    "host-dns": "answer the host's questions for NAME.NETWORK.linkspan at ADDRESS[:PORT]",
     "tlscacert": "trust certificates signed only by this CA",
     "tlscert": "path of the TLS certificate file",
     "tlskey": "path of the TLS key file",
@@ -205,6 +208,7 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         dns=tuple(_address("dns", server) for server in values.get("dns", ())),
         dns_search=tuple(map(str, values.get("dns-search", ()))),
         dns_options=tuple(map(str, values.get("dns-opt", ()))),
+        host_dns=_host_listener(values.get("host-dns", "")),
         host_gateway_ips=_host_gateways(values.get("host-gateway-ip", ())),
         insecure_registries=tuple(map(_registry, values.get("insecure-registry", ()))),
         labels=tuple(map(_label, values.get("label", ()))),
@@ -384,6 +388,17 @@ def _mark(text: str) -> str:
     if len(numbers) > 2 or not all(0 <= number < 1 << 32 for number in numbers):
         raise InvalidArgument(f"invalid --bridge-accept-fwmark: {text!r}: use MARK or MARK/MASK, 32 bits each")
     return "/".join(f"{number:#x}" for number in numbers)
+
+
+def _host_listener(value: object) -> HostListener | None:
+    """`127.0.0.55`, `127.0.0.55:5353`, `[::1]:5353`."""
+    if not value:
+        return None
+    text = str(value)
+    address, _, port = text.rpartition(":") if text.count(":") == 1 or "]:" in text else (text, "", "53")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(f"invalid --host-dns: {text!r}: use ADDRESS or ADDRESS:PORT")
+    return HostListener(address=_address("host-dns", address.strip("[]")), port=int(port))
 
 
 def _address(flag: str, value: object) -> str:

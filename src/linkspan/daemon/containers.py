@@ -25,10 +25,12 @@ from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.views import Attachment as NetworkPlace
 from linkspan.daemon.views import ContainerView, ExecView
 from linkspan.engine import links
+from linkspan.engine.change import Change
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
 from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig
 from linkspan.model.snapshot import put
@@ -50,8 +52,9 @@ class Containers:
         execs: Execs,
         images: Images,
         programmer: Programmer,
+        mutation: Mutation,
     ) -> None:
-        self._ledger, self._lifecycle, self._launch = ledger, lifecycle, launch
+        self._ledger, self._lifecycle, self._launch, self._mutation = ledger, lifecycle, launch, mutation
         self._attachments, self._execs, self._images, self._programmer = attachments, execs, images, programmer
 
     def _find(self, ref: str) -> Container:
@@ -180,8 +183,7 @@ class Containers:
                     raise InvalidArgument("Renaming a container with the same name as its current name")
                 raise name_in_use(name, holder)
             renamed = msgspec.structs.replace(container, name=name)
-            before = self._ledger.commit([put(renamed)])
-            self._launch.files.follow(before, self._ledger.now, [container.id])
+            await self._mutation.carry_out(Change((put(renamed),)))
             self._lifecycle.publish("rename", renamed, oldName="/" + container.name)
 
     async def update(self, ref: str, changes: bytes) -> list[str]:

@@ -30,18 +30,20 @@ from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.mutation import Mutation
+from linkspan.daemon.names import Names
 from linkspan.daemon.neighbourhood import Neighbourhood
 from linkspan.daemon.networks import Networks
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.publishing import Publishing
 from linkspan.daemon.reconcile import converge, settle_records
-from linkspan.daemon.sandbox_files import Names, SandboxFiles
+from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
 from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
 from linkspan.drivers.bridge import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
+from linkspan.engine.names import NameSettings
 from linkspan.engine.networks import default_networks
 from linkspan.errors import Internal, InvalidArgument, NotFound
 from linkspan.ipam.pools import ula_source
@@ -107,10 +109,12 @@ class Daemon:
             log.warning("%s", note)
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
+        self._names.start()  # the namespaces are there now
         await asyncio.to_thread(self._sweep_folders)
         self._events.follow(self._health.heard)
         for container in self._all_containers():
             self._health.follow(container.id)
+        await self._names.ready()
         healing = Healing(self._programmer, self._converge, self._look_around)
         for loop in (self._follow_exits(), healing.run(), self._start_at_boot()):
             self._run(loop)
@@ -149,17 +153,18 @@ class Daemon:
         self._processes = Processes(configuration.exec_root)
         self._attachments = Attachments(self._processes)
         self.volumes = Volumes(ledger, events, configuration.data_root / "volumes")
-        names = Names(
-            configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_gateway_ips
+        settings = NameSettings(
+            configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_dns
         )
-        files = SandboxFiles(self._containers_folder, names)
+        files = SandboxFiles(self._containers_folder, settings, configuration.host_gateway_ips)
         announcing = Announcing(self._programmer, self._run)
 
         def follow(before: Snapshot, after: Snapshot, containers: Collection[str]) -> None:
             files.follow(before, after, containers)
             announcing.follow(before, after, containers)
 
-        mutation = Mutation(ledger, self._programmer, self._drivers, events, follow)
+        self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
+        mutation = Mutation(ledger, self._programmer, self._drivers, events, follow, self._names.follow)
         launch = Launch(
             ledger,
             self._processes,
@@ -179,7 +184,7 @@ class Daemon:
         )
         self.images = Images(store, containers=self._all_containers, emit=events.publish)
         self.containers = Containers(
-            ledger, self._lifecycle, launch, self._attachments, self._execs, self.images, self._programmer
+            ledger, self._lifecycle, launch, self._attachments, self._execs, self.images, self._programmer, mutation
         )
         self.publishing = Publishing(ledger, mutation, self._lifecycle)
         self.commits = Commits(ledger, self._lifecycle, self.images)
@@ -288,6 +293,7 @@ class Daemon:
         if self._wired:
             await self._health.close()
             await self._lifecycle.close()
+            await self._names.close()
             self._processes.close()
         self._programmer.close()
         self._ledger.close()

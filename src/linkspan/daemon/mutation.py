@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
@@ -13,7 +13,7 @@ from linkspan.engine.render import Drivers, render_touched, touched
 from linkspan.errors import LinkspanError
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint
-from linkspan.model.snapshot import Record, Snapshot
+from linkspan.model.snapshot import Record, Snapshot, Write
 from linkspan.state.objects import State
 from linkspan.state.plan import diff, revert
 
@@ -28,10 +28,12 @@ class Mutation:
         drivers: Drivers,
         events: Events,
         follow: Callable[[Snapshot, Snapshot, Collection[str]], None],
+        names: Callable[[Snapshot, Sequence[Write]], Awaitable[None]] | None = None,
     ) -> None:
-        """`follow` is told of the containers whose places on networks have changed, before the events are."""
+        """`follow` is told of the containers whose places on networks have changed, before the events are; `names` of
+        what was written since a snapshot, and returns once it is answered to those who ask for names."""
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
-        self._follow = follow
+        self._follow, self._names = follow, names
 
     async def carry_out(self, change: Change) -> None:
         """Raises what the kernel or the store raised, with records and kernel as they were.
@@ -55,6 +57,8 @@ class Mutation:
         after = self._ledger.now
         records = (snapshot.get(w.kind, w.id) for w in writes for snapshot in (before, after))
         self._follow(before, after, {id_ for record in records if (id_ := _container_of(record))})
+        if self._names:
+            await self._names(before, writes)
         for event in change.events:
             self._events.publish(event)
 

@@ -6,13 +6,15 @@ another file. A container that shares another's sandbox shares its files too.
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from linkspan.containers.files import edited_hosts, host_gateways, hosts_rows, hosts_text, resolv_conf_text
+from linkspan.engine.names import NameSettings, resolves
 from linkspan.errors import Internal
+from linkspan.kernel.redirect import ADDRESS
 from linkspan.model.container import Container
 from linkspan.model.snapshot import Snapshot
 
@@ -22,20 +24,10 @@ HOST_RESOLV_CONF = Path("/etc/resolv.conf")
 STUB_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Names:
-    """The daemon's own flags about names."""
-
-    dns: tuple[str, ...] = ()
-    dns_search: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
-    host_gateways: tuple[str, ...] = ()
-
-
 class SandboxFiles:
-    def __init__(self, folder: Path, names: Names) -> None:
-        """`folder` holds one folder for each container, by id."""
-        self._folder, self._names = folder, names
+    def __init__(self, folder: Path, names: NameSettings, host_gateways: Sequence[str]) -> None:
+        """`folder` holds one folder for each container, by id; `host_gateways` is what the daemon's flag says."""
+        self._folder, self._names, self._host_gateways = folder, names, host_gateways
 
     def hosts(self, container_id: str) -> Path:
         return self._folder / container_id / "hosts"
@@ -48,23 +40,15 @@ class SandboxFiles:
 
     def write(self, snapshot: Snapshot, container: Container) -> None:
         """All three. Raises Internal, and InvalidArgument for an --add-host that means nothing."""
-        config, host = container.config, container.host_config
-        servers = host.dns or self._names.dns
-        resolv = resolv_conf_text(
-            _host_resolv_conf(host.network_mode == "host"),
-            servers=servers,
-            search=host.dns_search or self._names.dns_search,
-            options=host.dns_options or self._names.dns_options,
-            keep_loopback=host.network_mode == "host",
-        )
-        self._put(self.hostname(container.id), config.hostname + "\n")
-        self._put(self.resolv_conf(container.id), resolv)
-        in_host = host.network_mode == "host"
+        in_host = container.host_config.network_mode == "host"
+        self._put(self.hostname(container.id), container.config.hostname + "\n")
+        self._put_resolv_conf(snapshot, container)
         text = hosts_text(self._rows(snapshot, container, fixed=not in_host))
         self._put(self.hosts(container.id), _read(Path("/etc/hosts")) + text if in_host else text)
 
     def follow(self, before: Snapshot, after: Snapshot, container_ids: Iterable[str]) -> None:
-        """/etc/hosts of the containers, and of those that are linked to them, once their addresses or names changed.
+        """/etc/hosts of the containers, and of those that are linked to them, once their addresses or names changed;
+        and /etc/resolv.conf where the resolver came or went, unless the user has edited it.
 
         What cannot be written is said in the log: the change itself has come about.
         """
@@ -77,16 +61,39 @@ class SandboxFiles:
             if before.sandbox(old) is None or after.sandbox(new) is None:
                 continue  # it starts and has its files written then, or has ended
             rows = self._rows(before, old), self._rows(after, new)
-            if rows[0] != rows[1]:
-                path = self.hosts(id_)
-                try:
+            try:
+                if rows[0] != rows[1]:
+                    path = self.hosts(id_)
                     self._put(path, edited_hosts(_read(path), *rows))
-                except Internal as error:
-                    log.error("%s", error)
+                if _resolves(before, old) != _resolves(after, new) and not self._edited(id_):
+                    self._put_resolv_conf(after, new)
+            except Internal as error:
+                log.error("%s", error)
 
     def _rows(self, snapshot: Snapshot, container: Container, *, fixed: bool = True) -> list[tuple[str, str]]:
-        gateways = host_gateways(snapshot, container, self._names.host_gateways)
+        gateways = host_gateways(snapshot, container, self._host_gateways)
         return hosts_rows(snapshot, container, gateways, fixed=fixed)
+
+    def _put_resolv_conf(self, snapshot: Snapshot, container: Container) -> None:
+        host, names = container.host_config, self._names
+        in_host, resolver = host.network_mode == "host", _resolves(snapshot, container)
+        text = resolv_conf_text(
+            _host_resolv_conf(as_it_is=in_host or resolver),
+            servers=host.dns or names.servers,
+            search=host.dns_search or names.search,
+            options=host.dns_options or names.options,
+            resolver=ADDRESS if resolver else "",
+            keep_loopback=in_host,
+        )
+        self._put(self.resolv_conf(container.id), text)
+        self._put(self._digest_path(container.id), _digest(text))
+
+    def _edited(self, container_id: str) -> bool:
+        """Whether the user has edited resolv.conf since we wrote it; one of which we do not know counts as such."""
+        return _read(self._digest_path(container_id)) != _digest(_read(self.resolv_conf(container_id)))
+
+    def _digest_path(self, container_id: str) -> Path:
+        return self._folder / container_id / "resolv.conf.digest"
 
     def _put(self, path: Path, text: str) -> None:
         try:
@@ -98,11 +105,20 @@ class SandboxFiles:
             raise Internal(f"cannot write {path}: {error.strerror}") from error
 
 
-def _host_resolv_conf(as_it_is: bool) -> str:
+def _resolves(snapshot: Snapshot, container: Container) -> bool:
+    sandbox = snapshot.sandbox(container)
+    return sandbox is not None and resolves(snapshot, sandbox)
+
+
+def _host_resolv_conf(*, as_it_is: bool) -> str:
     text = _read(HOST_RESOLV_CONF)
     if not as_it_is and "nameserver 127.0.0.53" in text and STUB_RESOLV_CONF.exists():
         return _read(STUB_RESOLV_CONF)
     return text
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(path: Path) -> str:
