@@ -16,6 +16,7 @@ import msgspec
 
 from linkspan.daemon.views import Attachment, ContainerView, ExecView, ImageView, NetworkView, Republished, VolumeView
 from linkspan.engine.request import NetworkRequest
+from linkspan.engine.update import NetworkUpdate
 from linkspan.errors import Conflict, InvalidArgument, NotFound, NotModified
 from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig, Mount, State
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
@@ -299,6 +300,9 @@ class FakeNetworks:
     async def create(self, asked: NetworkRequest) -> tuple[str, str]:
         self.asked.append(("create", asked))
         return "07" * 32, ""
+
+    async def update(self, ref: str, wanted: NetworkUpdate) -> None:
+        self.asked.append(("update", ref, wanted))
 
     async def remove(self, ref: str) -> None:
         self.view(ref)

@@ -12,8 +12,10 @@ from canned_daemon import APP, BRIDGE, IMAGE, JOB, WEB
 
 from linkspan.api import routes_streams
 from linkspan.api.routes import STATUS, Api, status_of
+from linkspan.engine.update import NetworkUpdate
 from linkspan.errors import Internal, LinkspanError, PortInUse, PortUnavailable
 from linkspan.model.container import PortBinding
+from linkspan.model.network import Pool
 
 SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
@@ -419,6 +421,34 @@ def test_every_route_is_found_under_a_version_and_without(running: Running) -> N
     assert not isinstance(api._router.find("GET", "/containers/x/json"), set)
     assert api._router.find("GET", "containers") == set()
     assert running.ask("GET", "/v1.24/containers/json")[0] == running.ask("GET", "/containers/json")[0] == 200
+
+
+def test_network_update(running: Running) -> None:
+    asked = {
+        "AddSubnets": [{"Subnet": "10.9.0.0/24", "IPRange": "10.9.0.0/28"}],
+        "RemoveSubnets": ["10.8.0.0/24"],
+        "Labels": {"a": "b"},
+        "RemoveLabels": ["c"],
+        "Internal": False,
+        "Dns": [],
+        "Options": {"x": ""},
+    }
+    assert running.ask("POST", "/networks/bridge/update", asked)[0] == 200
+    ((_, ref, wanted),) = running.daemon.networks.asked
+    assert (ref, wanted) == (
+        "bridge",
+        NetworkUpdate(
+            pools=(Pool(subnet="10.9.0.0/24", ip_range="10.9.0.0/28"),),
+            removed_subnets=("10.8.0.0/24",),
+            labels={"a": "b"},
+            removed_labels=("c",),
+            internal=False,
+            dns=(),
+            options={"x": ""},
+        ),
+    )
+    for wrong in ({}, {"Internal": "no"}, {"Driver": "macvlan"}, {"AddSubnets": [{"Gateway": "10.0.0.1"}]}):
+        assert running.ask("POST", "/networks/bridge/update", wrong)[0] == 400, wrong
 
 
 def test_publish(running: Running) -> None:

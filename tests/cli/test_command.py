@@ -121,6 +121,31 @@ def test_bandwidth(linkspan: Command, daemon: FakeDaemon) -> None:
     assert linkspan("bandwidth", "web", "own").returncode == 1
 
 
+def test_network_update(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["POST /networks/net/update"] = Answer(body=b"")
+    flags = "--add-subnet 10.9.0.0/24 --gateway 10.9.0.9 --remove-subnet 10.8.0.0/24 --label a=b --label-rm c"
+    more = "--dns 1.1.1.1 --internal=false --icc=false --masquerade --mtu 1400 -o x=y -o z"
+    assert linkspan("network", "update", *flags.split(), *more.split(), "net").stdout == b"net\n"
+    assert daemon.last("POST /networks/net/update").json == {
+        "AddSubnets": [{"Subnet": "10.9.0.0/24", "Gateway": "10.9.0.9"}],
+        "RemoveSubnets": ["10.8.0.0/24"],
+        "Labels": {"a": "b"},
+        "RemoveLabels": ["c"],
+        "Dns": ["1.1.1.1"],
+        "Internal": False,
+        "Options": {
+            "com.docker.network.bridge.enable_icc": "false",
+            "com.docker.network.bridge.enable_ip_masquerade": "true",
+            "com.docker.network.driver.mtu": "1400",
+            "x": "y",
+            "z": "",
+        },
+    }
+    linkspan("network", "update", "--dns", "", "net")
+    assert daemon.last("POST /networks/net/update").json == {"Dns": []}
+    assert b"you must provide one or more flags" in linkspan("network", "update", "net").stderr
+
+
 def test_nat(linkspan: Command, daemon: FakeDaemon) -> None:
     daemon.on["GET /linkspan/nat"] = Answer(body=ROWS)
     daemon.on["GET /linkspan/nat/nft"] = Answer(body=b"table inet linkspan {\n}\n")

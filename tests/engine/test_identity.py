@@ -184,7 +184,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(deadline=None)
 @given(steps)
 def test_whatever_happens(steps: list[tuple[str, str, str]]) -> None:
     world = World()

@@ -34,6 +34,7 @@ def listed(view: NetworkView) -> dict[str, Any]:
         "Containers": {},
         "Options": record.options,
         "Labels": record.labels,
+        **({"Dns": record.dns} if record.dns else {}),  # ours: Docker's networks have none
     }
 
 

@@ -13,6 +13,7 @@ from linkspan.api.parse import convert, parse_filters, read_object
 from linkspan.api.versions import IPV4_OPTIONAL
 from linkspan.daemon.daemon import Daemon
 from linkspan.engine.request import NetworkRequest
+from linkspan.engine.update import NetworkUpdate
 from linkspan.errors import InvalidArgument, NotFound
 from linkspan.model.container import EndpointSettings
 from linkspan.model.network import Pool, parse_subnet
@@ -45,6 +46,18 @@ class _Create(Wire, frozen=True, kw_only=True):
     config_from: _Reference = msgspec.field(default_factory=_Reference)
     options: Mapping[str, str] = msgspec.field(default_factory=dict)
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class _Update(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is left out stays as it is. `dns` is all of them; an option with an empty value is one no more."""
+
+    add_subnets: tuple[dict[str, object], ...] = ()
+    remove_subnets: tuple[str, ...] = ()
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    remove_labels: tuple[str, ...] = ()
+    internal: bool | None = None
+    dns: tuple[str, ...] | None = None
+    options: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class _Connect(Wire, frozen=True, kw_only=True):
@@ -99,6 +112,24 @@ async def create(daemon: Daemon, request: Request) -> Answer:
     return json_response({"Id": id_, "Warning": warning}, 201)
 
 
+async def update(daemon: Daemon, request: Request) -> Answer:
+    """`POST /networks/{id}/update`, which Docker does not have: it knows no networks that change."""
+    asked = convert(await read_object(request, empty="an update needs a body"), _Update)
+    wanted = NetworkUpdate(
+        pools=tuple(_pool(given) for given in asked.add_subnets),
+        removed_subnets=asked.remove_subnets,
+        labels=asked.labels,
+        removed_labels=asked.remove_labels,
+        internal=asked.internal,
+        dns=asked.dns,
+        options=asked.options,
+    )
+    if wanted == NetworkUpdate():
+        raise InvalidArgument("an update needs something to change")
+    await daemon.networks.update(request.names["ref"], wanted)
+    return EMPTY
+
+
 async def connect(daemon: Daemon, request: Request) -> Answer:
     asked = convert(await read_object(request), _Connect)
     if not asked.container:
@@ -149,6 +180,7 @@ ROUTES = (
     ("POST", "/networks/create", create),
     ("POST", "/networks/prune", prune),
     ("GET", "/networks/{ref}", inspect),
+    ("POST", "/networks/{ref}/update", update),
     ("POST", "/networks/{ref}/connect", connect),
     ("POST", "/networks/{ref}/disconnect", disconnect),
     ("DELETE", "/networks/{ref}", remove),

@@ -99,6 +99,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "prune": ("network:PRUNE", "Remove every unused network"),
             "rm": ("network:REMOVE", "Remove networks"),
             "remove": ("network:REMOVE", "Remove networks"),
+            "update": ("network_update", "Change a network in place (only in linkspan)"),
         },
     ),
     "volume": (

@@ -24,6 +24,7 @@ from linkspan.engine.links import unlink
 from linkspan.engine.nat import nat_rows
 from linkspan.engine.networks import create_network, remove_network
 from linkspan.engine.request import NetworkRequest, with_defaults
+from linkspan.engine.update import NetworkUpdate, update_network
 from linkspan.errors import Conflict, Forbidden, NotFound
 from linkspan.ipam.pools import PoolSource
 from linkspan.model.bandwidth import Bandwidth, parse_bandwidth
@@ -76,6 +77,24 @@ class Networks:
             lambda: create_network(self._ledger.now, request, self._drivers, self._sources, self._host())
         )
         return request.id, " ".join(change.warnings)
+
+    async def update(self, ref: str, wanted: NetworkUpdate) -> None:
+        """Changes a network in place, with whoever is on it. Raises what cannot be, with nothing changed."""
+        network = self._ledger.now.network(ref)
+        await self._look_again()
+
+        async def change() -> None:
+            async with contextlib.AsyncExitStack() as locks:
+                # In one order, so that two such changes never wait for each other.
+                for id_ in sorted({e.container_id for e in self._ledger.now.endpoints_at(network)}):
+                    await locks.enter_async_context(self._lifecycle.lock(id_))
+                now_ = self._ledger.now
+                ports = self._lifecycle.surroundings(0).ports
+                await self._mutation.carry_out(
+                    update_network(now_, now_.network(network.id), wanted, self._sources, self._host(), ports)
+                )
+
+        await self._lifecycle.to_its_end(change())
 
     async def remove(self, ref: str) -> None:
         network = self._ledger.now.network(ref)

@@ -48,10 +48,10 @@ class BridgeDriver:
         # Published ports answer on 127.0.0.1 too: such a packet is routed out of the bridge with a loopback source
         # until it is masqueraded, which the kernel does not do unless told.
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1")
+        # Without icc, ports of the bridge are isolated from each other. Where a link lets two containers talk they do
+        # so through the host, which answers for the other one's address.
+        yield Sysctl(HOST, f"net/ipv4/conf/{name}/proxy_arp_pvlan", "0" if network.icc else "1")
         if not network.icc:
-            # Ports of the bridge are isolated from each other. Where a link lets two containers talk they do so through
-            # the host, which answers for the other one's address.
-            yield Sysctl(HOST, f"net/ipv4/conf/{name}/proxy_arp_pvlan", "1")
             yield Sysctl(HOST, f"net/ipv4/neigh/{name}/proxy_delay", "0")
         if network.pools_of(6):
             yield Sysctl(HOST, f"net/ipv6/conf/{name}/disable_ipv6", "0")

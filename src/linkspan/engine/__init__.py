@@ -7,6 +7,7 @@ bandwidth  how much of a network a container may use
 announce   who tells the neighbours where its address is now
 request    what `network create` asks for
 configurations  networks that are only a configuration, and those that take one
+update     a network changed in place, with containers on it
 attachment what a user asks of one attachment: checked, and turned into what the interface gets
 links      legacy links on the default bridge
 identity   which address and MAC a container gets on a network, and whose they are

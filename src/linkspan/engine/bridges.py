@@ -43,6 +43,17 @@ OPTIONS = {
 }
 
 
+# What of it cannot change while the network is there, and why.
+FIXED = {
+    _BRIDGE + "name": "the containers' interfaces stand on that bridge",
+    _BRIDGE + "default_bridge": "there is one default bridge, and it is made at start",
+    IFACE_PREFIX: "interfaces that are there keep their names",
+    _ANY + "enable_ipv4": "it follows from the subnets: add or remove one",
+    _ANY + "enable_ipv6": "it follows from the subnets: add or remove one",
+    INTERNAL: "it was asked for at creation only: use internal",
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultBridge:
     """dockerd's flags for the network named bridge. `adopted` is the subnet of a bridge that was there (`-b br0`)."""
@@ -96,6 +107,15 @@ def with_options(network: Network) -> Network:
         host_ipv4=_source(options, 4),
         host_ipv6=_source(options, 6),
     )
+
+
+def without_gateway(network: Network) -> tuple[int, ...]:
+    """The IP versions for which no address is set aside for a gateway, as nobody would use it."""
+    if network.driver != "bridge":
+        # What leads nowhere needs no gateway, nor does what needs nobody to lead it.
+        return (4, 6) if network.internal or network.direct else ()
+    four = network.gateway_mode == "isolated" or (network.inhibit_ipv4 and network.internal)
+    return tuple(v for v, is_so in ((4, four), (6, network.gateway_mode6 == "isolated")) if is_so)
 
 
 def default_bridge_network(

@@ -10,22 +10,45 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+import msgspec
+
 from linkspan.errors import Forbidden, InvalidArgument
 from linkspan.ipam.addresses import allocate_address
 from linkspan.ipam.names import mac_address, parse_mac
 from linkspan.model.claims import given_addresses, plain_mac
 from linkspan.model.container import Container, EndpointSettings
+from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot
 
 
-def choose_address(
-    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, version: int
-) -> tuple[str, Pool | None]:
-    """An address of an IP version and the pool that it is of; "" and None where the network has none of that version.
+def with_addresses(
+    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, endpoint: Endpoint
+) -> Endpoint:
+    """The endpoint with an address of each IP version that the network has; those that it has stay.
 
     Raises Forbidden ("Address already in use"), InvalidArgument, Conflict (none is left).
     """
+    check_claims(snapshot, container, network, settings)
+    if not endpoint.address:
+        address, pool = _choose_address(snapshot, container, network, settings, 4)
+        if pool:
+            endpoint = msgspec.structs.replace(
+                endpoint, address=address, prefix_length=pool.prefix_length, gateway=pool.router
+            )
+    if not endpoint.address6:
+        address, pool = _choose_address(snapshot, container, network, settings, 6)
+        if pool:
+            endpoint = msgspec.structs.replace(
+                endpoint, address6=address, prefix_length6=pool.prefix_length, gateway6=pool.router
+            )
+    return endpoint
+
+
+def _choose_address(
+    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, version: int
+) -> tuple[str, Pool | None]:
+    """An address of an IP version and the pool that it is of; "" and None where the network has no such pool."""
     asked = settings.ipam_config
     wanted = (asked.ipv6_address if version == 6 else asked.ipv4_address) if asked else ""
     pools = network.pools_of(version)

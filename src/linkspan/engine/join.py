@@ -16,7 +16,7 @@ from linkspan.drivers.contract import Driver
 from linkspan.engine.attachment import check_settings, interface_name, interface_sysctls, link_local_addresses
 from linkspan.engine.bandwidth import asked_bandwidth
 from linkspan.engine.change import Change, network_event
-from linkspan.engine.identity import check_claims, choose_address, choose_mac
+from linkspan.engine.identity import check_claims, choose_mac, with_addresses
 from linkspan.engine.links import check_links, follow_links
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.names import veth_name
@@ -229,22 +229,13 @@ def _endpoint(
     if not around.drivers[network.driver].allocates:
         return bare
     _check_room(snapshot, network)
-    check_claims(snapshot, container, network, settings)
-    (address, pool), (address6, pool6) = (
-        choose_address(snapshot, container, network, settings, version) for version in (4, 6)
-    )
+    endpoint = with_addresses(snapshot, container, network, settings, bare)
     interface = interface_name(settings, network, {e.interface for e in snapshot.endpoints_in(container)})
     return msgspec.structs.replace(
-        bare,
+        endpoint,
         interface=interface,
         host_interface=veth_name(id_),
-        mac=choose_mac(snapshot, container, network, settings, address or address6),
-        address=address,
-        prefix_length=pool.prefix_length if pool else 0,
-        gateway=pool.router if pool else "",
-        address6=address6,
-        prefix_length6=pool6.prefix_length if pool6 else 0,
-        gateway6=pool6.router if pool6 else "",
+        mac=choose_mac(snapshot, container, network, settings, endpoint.address or endpoint.address6),
         bandwidth=asked_bandwidth(settings),
         link_local=link_local_addresses(settings),
         sysctls=interface_sysctls(settings, interface),

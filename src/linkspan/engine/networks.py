@@ -147,17 +147,10 @@ def _network(
             snapshot, msgspec.structs.replace(network, mtu=bridges.parse_mtu(mtu) if mtu else 0), host
         )
     versions = [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
-    pools = choose_pools(request.pools, versions, snapshot, sources, host, without_gateway=_without_gateway(network))
+    pools = choose_pools(
+        request.pools, versions, snapshot, sources, host, without_gateway=bridges.without_gateway(network)
+    )
     return sublinks.with_host_access(msgspec.structs.replace(network, pools=pools), host)
-
-
-def _without_gateway(network: Network) -> tuple[int, ...]:
-    """The IP versions for which no address is set aside for a gateway, as nobody would use it."""
-    if network.driver != "bridge":
-        # What leads nowhere needs no gateway, nor does what needs nobody to lead it.
-        return (4, 6) if network.internal or network.direct else ()
-    four = network.gateway_mode == "isolated" or (network.inhibit_ipv4 and network.internal)
-    return tuple(v for v, is_so in ((4, four), (6, network.gateway_mode6 == "isolated")) if is_so)
 
 
 def remove_network(snapshot: Snapshot, network: Network) -> Change:

@@ -65,6 +65,7 @@ class Network(Wire, frozen=True, kw_only=True):
     configured: tuple[Pool, ...] = ()  # of a configuration: the pools that it gives to others
     ipv4: bool = True
     ipv6: bool = False
+    dns: tuple[str, ...] = ()  # servers that the resolver asks for its containers, instead of the host's
     # What the bridge driver resolved once, at creation, from the options above.
     bridge: str = ""  # the bridge's interface name
     managed: bool = True  # we made the bridge: we give it its address, and remove it with the network

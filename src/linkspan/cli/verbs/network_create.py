@@ -41,9 +41,9 @@ def run(call: Invocation) -> int:
     return 0
 
 
-def pools(line: Parsed) -> list[dict[str, Any]]:
-    """--subnet, each with the --gateway, --ip-range and --aux-address that lie in it. Raises Failure."""
-    subnets = line.list("subnet")
+def pools(line: Parsed, subnet_flag: str = "subnet") -> list[dict[str, Any]]:
+    """The subnets given, each with the --gateway, --ip-range and --aux-address that lie in it. Raises Failure."""
+    subnets = line.list(subnet_flag)
     if len(subnets) < len(line.list("ip-range")) or len(subnets) < len(line.list("gateway")):
         raise Failure("every ip-range or gateway must have a corresponding subnet")
     result: dict[str, dict[str, Any]] = {}
