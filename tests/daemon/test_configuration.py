@@ -89,7 +89,7 @@ def test_the_file_has_dockerds_keys(tmp_path: Path) -> None:
 
 def test_dockerds_flags_that_mean_nothing_here_are_taken_and_said(tmp_path: Path) -> None:
     notes = parsed(tmp_path, "--userland-proxy=false", "--live-restore", "--iptables=false").notes
-    assert [note.split()[0] for note in notes] == ["--live-restore", "--userland-proxy", "--iptables=false:"]
+    assert [note.split()[0] for note in notes] == ["--live-restore", "--iptables=false:"]
 
 
 def test_ipv6_and_what_is_filtered(tmp_path: Path) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
-from collections.abc import Iterator
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.hosts import socket_in
 from tests.product.network import answers, ask, ask_udp, silent, udp_echo, who_server
 from tests.product.place import HOST, OUTSIDE, Place
 
@@ -51,7 +58,7 @@ def test_a_network_with_both(six: Place) -> None:
     # From everywhere, by both families; from outside under the client's own address.
     assert plain(answers(six.there, HOST6, 8080)) == OUTSIDE6
     assert OUTSIDE in ask(six.there, HOST, 8080)
-    for address in (HOST6, "127.0.0.1", mine["IPv6Gateway"]):
+    for address in (HOST6, "::1", "127.0.0.1", mine["IPv6Gateway"]):
         assert ask(six.here, address, 8080), address
     inside, neighbour = six.sandbox("web"), six.sandbox("other")
     for space in (inside, neighbour):
@@ -119,3 +126,88 @@ def test_subnets_of_a_size_and_several(engine: Place) -> None:
     one, two = engine.address("one"), engine.address("two")
     assert {one, two} == {"10.77.0.2", "10.78.0.2"}  # each pool has one to give; docker sends them in no order
     assert answers(engine.sandbox("one"), two, 80)
+
+
+def test_the_hosts_ipv6_leads_to_containers_with_ipv4_alone(six: Place) -> None:
+    """By one process for all ports. What it cannot tell the container is the client's address."""
+    ports = ("8080:80", "8053:53/udp", f"[{HOST6}]:9090:80", "[::1]:7070:80")
+    six.run("--name", "web", *(word for port in ports for word in ("-p", port)), "web")
+    listed = {"0.0.0.0:8080", "[::]:8080", f"[{HOST6}]:9090", "[::1]:7070"}
+    assert set(six.out("port", "web", "80").splitlines()) == listed
+    assert answers(six.there, HOST6, 8080) == "172.17.0.1"
+    for space, address, port in ((six.there, HOST6, 9090), (six.here, "::1", 8080), (six.here, "::1", 7070)):
+        assert ask(space, address, port) == "172.17.0.1"
+    assert ask(six.here, HOST6, 8080) and ask(six.sandbox("web"), "172.17.0.1", 8080)
+    assert silent(six.there, HOST6, 7070) and silent(six.here, "::1", 9090)
+    with udp_echo(six.sandbox("web"), 53):
+        assert ask_udp(six.there, HOST6, 8053) == ask_udp(six.here, "::1", 8053) == "172.17.0.1"
+
+
+def test_the_relay_outlives_the_daemon_and_is_replaced_when_it_dies(six: Place) -> None:
+    six.run("--name", "web", "-p", "8080:80", "web")
+    assert answers(six.there, HOST6, 8080)
+    (before,) = relays(six)
+    six.end(signal.SIGKILL)
+    assert ask(six.there, HOST6, 8080) and relays(six) == [before]
+    six.start()
+    assert ask(six.there, HOST6, 8080) and relays(six) == [before]
+    os.kill(before, signal.SIGKILL)
+    assert answers(six.there, HOST6, 8080)
+    assert relays(six) != [before]
+
+
+def test_a_long_answer_and_a_half_closed_connection_through_the_relay(six: Place) -> None:
+    def serve(client: socket.socket) -> None:
+        client.sendall(b"x" * 3_000_000)
+        client.sendall(read_all(client))
+
+    with serving(six, serve), socket_in(six.there, family=socket.AF_INET6) as client:
+        client.settimeout(10)
+        client.connect((HOST6, 8080))
+        received = bytearray()
+        reader = threading.Thread(target=lambda: received.extend(read_all(client)))
+        reader.start()
+        client.sendall(b"y" * 1_000_000)
+        client.shutdown(socket.SHUT_WR)
+        reader.join(10)
+        assert received == b"x" * 3_000_000 + b"y" * 1_000_000
+
+
+@contextlib.contextmanager
+def serving(place: Place, serve: Callable[[socket.socket], None]) -> Iterator[None]:
+    """A server of one connection in a container with IPv4 alone, published at 8080."""
+    place.run("--name", "server", "-p", "8080:80", "plain", "sleep", "60")
+    with socket_in(place.sandbox("server")) as listener:
+        listener.bind(("0.0.0.0", 80))
+        listener.listen()
+        listener.settimeout(10)
+
+        def accept() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.settimeout(10)
+                serve(client)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield
+        thread.join(10)
+
+
+def read_all(client: socket.socket) -> bytes:
+    pieces = []
+    while piece := client.recv(1 << 16):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def relays(place: Place) -> list[int]:
+    """Process ids, on this machine, of the relays in the host."""
+    there = Path(f"/proc/{place.host.pid}/ns/pid").readlink()
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
+            if b"relay/process.py" in command and (folder / "ns/pid").readlink() == there:
+                found.append(int(folder.name))
+    return found

@@ -25,7 +25,7 @@ def test_inspect(engine: Place, client: Client) -> None:
     assert found["HostConfig"]["PortBindings"] == {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}
     assert found["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
     assert found["NetworkSettings"]["Ports"] == {
-        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}],
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
         "5353/udp": None,
     }
     for key in ("LogPath", "HostsPath", "HostnamePath", "ResolvConfPath"):
@@ -55,6 +55,8 @@ def test_port(engine: Place, client: Client) -> None:
         "5353/udp -> 127.0.0.1:5353",
         "80/tcp -> 0.0.0.0:8080",
         "80/tcp -> 0.0.0.0:8081",
+        "80/tcp -> [::]:8080",
+        "80/tcp -> [::]:8081",
     ]
     assert client("port", "open", "5353/udp").out == "127.0.0.1:5353\n"
     assert "No public port '99/tcp' published for open" in client("port", "open", "99", status=1).err.replace(

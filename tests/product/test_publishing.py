@@ -49,17 +49,17 @@ def test_while_it_runs_and_for_every_later_start(engine: Place) -> None:
     engine.run("--name", "web", "-p", "8080:80", "web")
     address = engine.address("web")
     assert engine.linkspan("publish", "web", "-p", "8081:80", "-p", "127.0.0.1:8082:80").out == (
-        "80/tcp -> 0.0.0.0:8081\n80/tcp -> 127.0.0.1:8082\n"
+        "80/tcp -> 0.0.0.0:8081\n80/tcp -> [::]:8081\n80/tcp -> 127.0.0.1:8082\n"
     )
     assert answers(engine.there, HOST, 8081) == answers(engine.there, HOST, 8080) == OUTSIDE
     assert answers(engine.here, "127.0.0.1", 8082) and silent(engine.there, HOST, 8082)
     assert set(engine.out("port", "web").splitlines()) == {
-        "80/tcp -> 0.0.0.0:8080",
-        "80/tcp -> 0.0.0.0:8081",
+        *("80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"),
+        *("80/tcp -> 0.0.0.0:8081", "80/tcp -> [::]:8081"),
         "80/tcp -> 127.0.0.1:8082",
     }
     assert "0.0.0.0:8081->80/tcp" in engine.out("ps")
-    assert engine.linkspan("unpublish", "web", "8080").out == "80/tcp -> 0.0.0.0:8080\n"
+    assert engine.linkspan("unpublish", "web", "8080").out == "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"
     assert silent(engine.there, HOST, 8080)
     with held(engine.here, "0.0.0.0", 8080):
         pass  # the host has it back
@@ -121,7 +121,7 @@ def test_one_container_hands_a_port_to_another(engine: Place) -> None:
     engine.linkspan("unpublish", "blue", "8080")
     engine.linkspan("publish", "green", "-p", "8080:80")
     assert answers(engine.there, HOST, 8080) == OUTSIDE
-    assert engine.out("port", "green") == "80/tcp -> 0.0.0.0:8080"
+    assert engine.out("port", "green").splitlines() == ["80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]
 
 
 def test_a_process_of_the_host_is_in_the_way(engine: Place) -> None:
@@ -129,8 +129,8 @@ def test_a_process_of_the_host_is_in_the_way(engine: Place) -> None:
     with held(engine.here, "0.0.0.0", 8080):
         refused = engine.linkspan("publish", "web", "-p", "8079:80", "-p", "8080:80", status=1).err
         assert "failed to bind host port 0.0.0.0:8080/tcp: address already in use" in refused
-        assert engine.linkspan("publish", "web", "-p", "8079-8081:80").out == "80/tcp -> 0.0.0.0:8079\n"
-        assert engine.linkspan("publish", "web", "-p", "8080-8081:80").out == "80/tcp -> 0.0.0.0:8081\n"
+        assert engine.linkspan("publish", "web", "-p", "8079-8081:80").out.startswith("80/tcp -> 0.0.0.0:8079\n")
+        assert engine.linkspan("publish", "web", "-p", "8080-8081:80").out.startswith("80/tcp -> 0.0.0.0:8081\n")
     engine.linkspan("unpublish", "web", "8079-8081")
     assert engine.out("port", "web") == "" and silent(engine.there, HOST, 8081)
 
@@ -141,7 +141,7 @@ def test_while_it_does_not_run(engine: Place) -> None:
     engine.linkspan("unpublish", "web", "8081")
     engine.docker("start", "web")
     assert answers(engine.there, HOST, 8080) == OUTSIDE
-    assert engine.out("port", "web") == "80/tcp -> 0.0.0.0:8080"
+    assert engine.out("port", "web").splitlines() == ["80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]
 
 
 def test_who_shares_a_network_publishes_with_its_owner(engine: Place) -> None:
@@ -156,7 +156,8 @@ def test_who_shares_a_network_publishes_with_its_owner(engine: Place) -> None:
 def test_over_http(engine: Place) -> None:
     engine.run("--name", "web", "-p", "8080:80", "web")
     body = {"PortBindings": {"80/tcp": [{"HostPort": "8081"}, {"HostIp": "127.0.0.1", "HostPort": "8082"}]}}
-    made = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8081"}, {"HostIp": "127.0.0.1", "HostPort": "8082"}]}
+    places = (("0.0.0.0", "8081"), ("::", "8081"), ("127.0.0.1", "8082"))
+    made = {"80/tcp": [{"HostIp": address, "HostPort": port} for address, port in places]}
     assert engine.request("POST", "/v1.51/containers/web/publish", body) == (200, {"Ports": made, "Warnings": []})
     assert engine.request("POST", "/containers/web/publish", body)[0] == 304
     assert engine.request("POST", "/containers/web/unpublish", body) == (200, {"Ports": made, "Warnings": []})
@@ -184,4 +185,4 @@ def test_events(engine: Place) -> None:
     )
     told = [json.loads(line) for line in lines.splitlines()]
     found = [(e["Action"], e["Actor"]["Attributes"]["ports"]) for e in told if e["Action"] in ("publish", "unpublish")]
-    assert found == [(verb, "0.0.0.0:8080->80/tcp") for verb in ("publish", "unpublish")]
+    assert found == [(verb, "0.0.0.0:8080->80/tcp,[::]:8080->80/tcp") for verb in ("publish", "unpublish")]

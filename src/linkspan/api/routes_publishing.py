@@ -11,7 +11,7 @@ from linkspan.daemon.daemon import Daemon
 from linkspan.daemon.views import Republished
 from linkspan.errors import InvalidArgument
 from linkspan.model.container import PortBinding
-from linkspan.model.port import Withdrawal, parse_container_ports, parse_port_request, parse_withdrawal
+from linkspan.model.port import Withdrawal, each_family, parse_container_ports, parse_port_request, parse_withdrawal
 from linkspan.model.wire import Wire
 
 
@@ -62,7 +62,8 @@ def _withdrawals(port: str, bindings: tuple[PortBinding, ...]) -> list[Withdrawa
 def _told(changed: Republished) -> dict[str, Any]:
     ports: dict[str, list[dict[str, str]]] = {}
     for b in changed.bindings:
-        ports.setdefault(b.container, []).append({"HostIp": b.address, "HostPort": str(b.port)})
+        for address in each_family(b.address):
+            ports.setdefault(b.container, []).append({"HostIp": address, "HostPort": str(b.port) if b.port else ""})
     return {"Ports": ports, "Warnings": list(changed.warnings)}
 
 

@@ -42,6 +42,7 @@ class Configuration:
     ip_forward: bool = True
     rules: frozenset[int] = frozenset({4, 6})  # --iptables, --ip6tables: IP versions with filtering and translation
     direct_routing: bool = False
+    relay: bool = True  # --userland-proxy
     accept_mark: str = ""  # of --bridge-accept-fwmark: a mark, or mark/mask
     pool_sources: tuple[PoolSource, ...] = DEFAULT_SOURCES
     network_options: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # by driver
@@ -61,8 +62,7 @@ class Configuration:
 
 # dockerd's flags that mean nothing here, and what is done instead.
 _ACCEPTED = {
-    "userland-proxy": "no process stands between: published ports are nftables map elements, on 127.0.0.1 too",
-    "userland-proxy-path": "there is no userland proxy",
+    "userland-proxy-path": "published ports are nftables map elements; what the kernel cannot do our own relay does",
     "storage-driver": "layers are always mounted with overlayfs",
     "storage-opt": "layers are always mounted with overlayfs",
     "containerd": "runc and conmon run the containers, there is no containerd",
@@ -119,6 +119,7 @@ _LISTS = {
 }
 _FLAGS = {
     "icc": "containers on the default bridge may talk to each other",
+    "userland-proxy": "relay published IPv6 ports to containers that have IPv4 only, and from ::1: one process for all",
     "ip-masq": "masquerade what leaves the host",
     "ip-forward": "turn on net.ipv4.ip_forward, and IPv6 forwarding where a network has IPv6",
     "ipv6": "give the default bridge network IPv6 as well",
@@ -202,6 +203,7 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         default_bridge=_default_bridge(values, bridge),
         ip_forward=bool(values.get("ip-forward", True)),
         rules=frozenset(v for v, name in ((4, "iptables"), (6, "ip6tables")) if values.get(name, True)),
+        relay=bool(values.get("userland-proxy", True)),
         direct_routing=bool(values.get("allow-direct-routing", False)),
         accept_mark=_mark(str(values.get("bridge-accept-fwmark", ""))),
         pool_sources=tuple(map(_pool_source, values.get("default-address-pool", ()))) or DEFAULT_SOURCES,

@@ -36,12 +36,13 @@ from linkspan.daemon.networks import Networks
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.publishing import Publishing
 from linkspan.daemon.reconcile import converge, settle_records
+from linkspan.daemon.relay import Relay
 from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
 from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
-from linkspan.drivers.bridge import Host as BridgeHost
+from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.names import NameSettings
 from linkspan.engine.networks import default_networks
@@ -92,6 +93,7 @@ class Daemon:
             publish_closed=configuration.publish_closed,
             forward_accept=configuration.forward_accept,
         )
+        self._relay = Relay(configuration.exec_root)
         self._events = Events()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wired = False
@@ -107,10 +109,14 @@ class Daemon:
         ledger.commit(change.writes)
         for note in (*configuration.notes, *change.warnings):
             log.warning("%s", note)
+        if self._host.relay:
+            self._run(self._relay.run())
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
         self._names.start()  # the namespaces are there now
         await asyncio.to_thread(self._sweep_folders)
+        if self._host.relay:
+            await self._relay.found()
         self._events.follow(self._health.heard)
         for container in self._all_containers():
             self._health.follow(container.id)
@@ -217,13 +223,15 @@ class Daemon:
             reserved_ports=ports.reserved,
             routes=tuple(r.destination for r in kernel.routes() if r.interface not in ours),
             interfaces=tuple(HostInterface(i.name, i.loopback, i.addresses) for i in kernel.interfaces()),
-            ipv6=kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0",
+            ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
+            relay=(relay := ipv6 and self.configuration.relay and 6 in self.configuration.rules),
         )
         self._bridges.host = BridgeHost(
             ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
             forward=self.configuration.ip_forward,
             rules=self.configuration.rules,
             direct_routing=self.configuration.direct_routing,
+            relay=relay,
         )
 
     def _find_bridge(self, kernel: Kernel) -> DefaultBridge:
@@ -289,6 +297,8 @@ class Daemon:
         """Lets go. Containers run on, and so do their published ports."""
         for task in self._tasks:
             task.cancel()
+        if not any(endpoint.bindings for endpoint in self._ledger.now.endpoints.values()):
+            self._relay.end()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._wired:
             await self._health.close()

@@ -83,7 +83,7 @@ class Lifecycle:
         host = self._host()
         first, last = host.ephemeral_ports
         ids = tuple(new_id() for _ in range(endpoints + 1))
-        space = PortSpace(first, last, host.reserved_ports, busy, host.ipv6)
+        space = PortSpace(first, last, host.reserved_ports, busy, host.ipv6, host.relay)
         return Surroundings(self._drivers, host.namespaces, space, ids)
 
     def publish(self, action: str, container: Container, **attributes: str) -> None:

@@ -14,7 +14,7 @@ from linkspan.engine.publish import PortBindings, publish, published_ports, with
 from linkspan.ipam.ports import PortSpace
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Binding
-from linkspan.model.port import Withdrawal
+from linkspan.model.port import Withdrawal, each_family, with_port
 
 
 class Publishing:
@@ -64,6 +64,8 @@ class Publishing:
 
     def _told(self, verb: str, ref: str, changed: set[Binding], change: Change) -> Republished:
         found = tuple(sorted(changed, key=lambda b: (b.container_port, b.protocol, b.address, b.port)))
-        said = ",".join(f"{b.address}:{b.port}->{b.container}" for b in found)
+        said = ",".join(
+            f"{with_port(address, b.port)}->{b.container}" for b in found for address in each_family(b.address)
+        )
         self._lifecycle.publish(verb, self._ledger.now.container(ref), ports=said)
         return Republished(found, change.warnings)

@@ -8,26 +8,15 @@ the sets and maps are used). IPv4 and IPv6 are alike, each with a gateway mode o
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 from linkspan.drivers.inside import render_inside
-from linkspan.drivers.publish import render_bindings
+from linkspan.drivers.publish import Host, render_bindings
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.state.objects import HOST, Address, Bridge, KernelObject, NftElement, Shaper, Sysctl, Veth
 
 ROUTER_LINK_LOCAL = "fe80::1/64"  # of every bridge with IPv6: the same everywhere, as a link knows only itself
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Host:
-    """What the daemon's flags and the host's kernel make of every bridge."""
-
-    ipv6: bool = True  # the kernel has it
-    forward: bool = True  # --ip-forward: we turn forwarding on
-    rules: frozenset[int] = frozenset({4, 6})  # --iptables, --ip6tables: IP versions that get elements of the ruleset
-    direct_routing: bool = False  # --allow-direct-routing
 
 
 class BridgeDriver:
@@ -77,7 +66,7 @@ class BridgeDriver:
         if limit := endpoint.bandwidth:
             for namespace, end in ((HOST, endpoint.host_interface), (inside, interface)):
                 yield Shaper(namespace, end, False, limit.rate, limit.burst)
-        yield from render_bindings(network, endpoint, self.host.rules, direct_routing=self.host.direct_routing)
+        yield from render_bindings(network, endpoint, self.host)
         if not network.icc and 4 in self.host.rules:
             for port in endpoint.linked:
                 pair = f"{endpoint.address} . {port.address} . {port.protocol} . {port.port}"
