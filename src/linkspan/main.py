@@ -33,6 +33,11 @@ def linkspand() -> None:
         logging.basicConfig(
             level=_LEVELS[configuration.log_level], format="%(levelname)s %(message)s", stream=sys.stderr
         )
+        if configuration.validate:
+            print("configuration OK", file=sys.stderr)
+            return
+        for name, value in configuration.proxies:
+            os.environ[name] = os.environ[name.upper()] = value
         if os.geteuid() != 0:
             raise Conflict("linkspand makes namespaces and network devices: it has to be started as root")
         # One descriptor for each published port: the soft limit is usually 1,024.
@@ -51,7 +56,8 @@ def linkspand() -> None:
 
 
 async def serve(configuration: Configuration) -> None:
-    """Runs until SIGTERM or SIGINT; SIGHUP (`systemctl reload`) makes it look the kernel over.
+    """Runs until SIGTERM or SIGINT; SIGHUP (`systemctl reload`) makes it read its configuration again and look the
+    kernel over.
 
     SIGUSR1 prints what every thread is doing, as with dockerd: also where the event loop does not come round any more.
     """
@@ -61,7 +67,7 @@ async def serve(configuration: Configuration) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     daemon = Daemon(configuration)
-    loop.add_signal_handler(signal.SIGHUP, daemon.look_over)
+    loop.add_signal_handler(signal.SIGHUP, lambda: reload(daemon))
     try:
         await daemon.start()
         server = await open_front_door(daemon, listeners(configuration))
@@ -74,6 +80,18 @@ async def serve(configuration: Configuration) -> None:
             await server.close()
     finally:
         await daemon.close()
+
+
+def reload(daemon: Daemon) -> None:
+    """What can change of the configuration without a restart, read again; and a look over the kernel."""
+    try:
+        wanted = parse_arguments(sys.argv[1:])
+    except LinkspanError as error:
+        log.error("the configuration is not reloaded: %s", error)
+    else:
+        daemon.reload(wanted)
+        logging.getLogger().setLevel(_LEVELS[wanted.log_level])
+    daemon.look_over()
 
 
 def listeners(configuration: Configuration) -> list[Listener]:

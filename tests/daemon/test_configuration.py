@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from linkspan.daemon.configuration import TLS, Configuration, parse_arguments
+from linkspan.daemon.reload import reload
 from linkspan.errors import InvalidArgument
 from linkspan.ipam.pools import DEFAULT_SOURCES
 
@@ -147,6 +148,91 @@ def test_mistakes_in_the_file(tmp_path: Path) -> None:
         parse_arguments(["--config-file", str(tmp_path / "binary.json")])
 
 
+def test_what_both_say_is_shown(tmp_path: Path) -> None:
+    text = "labels: \\(from flag: \\[a=1\\], from file: \\[a=2 b=3\\]\\), mtu: \\(from flag: 1400, from file: 1300\\)$"
+    with pytest.raises(InvalidArgument, match=text):
+        parsed(tmp_path, "--label=a=1", "--mtu=1400", file={"labels": ["a=2", "b=3"], "mtu": 1300})
+
+
+# Of a host that dockerd ran on: everything that its documentation names.
+DOCKERDS = {
+    "allow-direct-routing": False, "authorization-plugins": [], "bip": "", "bip6": "", "bridge": "",
+    "bridge-accept-fwmark": "", "builder": {"gc": {"enabled": True}}, "cgroup-parent": "", "containerd": "/c.sock",
+    "containerd-namespace": "docker", "containerd-plugins-namespace": "docker-plugins", "data-root": "", "debug": True,
+    "default-address-pools": [{"base": "172.30.0.0/16", "size": 24}], "default-cgroupns-mode": "private",
+    "default-gateway": "", "default-gateway-v6": "", "default-network-opts": {"bridge": {"x": "y"}},
+    "default-runtime": "runc", "default-shm-size": "64M", "default-ulimits": {"nofile": {"Hard": 64000}},
+    "dns": [], "dns-opts": [], "dns-search": [], "exec-opts": [], "exec-root": "", "experimental": False,
+    "features": {"cdi": True}, "firewall-backend": "", "fixed-cidr": "", "fixed-cidr-v6": "", "group": "",
+    "host-gateway-ip": "10.0.0.1", "hosts": [], "proxies": {"http-proxy": "http://p:80", "no-proxy": "*.example"},
+    "icc": False, "init": False, "init-path": "/usr/libexec/docker-init", "insecure-registries": [], "ip": "0.0.0.0",
+    "ip-forward": True, "ip-forward-no-drop": False, "ip-masq": False, "iptables": True, "ip6tables": True,
+    "ipv6": False, "labels": [], "live-restore": True, "log-driver": "json-file", "log-format": "text",
+    "log-level": "", "log-opts": {"max-size": "10m"}, "max-concurrent-downloads": 3, "max-concurrent-uploads": 5,
+    "max-download-attempts": 5, "mtu": 0, "no-new-privileges": False, "node-generic-resources": ["g=1"], "pidfile": "",
+    "raw-logs": False, "registry-mirrors": [], "runtimes": {"x": {"path": "/x"}}, "seccomp-profile": "",
+    "selinux-enabled": False, "shutdown-timeout": 15, "storage-driver": "", "storage-opts": [],
+    "swarm-default-advertise-addr": "", "tls": True, "tlscacert": "", "tlscert": "", "tlskey": "", "tlsverify": True,
+    "userland-proxy": False, "userland-proxy-path": "/usr/libexec/docker-proxy", "userns-remap": "",
+}  # fmt: skip
+
+
+def test_a_file_written_for_dockerd_is_taken(tmp_path: Path) -> None:
+    configuration = parsed(tmp_path, file=DOCKERDS)
+    assert (configuration.data_root, configuration.exec_root) == (Path("/var/lib/linkspan"), Path("/run/linkspan"))
+    assert configuration.cgroup_parent == "/linkspan" and configuration.log_level == "debug"
+    assert configuration.network_options == {"bridge": {"x": "y"}}
+    assert configuration.host_gateway_ips == ("10.0.0.1",)
+    assert configuration.proxies == (("http_proxy", "http://p:80"), ("no_proxy", "*.example"))
+    said = {note.split()[0] for note in configuration.notes}
+    assert {"--containerd", "--storage-driver", "--userland-proxy-path", "--live-restore"} <= said
+    assert all(len(note.splitlines()) == 1 for note in configuration.notes)
+
+
+def test_a_command_line_written_for_dockerd_is_taken(tmp_path: Path) -> None:
+    line = (
+        "-H fd:// --containerd=/run/containerd/containerd.sock --containerd-namespace x -s overlay2 -G docker "
+        "--default-network-opt bridge=com.docker.network.driver.mtu=1400 --default-network-opt bridge=a=b "
+        "--host-gateway-ip fd00::1 --host-gateway-ip 10.0.0.1 --default-ulimit nofile=1024:2048 --feature cdi=true "
+        "--registry-mirror https://m.example --log-opt max-size=10m --exec-opt native.cgroupdriver=systemd "
+        "--firewall-backend=iptables --live-restore --seccomp-profile=builtin --init --experimental=false "
+        "--http-proxy http://p:80 --add-runtime x=/x --userns-remap="
+    )
+    configuration = parsed(tmp_path, *line.split())
+    assert configuration.hosts == ("fd://",)
+    assert configuration.network_options == {"bridge": {"com.docker.network.driver.mtu": "1400", "a": "b"}}
+    assert configuration.host_gateway_ips == ("10.0.0.1", "fd00::1")
+    assert "--firewall-backend=iptables: nftables is used all the same" in configuration.notes
+    assert not configuration.validate and parsed(tmp_path, "--validate").validate
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--default-network-opt", "bridge"], "invalid default network option: bridge: use DRIVER=OPTION=VALUE"),
+        (["--default-network-opt", "bridge=x"], "invalid default network option: bridge=x"),
+        (["--host-gateway-ip", "10.0.0.1", "--host-gateway-ip", "10.0.0.2"], "only one IPv4 address is allowed"),
+        (["--host-gateway-ip", "x"], "invalid --host-gateway-ip: 'x' is not an ip address"),
+        (["--authorization-plugin", "x"], "--authorization-plugin is not supported: no plugin would be asked"),
+        (["--userns-remap", "default"], "--userns-remap is not supported: root in a container would be root"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, arguments: list[str], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        parsed(tmp_path, *arguments)
+
+
+def test_what_a_running_daemon_takes_over(tmp_path: Path) -> None:
+    current = parsed(tmp_path, "--mtu=1400", file={"labels": ["a=1"], "debug": True})
+    wanted = parsed(tmp_path, "--mtu=1300", file={"labels": ["a=2"], "insecure-registries": ["r:5000"]})
+    found = reload(current, wanted)
+    assert set(found.taken) == {"labels", "insecure_registries", "log_level"} and found.waiting == ("default_bridge",)
+    now = found.configuration
+    assert (now.labels, now.insecure_registries, now.log_level) == (("a=2",), ("r:5000",), "info")
+    assert now.default_bridge.mtu == 1400
+    assert reload(now, now).taken == reload(now, now).waiting == ()
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [
@@ -161,6 +247,10 @@ def test_mistakes_in_the_file(tmp_path: Path) -> None:
         ({"cgroup-parent": ["a"]}, "cgroup-parent is a string"),
         ({"mtu": "1500"}, "mtu is a number"),
         ({"mtu": True}, "mtu is a number"),
+        ({"default-network-opts": ["x"]}, "default-network-opts is an object of options by driver"),
+        ({"default-network-opts": {"bridge": {"x": 1}}}, "default-network-opts is an object of options by driver"),
+        ({"proxies": {"http-proxy": 1}}, "proxies is an object of strings"),
+        ({"host-gateway-ips": "10.0.0.x"}, "is not an ip address"),
         ({"labels": ["nonsense"]}, "bad attribute format: nonsense"),
         ({"insecure-registries": ["http://reg:5000"]}, "insecure registry http://reg:5000 is not valid"),
     ],

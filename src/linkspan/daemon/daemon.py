@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import logging
+import platform
 import shutil
 from collections.abc import Collection, Coroutine
 from pathlib import Path
@@ -37,6 +39,7 @@ from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.publishing import Publishing
 from linkspan.daemon.reconcile import converge, settle_records
 from linkspan.daemon.relay import Relay
+from linkspan.daemon.reload import reload
 from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
@@ -125,6 +128,19 @@ class Daemon:
         for loop in (self._follow_exits(), healing.run(), self._start_at_boot()):
             self._run(loop)
 
+    def reload(self, wanted: Configuration) -> None:
+        """Takes over what can change while the daemon runs, and says what waits for its next start."""
+        found = reload(self.configuration, wanted)
+        self.configuration = found.configuration
+        self.images.trust(found.configuration.insecure_registries)
+        for names, text in ((found.taken, "taken over"), (found.waiting, "waiting for a restart of linkspand")):
+            if names:
+                log.warning("configuration reloaded: %s: %s", text, ", ".join(names))
+        attributes = {"name": platform.node(), "labels": json.dumps(found.configuration.labels)}
+        attributes["insecure-registries"] = json.dumps(found.configuration.insecure_registries)
+        attributes["debug"] = str(found.configuration.log_level == "debug").lower()
+        self._events.publish(Event(kind="daemon", action="reload", id=platform.node(), attributes=attributes))
+
     def look_over(self) -> None:
         """Makes the kernel as the records say, now: for whoever does not want to rely on our noticing."""
 
@@ -206,7 +222,9 @@ class Daemon:
             host=host,
             look_again=lambda: self._programmer.run(self._read_host),
         )
-        self.system = System(ledger, events, configuration, self._neighbourhood, lambda: len(self.images.views()))
+        self.system = System(
+            ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())
+        )
         self._wired = True
 
     def _all_containers(self) -> list[Container]:

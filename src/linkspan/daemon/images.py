@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from linkspan.daemon.identity import now
@@ -32,6 +32,9 @@ class Images:
         self, store: ImageStore, *, containers: Callable[[], Iterable[Container]], emit: Callable[[Event], None]
     ) -> None:
         self._store, self._containers, self._emit = store, containers, emit
+
+    def trust(self, insecure_registries: Sequence[str]) -> None:
+        self._store.trust(insecure_registries)
 
     def view(self, ref: str, platform: str = "") -> ImageView:
         """With `platform`, NotFound also where the image is for another."""

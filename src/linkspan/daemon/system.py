@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import re
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ class System:
         self,
         ledger: Ledger,
         events: Events,
-        configuration: Configuration,
+        configuration: Callable[[], Configuration],
         neighbourhood: Neighbourhood,
         images: Callable[[], int],
     ) -> None:
@@ -35,7 +36,7 @@ class System:
     async def info(self) -> dict[str, Any]:
         """Docker's /info."""
         states = [c.state.status for c in self._ledger.now.containers.values()]
-        os_release = _os_release()
+        os_release, proxies = _os_release(), dict(self._configuration().proxies)
         return {
             "ID": _machine_id(),
             "Containers": len(states),
@@ -61,7 +62,7 @@ class System:
             "IPv4Forwarding": _sysctl("net/ipv4/ip_forward") == "1",
             "BridgeNfIptables": _sysctl("net/bridge/bridge-nf-call-iptables") == "1",
             "BridgeNfIp6tables": _sysctl("net/bridge/bridge-nf-call-ip6tables") == "1",
-            "Debug": self._configuration.log_level == "debug",
+            "Debug": self._configuration().log_level == "debug",
             "NFd": len(list(Path("/proc/self/fd").iterdir())),
             "OomKillDisable": True,
             "NGoroutines": 0,
@@ -76,16 +77,16 @@ class System:
             "OSType": "linux",
             "Architecture": platform.machine(),
             "IndexServerAddress": "https://index.docker.io/v1/",
-            "RegistryConfig": _registry_config(self._configuration.insecure_registries),
+            "RegistryConfig": _registry_config(self._configuration().insecure_registries),
             "NCPU": os.cpu_count() or 1,
             "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "GenericResources": None,
-            "DockerRootDir": str(self._configuration.data_root),
-            "HttpProxy": "",
-            "HttpsProxy": "",
-            "NoProxy": "",
+            "DockerRootDir": str(self._configuration().data_root),
+            "HttpProxy": _without_password(proxies.get("http_proxy", "")),
+            "HttpsProxy": _without_password(proxies.get("https_proxy", "")),
+            "NoProxy": proxies.get("no_proxy", ""),
             "Name": platform.node(),
-            "Labels": list(self._configuration.labels),
+            "Labels": list(self._configuration().labels),
             "ExperimentalBuild": False,
             "ServerVersion": __version__,
             "Runtimes": {"runc": {"path": "runc"}},
@@ -106,14 +107,14 @@ class System:
             "InitCommit": {"ID": ""},
             "SecurityOptions": ["name=seccomp,profile=builtin"],
             "DefaultAddressPools": [
-                {"Base": str(source.base), "Size": source.size} for source in self._configuration.pool_sources
+                {"Base": str(source.base), "Size": source.size} for source in self._configuration().pool_sources
             ],
             "FirewallBackend": {"Driver": "nftables", "Info": self._firewall()},
             "Warnings": self._neighbourhood.warnings(),
         }
 
     def _firewall(self) -> list[list[str]]:
-        policy = "closed" if self._configuration.publish_closed else "open"
+        policy = "closed" if self._configuration().publish_closed else "open"
         return [["Table", "inet linkspan"], ["PublishPolicy", policy], *self._neighbourhood.rows()]
 
     async def version(self) -> dict[str, Any]:
@@ -148,6 +149,10 @@ class System:
             words = text.split("\n")[0].split()
             self._versions[program] = words[2] if len(words) > 2 else ""
         return self._versions[program]
+
+
+def _without_password(proxy: str) -> str:
+    return re.sub("//[^@/]*@", "//xxxxx:xxxxx@", proxy)
 
 
 def _registry_config(insecure: tuple[str, ...]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class ImageStore:
     def __init__(self, root: Path, *, insecure_registries: Sequence[str] = ()) -> None:
         """`root` must be on a file system that overlays can lie on. Raises Internal where it cannot be used."""
         self._root = root
-        self._trust = Trust(insecure_registries)
+        self.trust(insecure_registries)
         self.transfers = asyncio.Semaphore(_AT_ONCE)
         self.unpacking = asyncio.Semaphore(_AT_ONCE)
         self._records: dict[str, Record] = {}
@@ -82,6 +82,10 @@ class ImageStore:
             raise Internal(f"the images in {root} cannot be read: {error.strerror}: {error.filename}") from error
 
     # -- looking ------------------------------------------------------------------------------------------------------
+
+    def trust(self, insecure_registries: Sequence[str]) -> None:
+        """From now on these, hosts or CIDRs, may be spoken to without TLS."""
+        self._trust = Trust(insecure_registries)
 
     def images(self) -> list[Image]:
         """Newest first."""

@@ -1,0 +1,272 @@
+"""dockerd's flags and daemon.json keys: which there are, and how they are read. What they mean is configuration's.
+
+A value has the flag's name, whether it comes from the command line or from the file, where some keys have names of
+their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from linkspan.errors import InvalidArgument
+
+DEFAULT_CONFIG_FILE = "/etc/linkspan/daemon.json"
+
+# dockerd's flags that mean nothing here, and what is done instead.
+ACCEPTED = {
+    "userland-proxy-path": "published ports are nftables map elements; what the kernel cannot do our own relay does",
+    "storage-driver": "layers are always mounted with overlayfs",
+    "storage-opt": "layers are always mounted with overlayfs",
+    "containerd": "runc and conmon run the containers, there is no containerd",
+    "containerd-namespace": "there is no containerd",
+    "containerd-plugins-namespace": "there is no containerd",
+    "exec-opt": "cgroups are driven directly (cgroupfs)",
+    "live-restore": "always on: containers and their ports outlive the daemon",
+    "firewall-backend": "the backend is nftables",
+    "ip-forward-no-drop": "the policy of other tables is left alone",
+    "log-driver": "conmon writes the log; it reads back as json-file does",
+    "log-opt": "conmon writes the log; it reads back as json-file does",
+    "shutdown-timeout": "containers outlive the daemon",
+    "group": "the socket belongs to group docker where there is one, else to root",
+    "selinux-enabled": "SELinux labels are not set",
+    "default-shm-size": "use --shm-size with the container",
+    "init": "use --init with the container",
+    "experimental": "there is nothing experimental to turn on",
+    "max-concurrent-downloads": "three images at a time, and of each as many layers as skopeo thinks fit",
+    "max-concurrent-uploads": "skopeo sends as many layers at a time as it thinks fit",
+    "max-download-attempts": "five attempts",
+    "registry-mirror": "mirrors are named in the host's registries.conf",
+    "allow-nondistributable-artifacts": "skopeo sends what the registry asks for",
+    "log-format": "log lines are text",
+    "raw-logs": "log lines have no colours",
+    "metrics-addr": "there are no metrics yet",
+    "cdi-spec-dir": "devices are given by --device",
+    "cpu-rt-period": "use --cpu-rt-period with the container",
+    "cpu-rt-runtime": "use --cpu-rt-runtime with the container",
+    "cri-containerd": "there is no containerd",
+    "default-cgroupns-mode": "use --cgroupns with the container",
+    "default-ipc-mode": "use --ipc with the container",
+    "default-runtime": "runc runs the containers",
+    "add-runtime": "runc runs the containers",
+    "default-ulimit": "use --ulimit with the container",
+    "feature": "the features are those of this engine",
+    "init-path": "tini is looked for as docker-init, then as tini",
+    "network-control-plane-mtu": "there is no swarm",
+    "network-diagnostic-port": "there is no swarm",
+    "node-generic-resource": "there is no swarm",
+    "swarm-default-advertise-addr": "there is no swarm",
+    "no-new-privileges": "use --security-opt no-new-privileges with the container",
+    "seccomp-profile": "use --security-opt seccomp=… with the container; the default profile is Docker's",
+    "debug": "",
+}
+# What would leave open what somebody meant to close is not accepted silently.
+REFUSED = {
+    "authorization-plugin": "no plugin would be asked, and every request be allowed",
+    "userns-remap": "root in a container would be root on the host",
+    "rootless": "linkspand makes namespaces and network devices, and needs root",
+}
+TEXT = {
+    "bridge": "attach containers to an existing bridge; 'none' disables container networking",
+    "bip": "the bridge's address in CIDR form",
+    "fixed-cidr": "IPv4 subnet for container addresses",
+    "default-gateway": "container default gateway IPv4 address",
+    "bip6": "the bridge's IPv6 address in CIDR form",
+    "fixed-cidr-v6": "IPv6 subnet for container addresses",
+    "default-gateway-v6": "container default gateway IPv6 address",
+    "bridge-accept-fwmark": "let packets with this firewall mark (MARK or MARK/MASK) reach containers",
+    "ip": "default host address when publishing ports",
+    "data-root": "root directory of persistent state",
+    "exec-root": "root directory of execution state",
+    "pidfile": "path of the daemon's PID file",
+    "log-level": "debug, info, warn, error or fatal",
+    "publish-policy": "open, or closed: published ports answer outside only what nft table linkspan-user allows",
+    "cgroup-parent": "parent cgroup of all containers",
+    "host-dns": "answer the host's questions for NAME.NETWORK.linkspan at ADDRESS[:PORT]",
+    "http-proxy": "proxy for requests to registries by HTTP",
+    "https-proxy": "proxy for requests to registries by HTTPS",
+    "no-proxy": "registries that are asked without a proxy, with commas between",
+    "tlscacert": "trust certificates signed only by this CA",
+    "tlscert": "path of the TLS certificate file",
+    "tlskey": "path of the TLS key file",
+}
+LISTS = {
+    "host": "socket to listen on: unix://PATH, tcp://ADDRESS:PORT, fd://",
+    "host-gateway-ip": "address that 'host-gateway' in --add-host stands for; one of each family",
+    "dns": "DNS server to use",
+    "dns-search": "DNS search domain to use",
+    "dns-opt": "DNS option to use",
+    "default-address-pool": "pool for networks that name no subnet: base=10.10.0.0/16,size=24",
+    "insecure-registry": "registry (host:port or CIDR) that may be plain HTTP or have any certificate",
+    "label": "key=value label of the daemon",
+    "default-network-opt": "option of new networks of a driver: bridge=com.docker.network.driver.mtu=1400",
+}
+SWITCHES = {
+    "icc": "containers on the default bridge may talk to each other",
+    "userland-proxy": "relay published IPv6 ports to containers that have IPv4 only, and from ::1: one process for all",
+    "ip-masq": "masquerade what leaves the host",
+    "ip-forward": "turn on net.ipv4.ip_forward, and IPv6 forwarding where a network has IPv6",
+    "ipv6": "give the default bridge network IPv6 as well",
+    "iptables": "filter and translate IPv4 (in the nftables table inet linkspan)",
+    "ip6tables": "filter and translate IPv6 (in the nftables table inet linkspan)",
+    "allow-direct-routing": "let published ports be reached at the containers' own addresses",
+    "tls": "use TLS",
+    "tlsverify": "use TLS and verify the client",
+    "forward-accept": "where another firewall drops what is forwarded, keep a rule there that accepts what is ours",
+    "own-table": "own the nftables table, so that another program's 'flush ruleset' leaves it alone",
+}
+# daemon.json's key where it differs from the flag.
+KEYS: dict[str, str] = {
+    "hosts": "host",
+    "dns-opts": "dns-opt",
+    "host-gateway-ips": "host-gateway-ip",
+    "default-address-pools": "default-address-pool",
+    "insecure-registries": "insecure-registry",
+    "labels": "label",
+    "log-opts": "log-opt",
+    "exec-opts": "exec-opt",
+    "storage-opts": "storage-opt",
+    "default-network-opts": "default-network-opt",
+    "registry-mirrors": "registry-mirror",
+    "authorization-plugins": "authorization-plugin",
+    "cdi-spec-dirs": "cdi-spec-dir",
+    "default-ulimits": "default-ulimit",
+    "features": "feature",
+    "node-generic-resources": "node-generic-resource",
+    "runtimes": "add-runtime",
+}
+
+
+_LETTERS = {"bridge": "b", "log-level": "l", "pidfile": "p", "host": "H", "storage-driver": "s", "group": "G"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Given:
+    """`values` by flag name, as the command line or JSON has them; with `validate` the daemon is not to start."""
+
+    values: dict[str, Any]
+    validate: bool = False
+
+
+def gather(arguments: Sequence[str]) -> Given:
+    """Flags, joined with daemon.json. Raises InvalidArgument naming the flag or key; exits on --help as usual."""
+    given = vars(_parser().parse_args(arguments))
+    path, validate = given.pop("config_file"), given.pop("validate")
+    values = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
+    from_file = _read_file(Path(path or DEFAULT_CONFIG_FILE), required=path is not None)
+    keys = {name: key for key, name in KEYS.items()}
+    if both := sorted(set(values) & set(from_file) - set(ACCEPTED), key=lambda name: keys.get(name, name)):
+        said = (f"{keys.get(n, n)}: (from flag: {_said(values[n])}, from file: {_said(from_file[n])})" for n in both)
+        raise InvalidArgument(
+            "the following directives are specified both as a flag and in the configuration file: " + ", ".join(said)
+        )
+    joined = {**from_file, **values}
+    for name in sorted(set(joined) & set(REFUSED)):
+        if joined[name] not in (False, "", [], [""], ["false"]):
+            raise InvalidArgument(f"--{name} is not supported: {REFUSED[name]}")
+    return Given(joined, validate)
+
+
+def _said(value: object) -> str:
+    """As dockerd prints values: [a b], true."""
+    if isinstance(value, list):
+        return f"[{' '.join(map(_said, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="linkspand",
+        usage="linkspand [flags]",
+        description="The linkspan daemon: containers and their networks, on the Docker Engine API.",
+        epilog="Flags may also be set in daemon.json (--config-file), with dockerd's keys.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-v", "--version", action="version", version=_version())
+    parser.add_argument("--validate", action="store_true", help="say whether flags and file are in order, and end")
+    parser.add_argument("--config-file", help=f"daemon configuration file (default {DEFAULT_CONFIG_FILE}, if there)")
+    parser.add_argument("--mtu", type=int, help="MTU of the default bridge network")
+    parser.add_argument("-D", "--debug", action="store_const", const=True, help="the same as --log-level=debug")
+    short = {name: (f"-{letter}",) for name, letter in _LETTERS.items()}
+    for name, text in TEXT.items():
+        parser.add_argument(*short.get(name, ()), f"--{name}", help=text)
+    for name, text in LISTS.items():
+        parser.add_argument(*short.get(name, ()), f"--{name}", action="append", help=text)
+    for name, text in SWITCHES.items():
+        parser.add_argument(f"--{name}", nargs="?", const=True, type=_boolean, metavar="BOOL", help=text)
+    for name, text in ACCEPTED.items():
+        if name != "debug":
+            flags = (*short.get(name, ()), f"--{name}")
+            parser.add_argument(*flags, nargs="?", const=True, action="append", help=f"accepted; {text}")
+    for name, text in REFUSED.items():
+        parser.add_argument(f"--{name}", nargs="?", const=True, action="append", help=f"refused; {text}")
+    return parser
+
+
+def _version() -> str:
+    from linkspan import __version__
+
+    return f"linkspand version {__version__}"
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes().strip() or b"{}")
+    except FileNotFoundError:
+        if required:
+            raise InvalidArgument(f"unable to configure the daemon with file {path}: no such file") from None
+        return {}
+    except OSError as error:
+        raise InvalidArgument(f"unable to configure the daemon with file {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidArgument(f"unable to configure the daemon with file {path}: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidArgument(f"unable to configure the daemon with file {path}: not a JSON object")
+    proxies = found.pop("proxies", {})
+    if not isinstance(proxies, dict) or not all(isinstance(one, str) for one in proxies.values()):
+        raise InvalidArgument(f"unable to configure the daemon with file {path}: proxies is an object of strings")
+    found.update(proxies)
+    values: dict[str, Any] = {KEYS.get(str(key), str(key)): value for key, value in found.items()}
+    known = {*TEXT, *LISTS, *SWITCHES, *ACCEPTED, *REFUSED, "mtu", "builder"}
+    if unknown := sorted(set(values) - known):
+        raise InvalidArgument(
+            f"unable to configure the daemon with file {path}: the following directives don't match any configuration "
+            f"option: {', '.join(unknown)}"
+        )
+    for key, value in found.items():
+        if wanted := _wrong_type(KEYS.get(str(key), str(key)), value):
+            raise InvalidArgument(f"unable to configure the daemon with file {path}: {key} is {wanted}")
+    return values
+
+
+def _wrong_type(name: str, value: object) -> str:
+    """What a value of the file should be, where it is something else."""
+    if name == "default-network-opt":
+        fits = isinstance(value, dict) and all(
+            isinstance(options, dict) and all(isinstance(one, str) for one in options.values())
+            for options in value.values()
+        )
+        return "" if fits else "an object of options by driver"
+    if name == "host-gateway-ip" and isinstance(value, str):
+        return ""  # as dockerd had it, while there was but one
+    if name in LISTS:
+        entries: tuple[type, ...] = (str, dict) if name == "default-address-pool" else (str,)
+        fits = isinstance(value, list) and all(isinstance(one, entries) for one in value)
+        return "" if fits else "a list" if entries == (str, dict) else "a list of strings"
+    if name in SWITCHES or name == "debug":
+        return "" if isinstance(value, bool) else "true or false"
+    if name in TEXT:
+        return "" if isinstance(value, str) else "a string"
+    if name == "mtu":
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "a number"
+    return ""
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"invalid boolean value {text!r}")
+    return text.lower() in ("true", "1")
