@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -275,3 +278,57 @@ def test_tls(start: Callable[..., Place], tmp_path: Path) -> None:
     wrong = [*flags[:-1], str(tmp_path / "ca-key.pem")]
     made.end()
     assert "cannot use --tlscert" in made.refuses("--tlsverify", *wrong, "-H", f"tcp://{HOST}:2376")
+
+
+def test_validate(ground: Place, tmp_path: Path) -> None:
+    """It says so and ends, also while a daemon runs and without touching anything."""
+    file = tmp_path / "daemon.json"
+
+    def validated(text: str) -> subprocess.CompletedProcess[str]:
+        file.write_text(text)
+        command = [*ground.host.enter(), *ground.command("--config-file", str(file), "--validate")]
+        return subprocess.run(command, capture_output=True, text=True, env=ground.environment, timeout=30)
+
+    done = validated('{"mtu": 1400}')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "configuration OK\n")
+    done = validated('{"nonsense": 1}')
+    assert done.returncode == 1 and "don't match any configuration option: nonsense" in done.stderr
+
+
+def test_options_of_new_networks_and_two_host_gateways(start: Callable[..., Place]) -> None:
+    option = "bridge=com.docker.network.driver.mtu=1400"
+    made = start("--default-network-opt", option, "--host-gateway-ip", "10.1.1.1", "--host-gateway-ip", "fd01::1")
+    made.docker("network", "create", "own")
+    made.docker("network", "create", "-o", "com.docker.network.driver.mtu=1300", "other")
+    for network, mtu in (("own", "1400"), ("other", "1300"), ("bridge", "1500")):
+        assert made.out("run", "--rm", "--network", network, "plain", "cat", "/sys/class/net/eth0/mtu") == mtu
+    hosts = made.out("run", "--rm", "--add-host", "up:host-gateway", "plain", "cat", "/etc/hosts").splitlines()
+    assert [line.split() for line in hosts if line.endswith("\tup")] == [["10.1.1.1", "up"], ["fd01::1", "up"]]
+
+
+def test_reload(start: Callable[..., Place], tmp_path: Path) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text('{"labels": ["a=1"]}')
+    made = start("--config-file", str(file))
+
+    def reloaded(text: str, until: str) -> str:
+        file.write_text(text)
+        size = made.log.stat().st_size
+        os.kill(made.pid, signal.SIGHUP)
+        deadline = time.monotonic() + 10
+        while until not in (said := made.log.read_text()[size:]) or "looked over" not in said:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.02)
+        return said
+
+    said = reloaded(
+        '{"labels": ["a=2"], "insecure-registries": ["reg:5000"], "debug": true, "mtu": 1400}', "waiting for a restart"
+    )
+    assert "taken over: log_level, insecure_registries, labels" in said and ": default_bridge" in said
+    info = json.loads(made.out("info", "--format", "{{json .}}"))
+    assert info["Labels"] == ["a=2"] and "reg:5000" in info["RegistryConfig"]["IndexConfigs"] and info["Debug"]
+    assert "the configuration is not reloaded" in reloaded("{", "not reloaded")
+    assert json.loads(made.out("info", "--format", "{{json .}}"))["Labels"] == ["a=2"]
+    span = ("--since", "1h", "--until", str(time.time()))
+    event = made.out("events", *span, "-f", "type=daemon", "--format", "{{.Action}}")
+    assert event == "reload"

@@ -1,6 +1,8 @@
 """Joins those who decide to those who do, and owns the loop.
 
-configuration  flags and daemon.json, dockerd's names and meanings
+flags          flags and daemon.json: dockerd's names, and how they are read
+configuration  what they mean
+reload         what a running daemon takes over of a configuration that changed
 daemon         the composition: what is made in which order at start, and let go at the end
 ledger         the records: the snapshot of now, and committing to the next
 programmer     the kernel thread: applies what differs between two snapshots
