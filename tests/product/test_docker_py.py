@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import docker
 import pytest
 
@@ -81,3 +83,15 @@ def test_networks_and_volumes(engine: Place) -> None:
     ] == "local"
     volume.remove()
     assert api.df()["Volumes"] == [] and api.ping() and api.version()["ApiVersion"] == "1.52"
+
+
+def test_what_docker_compose_1_needs(engine: Place) -> None:
+    """It speaks the newest version, without what went away with 1.45 and 1.52, and then breaks in `up`."""
+    with docker.APIClient(
+        f"unix://{engine.socket}", version="auto", user_agent="docker-compose/1.29.2 docker-py"
+    ) as api:
+        assert not api.inspect_image("plain")["ContainerConfig"].get("Volumes")
+        since = int(time.time())
+        engine.docker("run", "--rm", "--name", "told", "plain", "true")
+        told = api.events(since=since, until=time.time() + 0.2, filters={"type": "container"}, decode=True)
+        assert {(event["status"], event["from"], len(event["id"])) for event in told} >= {("start", "plain", 64)}

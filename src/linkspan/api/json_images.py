@@ -50,8 +50,9 @@ def inspect(view: ImageView, version: tuple[int, int]) -> dict[str, Any]:
         "RootFS": {"Type": "layers", "Layers": image.diff_ids},
         "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
     }
-    if version < (1, 45) and image.container:
-        result |= {"Container": image.container, "ContainerConfig": image.container_config}
+    if version < (1, 45):
+        settings = image.container_config if image.container else _config(ImageConfig())
+        result |= {"Container": image.container, "ContainerConfig": settings}
     return result
 
 

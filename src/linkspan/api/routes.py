@@ -20,7 +20,7 @@ from linkspan.api import (
     routes_volumes,
 )
 from linkspan.api.http import Answer, BodyTooLarge, Request, Response, error_response
-from linkspan.api.versions import MAX_VERSION, MIN_VERSION, Version, text
+from linkspan.api.versions import COMPOSE_1, MAX_VERSION, MIN_VERSION, Version, text
 from linkspan.daemon.daemon import Daemon
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ class Api:
 
     async def _answer(self, request: Request) -> Answer:
         request.version, path = split_version(request.path)
+        if request.headers.get("user-agent", "").startswith("docker-compose/1."):
+            request.version = min(request.version, COMPOSE_1)
         request.path = path
         found = self._router.find(request.method, path)
         if isinstance(found, set):

@@ -16,6 +16,9 @@ LEAN: Version = (1, 52)
 DNS_NAMES: Version = (1, 45)
 # Before, a network could not be without IPv4.
 IPV4_OPTIONAL: Version = (1, 48)
+# docker-compose 1.x asks in the newest version that the engine names, and breaks where a field is gone that it knew:
+# it is answered as in the last version that had them all.
+COMPOSE_1: Version = (1, 44)
 
 
 def text(version: Version) -> str:
