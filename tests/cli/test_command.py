@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from answers import script
@@ -144,6 +145,46 @@ def test_network_update(linkspan: Command, daemon: FakeDaemon) -> None:
     linkspan("network", "update", "--dns", "", "net")
     assert daemon.last("POST /networks/net/update").json == {"Dns": []}
     assert b"you must provide one or more flags" in linkspan("network", "update", "net").stderr
+
+
+IPAM: dict[str, Any] = {
+    "Pools": [
+        {"Base": "172.17.0.0/16", "Size": 16, "Subnets": 1, "Free": 0,
+         "UsedBy": [{"Subnet": "172.17.0.0/16", "By": "network bridge"},
+                    {"Subnet": "172.17.9.0/24", "By": "a route of the host"}]},
+        {"Base": "172.18.0.0/16", "Size": 24, "Subnets": 256, "Free": 256, "UsedBy": []},
+    ],
+    "Networks": [
+        {"Name": "bridge", "Id": "9" * 64, "Driver": "bridge", "Subnets": [
+            {"Subnet": "172.17.0.0/16", "IPRange": "", "InUse": 1, "Reserved": 0, "Free": 65532, "Resting": 2,
+             "Addresses": [{"Address": "172.17.0.1", "State": "gateway", "Name": ""},
+                           {"Address": "172.17.0.2", "State": "in use", "Name": "web"}],
+             "RestingAddresses": ["172.17.0.3-172.17.0.4"]}]},
+    ],
+}  # fmt: skip
+
+
+def test_ipam(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["GET /ipam"] = Answer(body=IPAM)
+    assert linkspan("ipam").stdout.decode() == (
+        "POOL            SUBNETS OF   TOTAL     FREE      USED BY\n"
+        "172.17.0.0/16   /16          1         0         172.17.0.0/16 network bridge\n"
+        "                                                 172.17.9.0/24 a route of the host\n"
+        "172.18.0.0/16   /24          256       256       -\n"
+        "\n"
+        "NETWORK   SUBNET          IN USE    RESERVED   RESTING   FREE\n"
+        "bridge    172.17.0.0/16   1         0          2         65532\n"
+    )
+    assert linkspan("ipam", "bridge").stdout.decode() == (
+        "ADDRESS                  STATE     NAME\n"
+        "172.17.0.1               gateway\n"
+        "172.17.0.2               in use    web\n"
+        "172.17.0.3-172.17.0.4    resting\n"
+        "65532 of 172.17.0.0/16   free\n"
+    )
+    assert json.loads(linkspan("ipam", "--json").stdout) == IPAM
+    assert json.loads(linkspan("ipam", "--json", "99").stdout) == IPAM["Networks"][0]
+    assert b"network nobody not found" in linkspan("ipam", "nobody").stderr
 
 
 def test_nat(linkspan: Command, daemon: FakeDaemon) -> None:

@@ -52,6 +52,19 @@ def test_a_bridge_that_is_there(tmp_path: Path) -> None:
         parsed(tmp_path, "-b", "br0", "--bip=10.1.0.1/24")
 
 
+def test_smaller_subnets(tmp_path: Path) -> None:
+    found = [(str(s.base), s.size) for s in parsed(tmp_path, "--default-subnet-size=24").pool_sources]
+    assert found[0] == ("172.17.0.0/16", 24) and found[-1] == ("192.168.0.0/16", 24) and len(found) == 7
+    file = {
+        "default-subnet-size": 26,
+        "default-address-pools": [{"base": "10.1.0.0/16"}, {"base": "10.2.0.0/16", "size": 28}],
+    }
+    assert [s.size for s in parsed(tmp_path, file=file).pool_sources] == [26, 28]
+    for size in (15, 31):
+        with pytest.raises(InvalidArgument, match=f"invalid --default-subnet-size: {size}: it is a prefix length"):
+            parsed(tmp_path, f"--default-subnet-size={size}")
+
+
 def test_other_firewalls(tmp_path: Path) -> None:
     assert parsed(tmp_path).forward_accept and not parsed(tmp_path).publish_closed
     file = {"publish-policy": "closed", "forward-accept": False}
@@ -243,6 +256,7 @@ def test_what_a_running_daemon_takes_over(tmp_path: Path) -> None:
         ({"icc": "no"}, "icc is true or false"),
         ({"debug": 1}, "debug is true or false"),
         ({"bip": 5}, "bip is a string"),
+        ({"default-subnet-size": "24"}, "default-subnet-size is a number"),
         ({"exec-root": None}, "exec-root is a string"),
         ({"cgroup-parent": ["a"]}, "cgroup-parent is a string"),
         ({"mtu": "1500"}, "mtu is a number"),

@@ -57,6 +57,20 @@ def test_a_container_on_a_network_of_its_own(world: World) -> None:
     assert (record.sandbox, record.network_name, record.host_name) == (sandbox.id, "own", "web")
 
 
+def test_servers_of_a_network_stand_between_the_containers_and_the_daemons(world: World) -> None:
+    one = network(world, "one", "10.1.0.0/24", dns=("10.0.0.53", "10.0.0.54"))
+    two = network(world, "two", "10.2.0.0/24", dns=("10.0.0.54", "10.0.0.55"))
+    web = world.container("web", "one")
+    first = msgspec.structs.replace(web, networks={one.id: EndpointSettings(), two.id: EndpointSettings(gw_priority=1)})
+    world.now = world.now.after([put(first)])
+    started(world, web)
+    started(world, world.container("own", "one", dns=("1.1.1.1",)))
+    both, own = listening(world, NameSettings(servers=("9.9.9.9",)))
+    if both.servers == ("1.1.1.1",):
+        both, own = own, both
+    assert (both.servers, own.servers) == (("10.0.0.54", "10.0.0.55", "10.0.0.53"), ("1.1.1.1",))
+
+
 def test_no_names_on_the_default_bridge(world: World) -> None:
     started(world, world.container("web"))
     started(world, world.container("in-host", "host"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from linkspan.api import filters, json_networks
+from linkspan.api import filters, json_ipam, json_networks
 from linkspan.api.http import EMPTY, NO_CONTENT, Answer, Request, Response, json_response
 from linkspan.api.parse import convert, parse_filters, read_object
 from linkspan.api.versions import IPV4_OPTIONAL
@@ -156,6 +156,10 @@ async def prune(daemon: Daemon, request: Request) -> Answer:
     return json_response({"NetworksDeleted": await daemon.networks.prune(keep) or None})
 
 
+async def address_use(daemon: Daemon, request: Request) -> Answer:
+    return json_response(json_ipam.address_use(await daemon.networks.address_use()))
+
+
 async def nat(daemon: Daemon, request: Request) -> Answer:
     return json_response(daemon.networks.nat_table())
 
@@ -184,6 +188,7 @@ ROUTES = (
     ("POST", "/networks/{ref}/connect", connect),
     ("POST", "/networks/{ref}/disconnect", disconnect),
     ("DELETE", "/networks/{ref}", remove),
+    ("GET", "/ipam", address_use),
     ("GET", "/linkspan/nat", nat),
     ("GET", "/linkspan/nat/nft", nat_ruleset),
 )

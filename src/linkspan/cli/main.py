@@ -133,6 +133,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("inspect", "Show everything about containers, images, networks or volumes"),
     "login": ("login", "Store credentials for a registry"),
     "logout": ("logout", "Forget the credentials for a registry"),
+    "ipam": ("ipam", "Show pools and networks, and whose their addresses are (only in linkspan)"),
     "nat": ("nat", "Show how ports and addresses are translated (only in linkspan)"),
     "ps": ("ps", "List containers"),
     "rmi": ("rmi", "Remove images"),

@@ -115,7 +115,7 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         relay=bool(values.get("userland-proxy", True)),
         direct_routing=bool(values.get("allow-direct-routing", False)),
         accept_mark=_mark(str(values.get("bridge-accept-fwmark", ""))),
-        pool_sources=tuple(map(_pool_source, values.get("default-address-pool", ()))) or DEFAULT_SOURCES,
+        pool_sources=_pool_sources(values),
         network_options=_network_options(values.get("default-network-opt", ())),
         proxies=tuple(
             (name.replace("-", "_"), str(values[name]))
@@ -198,13 +198,24 @@ def _registry(text: str) -> str:
     return text
 
 
-def _pool_source(value: object) -> PoolSource:
+def _pool_sources(values: Mapping[str, Any]) -> tuple[PoolSource, ...]:
+    """The pools given, or Docker's; with subnets of --default-subnet-size where that is given and they name none."""
+    size = values.get("default-subnet-size", 0)
+    if size and not (isinstance(size, int) and 16 <= size <= 30):
+        raise InvalidArgument(f"invalid --default-subnet-size: {size}: it is a prefix length, 16 to 30")
+    given = tuple(_pool_source(value, size) for value in values.get("default-address-pool", ()))
+    return given or tuple(dataclasses.replace(source, size=size or source.size) for source in DEFAULT_SOURCES)
+
+
+def _pool_source(value: object, size: int) -> PoolSource:
     if isinstance(value, str):
         pairs = {name: text for name, _, text in (part.partition("=") for part in value.split(","))}
     elif isinstance(value, dict):
         pairs = {str(k): str(v) for k, v in value.items()}
     else:
         raise InvalidArgument(f"invalid default-address-pool: {value!r}")
+    if size:
+        pairs.setdefault("size", str(size))
     if set(pairs) != {"base", "size"} or not pairs["size"].isdigit():
         raise InvalidArgument(f"invalid default-address-pool: {value}: use base=<CIDR>,size=<prefix length>")
     return parse_source(pairs["base"], int(pairs["size"]))

@@ -70,6 +70,10 @@ REFUSED = {
     "userns-remap": "root in a container would be root on the host",
     "rootless": "linkspand makes namespaces and network devices, and needs root",
 }
+NUMBERS = {
+    "mtu": "MTU of the default bridge network",
+    "default-subnet-size": "prefix length of subnets for networks that name none, instead of Docker's 16 and 20",
+}
 TEXT = {
     "bridge": "attach containers to an existing bridge; 'none' disables container networking",
     "bip": "the bridge's address in CIDR form",
@@ -189,7 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--version", action="version", version=_version())
     parser.add_argument("--validate", action="store_true", help="say whether flags and file are in order, and end")
     parser.add_argument("--config-file", help=f"daemon configuration file (default {DEFAULT_CONFIG_FILE}, if there)")
-    parser.add_argument("--mtu", type=int, help="MTU of the default bridge network")
+    for name, text in NUMBERS.items():
+        parser.add_argument(f"--{name}", type=int, help=text)
     parser.add_argument("-D", "--debug", action="store_const", const=True, help="the same as --log-level=debug")
     short = {name: (f"-{letter}",) for name, letter in _LETTERS.items()}
     for name, text in TEXT.items():
@@ -231,7 +236,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
         raise InvalidArgument(f"unable to configure the daemon with file {path}: proxies is an object of strings")
     found.update(proxies)
     values: dict[str, Any] = {KEYS.get(str(key), str(key)): value for key, value in found.items()}
-    known = {*TEXT, *LISTS, *SWITCHES, *ACCEPTED, *REFUSED, "mtu", "builder"}
+    known = {*TEXT, *LISTS, *SWITCHES, *ACCEPTED, *REFUSED, *NUMBERS, "builder"}
     if unknown := sorted(set(values) - known):
         raise InvalidArgument(
             f"unable to configure the daemon with file {path}: the following directives don't match any configuration "
@@ -261,7 +266,7 @@ def _wrong_type(name: str, value: object) -> str:
         return "" if isinstance(value, bool) else "true or false"
     if name in TEXT:
         return "" if isinstance(value, str) else "a string"
-    if name == "mtu":
+    if name in NUMBERS:
         return "" if isinstance(value, int) and not isinstance(value, bool) else "a number"
     return ""
 

@@ -25,6 +25,7 @@ from linkspan.engine.nat import nat_rows
 from linkspan.engine.networks import create_network, remove_network
 from linkspan.engine.request import NetworkRequest, with_defaults
 from linkspan.engine.update import NetworkUpdate, update_network
+from linkspan.engine.usage import AddressUse, address_use
 from linkspan.errors import Conflict, Forbidden, NotFound
 from linkspan.ipam.pools import PoolSource
 from linkspan.model.bandwidth import Bandwidth, parse_bandwidth
@@ -182,6 +183,11 @@ class Networks:
             raise Conflict("Conflict, cannot remove the default link name of the container")
         id_ = self._ledger.now.container(owner).id
         await self._locked(id_, lambda: unlink(self._ledger.now, self._ledger.now.container(id_), alias))
+
+    async def address_use(self) -> AddressUse:
+        """Pools and networks, what of them is used and by whom; as the host's routes are now."""
+        await self._look_again()
+        return address_use(self._ledger.now, self._sources, self._host())
 
     def nat_table(self) -> list[dict[str, Any]]:
         """The effective rules as rows in the columns of `iptables -t nat -nL`, in order:

@@ -14,5 +14,6 @@ identity   which address and MAC a container gets on a network, and whose they a
 join       give a container its sandbox, endpoints and bindings; take them away
 publish    ports of a container that is there, published and withdrawn
 render     from records to kernel objects, all of them or those that a change touches
+usage      what of the address space is used, and by whom
 nat        the published ports and masqueraded subnets as the rows of `iptables -t nat -nL`
 """

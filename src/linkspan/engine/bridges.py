@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from linkspan.engine.attachment import IFACE_PREFIX
-from linkspan.engine.subnets import real_routes
+from linkspan.engine.subnets import free_subnet, uses
 from linkspan.errors import InvalidArgument
 from linkspan.ipam.addresses import default_gateway
 from linkspan.ipam.names import bridge_name
-from linkspan.ipam.pools import PoolSource, allocate_subnet, check_overlap
+from linkspan.ipam.pools import PoolSource, check_overlap
 from linkspan.model.network import DEFAULT_GATEWAY, DEFAULT_GATEWAY6, GATEWAY_MODES, Network, Pool
 from linkspan.model.port import parse_address
 from linkspan.state.host import HostFacts
@@ -128,6 +128,7 @@ def default_bridge_network(
     created: str,
 ) -> Network:
     """The network named bridge. One that has chosen its subnets keeps them. Raises InvalidArgument, Forbidden."""
+    others = tuple(others)
     taken = [pool.subnet for network in others for pool in network.pools]
     kept = {pool.version: pool.subnet for pool in (old.pools if old and old.managed else ())}
     given = {4: flags.adopted or flags.bip}
@@ -147,7 +148,7 @@ def default_bridge_network(
         elif version in kept:
             subnet, own = kept[version], ""
         else:
-            subnet, own = allocate_subnet(sources, (*taken, *real_routes(host)), version), ""
+            subnet, own = free_subnet(sources, tuple(uses(others, host)), version), ""
         pools.append(_default_pool(subnet, own, *wanted[version]))
     return Network(
         id=old.id if old else fresh_id,

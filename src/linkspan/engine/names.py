@@ -92,10 +92,22 @@ def _listening(snapshot: Snapshot, sandbox: Sandbox, settings: NameSettings) -> 
     return Listening(
         id=sandbox.id,
         path=sandbox.path,
-        servers=tuple(host.dns or settings.servers) or None,
+        servers=tuple(host.dns or _network_servers(snapshot, sandbox) or settings.servers) or None,
         outward=any(not snapshot.networks[e.network_id].internal for e in _endpoints(snapshot, sandbox)),
         ndots=has_option(options, "ndots") if options else None,
     )
+
+
+def _network_servers(snapshot: Snapshot, sandbox: Sandbox) -> tuple[str, ...]:
+    """Those of its networks, of the one that leads out first."""
+    container = snapshot.containers[sandbox.container_id]
+
+    def rank(network: Network) -> tuple[int, bool, str]:
+        asked = container.networks.get(network.id, EndpointSettings())
+        return -asked.gw_priority, network.internal, network.name
+
+    networks = sorted((snapshot.networks[e.network_id] for e in _endpoints(snapshot, sandbox)), key=rank)
+    return tuple(dict.fromkeys(server for network in networks for server in network.dns))
 
 
 def _named(snapshot: Snapshot, endpoint: Endpoint, settings: NameSettings) -> Named | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from linkspan.errors import InvalidArgument
 from linkspan.ipam.addresses import default_gateway
-from linkspan.ipam.pools import PoolSource, allocate_subnet, check_overlap
-from linkspan.model.network import Pool
+from linkspan.ipam.pools import PoolSource, Prefix, allocate_subnet, check_overlap
+from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
+
+_SHOWN = 40  # of those who use a pool, in an error
 
 
 def choose_pools(
@@ -30,8 +33,8 @@ def choose_pools(
     user has not named. Raises InvalidArgument, and Forbidden where subnets overlap.
     """
     check_pools(asked)
+    there = list(uses(snapshot.networks.values(), host))
     taken = [pool.subnet for network in snapshot.networks.values() for pool in network.pools]
-    avoided = tuple(real_routes(host))
     sources = tuple(sources)
     found: list[Pool] = []
     for version in versions:
@@ -39,16 +42,64 @@ def choose_pools(
             subnet = ipaddress.ip_network(pool.subnet) if pool.subnet else None
             if subnet is None or (int(subnet[0]) == 0 and subnet.prefixlen):
                 size = subnet.prefixlen if subnet else 0
-                chosen = allocate_subnet(sources, (*taken, *avoided), version, size)
+                chosen = free_subnet(sources, there, version, size)
             else:
                 chosen = str(subnet)
                 check_overlap(chosen, taken)
             taken.append(chosen)
+            there.append(Use(chosen, "this network"))
             pool = msgspec.structs.replace(pool, subnet=chosen, automatic=not pool.subnet)
             if version not in without_gateway:
                 pool = msgspec.structs.replace(pool, gateway=default_gateway(pool))
             found.append(pool)
     return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Use:
+    """A prefix that no new network may lie in, and whose it is: `network back`, `a route of the host`."""
+
+    subnet: str
+    who: str
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """By address."""
+        prefix = ipaddress.ip_network(self.subnet)
+        return prefix.version, int(prefix[0])
+
+
+def uses(networks: Iterable[Network], host: HostFacts) -> Iterator[Use]:
+    for network in networks:
+        for pool in network.pools:
+            yield Use(pool.subnet, f"network {network.name}")
+    for route in real_routes(host):
+        yield Use(route, "a route of the host")
+
+
+def free_subnet(sources: Sequence[PoolSource], there: Iterable[Use], version: int, size: int = 0) -> str:
+    """A subnet for a network that names none. Raises InvalidArgument, which says what is used by whom."""
+    try:
+        return allocate_subnet(sources, (use.subnet for use in there), version, size)
+    except InvalidArgument as error:
+        bases = [source.base for source in sources if source.base.version == version]
+        named = [
+            f"{use.subnet} by {use.who}"
+            for use in sorted(there, key=lambda use: use.order)
+            if any(_overlap(ipaddress.ip_network(use.subnet), base) for base in bases)
+        ]
+        shown = ", ".join(named[:_SHOWN]) + (f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else "")
+        pools = ", ".join(map(str, bases)) or f"none for IPv{version}"
+        asked = f" (asked for: a /{size})" if size else ""
+        raise InvalidArgument(
+            f"{error}{asked}: of the pools {pools}, these are used: {shown or 'none'}. Name a subnet, remove a network "
+            "that is not needed (`linkspan ipam` shows them), or start linkspand with --default-subnet-size=24 or more "
+            "--default-address-pool"
+        ) from None
+
+
+def _overlap(one: Prefix, other: Prefix) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def check_pools(pools: Iterable[Pool]) -> None:

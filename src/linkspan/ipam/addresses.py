@@ -15,7 +15,7 @@ def default_gateway(pool: Pool) -> str:
     """The pool's own gateway, or the first address of its range that is no auxiliary one. Raises InvalidArgument."""
     if pool.gateway:
         return pool.gateway
-    found = next(free_numbers(*_span(pool), lambda page: _bits(page, _numbers(pool.auxiliary.values()))), None)
+    found = next(free_numbers(*address_span(pool), lambda page: _bits(page, _numbers(pool.auxiliary.values()))), None)
     if found is None:
         raise InvalidArgument(f"no available IPv{pool.version} address for a gateway in {pool.subnet}")
     return _text(pool, found)
@@ -58,7 +58,7 @@ def allocate_address(
 
 
 def _in_order(pool: Pool, held: Callable[[int], int], preferred: Iterable[int], latest: int) -> Iterator[int]:
-    first, last = _span(pool)
+    first, last = address_span(pool)
     return chain(
         *(free_numbers(number, number, held) for number in preferred if first <= number <= last),
         free_numbers(max(first, latest + 1), last, held),
@@ -66,7 +66,7 @@ def _in_order(pool: Pool, held: Callable[[int], int], preferred: Iterable[int], 
     )
 
 
-def _span(pool: Pool) -> tuple[int, int]:
+def address_span(pool: Pool) -> tuple[int, int]:
     """The first and the last address to choose from."""
     subnet = ipaddress.ip_network(pool.subnet)
     window = ipaddress.ip_network(pool.ip_range) if pool.ip_range else subnet
