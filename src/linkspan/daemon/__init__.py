@@ -9,6 +9,7 @@ programmer     the kernel thread: applies what differs between two snapshots
 host_ports     changes that take host ports, carried out
 mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
+boot           what starts by itself, in order, when the daemon does
 healing        what another program takes away of ours is put back
 announcing     gratuitous ARP for who has come
 neighbourhood  other firewalls, said in the log and in `docker info`

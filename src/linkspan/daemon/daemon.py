@@ -16,9 +16,9 @@ from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
-from linkspan.containers import lifecycle as rules
 from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
+from linkspan.daemon.boot import Boot
 from linkspan.daemon.commits import Commits
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
@@ -125,7 +125,8 @@ class Daemon:
             self._health.follow(container.id)
         await self._names.ready()
         healing = Healing(self._programmer, self._converge, self._look_around)
-        for loop in (self._follow_exits(), healing.run(), self._start_at_boot()):
+        boot = Boot(ledger, self._lifecycle, self._events)
+        for loop in (self._follow_exits(), healing.run(), boot.run()):
             self._run(loop)
 
     def reload(self, wanted: Configuration) -> None:
@@ -285,24 +286,6 @@ class Daemon:
                 continue
             self._execs.forget(exit_.id)
             self._lifecycle.begin(self._lifecycle.exited(exit_)).add_done_callback(_say_failure)
-
-    async def _start_at_boot(self) -> None:
-        """What its restart policy wants running. Who lives in another's sandbox starts after it.
-
-        And what is to be removed at its end goes now, where that end came while no daemon ran.
-        """
-        wanted = [c for c in self._ledger.now.containers.values() if not c.state.running and rules.starts_at_boot(c)]
-        for container in sorted(wanted, key=lambda c: (c.shares_sandbox, c.created)):
-            try:
-                await self._lifecycle.to_its_end(self._lifecycle.start(container.id))
-            except Exception as error:
-                log.error("container %s could not be started: %s", container.name, error)
-        for container in self._all_containers():
-            if container.host_config.auto_remove and container.state.status == "exited":
-                try:
-                    await self._lifecycle.to_its_end(self._lifecycle.remove(container.id, force=False, volumes=True))
-                except Exception as error:
-                    log.error("container %s could not be removed: %s", container.name, error)
 
     def _sweep_folders(self) -> None:
         """Folders of containers that have no record: their creation or removal was cut short."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 
@@ -37,7 +37,7 @@ class Events:
         """Calls a part of the daemon with each event from now on, at once."""
         self._followers.append(follower)
 
-    async def listen(self, since: float, until: float, wanted: Callable[[Event], bool]) -> AsyncIterator[Event]:
+    async def listen(self, since: float, until: float, wanted: Callable[[Event], bool]) -> AsyncGenerator[Event, None]:
         """Kept events from `since` on (seconds; 0 is none of them), then new ones until `until` (0 is for ever)."""
         queue: asyncio.Queue[Event] = asyncio.Queue()
         past = [event for event in self._past if since and event.time >= since * 1e9]
