@@ -17,6 +17,7 @@ from demo import (
     section3_host,
     section4_container,
     section5_none,
+    section6_networks,
     section7_bridge_of_ones_own,
 )
 from demo.afterwards import REMOVE_EVERYTHING
@@ -36,6 +37,7 @@ SECTIONS = (
     section3_host.SECTION,
     section4_container.SECTION,
     section5_none.SECTION,
+    section6_networks.SECTION,
     section7_bridge_of_ones_own.SECTION,
 )
 
