@@ -435,7 +435,14 @@ class FakeSystem:
         return {"ID": "x", "Name": "here", "OSType": "linux", "Swarm": {"LocalNodeState": "inactive"}, "NCPU": 2}
 
     async def version(self) -> dict[str, Any]:
-        return {"Version": "0.1.0", "Os": "linux", "Arch": "amd64", "GitCommit": "x", "GoVersion": "", "Components": []}
+        return {
+            "Version": "0.1.0",
+            "Os": "linux",
+            "Arch": "amd64",
+            "GitCommit": "x",
+            "GoVersion": "",
+            "Components": [{"Name": "Engine", "Version": "0.1.0", "Details": {}}],
+        }
 
     async def events(self, *, since: float, until: float, wanted: Callable[[Event], bool]) -> AsyncIterator[Event]:
         try:

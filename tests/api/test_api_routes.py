@@ -382,7 +382,7 @@ def test_volumes(running: Running) -> None:
     assert running.ask("GET", "/volumes")[1]["Volumes"][0]["Name"] == "data"
     status, body, _ = running.ask("POST", "/volumes/create", {"Name": "v", "Labels": {"a": "b"}})
     assert status == 201 and body["Labels"] == {"a": "b"} and body["Scope"] == "local"
-    assert running.ask("POST", "/volumes/prune")[1]["VolumesDeleted"] is None
+    assert running.ask("POST", "/volumes/prune")[1]["VolumesDeleted"] == []
     assert running.ask("POST", f"/volumes/prune?{filters(all=['1'])}")[1]["VolumesDeleted"] == ["v"]
     assert running.ask("POST", "/v1.41/volumes/prune")[1]["VolumesDeleted"] == ["v"]
     assert running.ask("DELETE", "/volumes/v")[0] == 204

@@ -80,7 +80,7 @@ def test_what_the_image_says_where_the_user_says_nothing() -> None:
 def test_what_the_user_says_goes_first() -> None:
     config = Config(env=("LANG=de", "X=1", "PATH"), cmd=("ls",), labels={"b": "2"}, user="7", hostname="h")
     container, _ = made(config)
-    assert container.config.env == ("LANG=de", "X=1")  # a bare name takes the variable away
+    assert container.config.env == ("LANG=de", "X=1", "PATH")  # a bare name takes the variable away, at the start
     assert (container.path, container.args) == ("docker-entrypoint.sh", ("ls",))
     assert container.config.labels == {"a": "1", "b": "2"} and container.config.hostname == "h"
     own_entrypoint, _ = made(Config(entrypoint=("sh",)))
@@ -150,7 +150,13 @@ def test_what_does_not_go_with_another_containers_network(config: Config, host: 
             InvalidArgument,
             "invalid host IP address: 300.0.0.1",
         ),
-        (Config(), HostConfig(log_config=LogConfig(type="syslog")), Unsupported, "logging driver 'syslog'"),
+        (Config(), HostConfig(log_config=LogConfig(type="syslog")), Unsupported, "logging driver syslog is not part"),
+        (
+            Config(),
+            HostConfig(log_config=LogConfig(type="x")),
+            InvalidArgument,
+            "no log driver named 'x' is registered",
+        ),
         (Config(stop_signal="SIGFOO"), HostConfig(), InvalidArgument, "invalid signal: SIGFOO"),
         (Config(), HostConfig(binds=("relative:/x:zz",)), InvalidArgument, "invalid mode: zz"),
         (Config(), HostConfig(binds=("/a:b",)), InvalidArgument, "mount path must be absolute"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -99,13 +100,13 @@ def test_attach_to_what_does_not_run(engine: Place) -> None:
 
 def test_attach_through_docker_py(engine: Place) -> None:
     container = engine.api.containers.create("plain", ["sh", "-c", "read a; echo got $a"], stdin_open=True)
-    socket = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+    stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
     container.start()
-    socket._sock.sendall(b"word\n")
-    assert socket._sock.recv(100).endswith(b"got word\n")
+    stream._sock.sendall(b"word\n")
+    assert stream._sock.recv(100).endswith(b"got word\n")
     assert container.wait()["StatusCode"] == 0
-    socket._sock.close()
-    socket.close()
+    stream._sock.close()
+    stream.close()
     assert engine.api.containers.run("plain", "echo hello", remove=True) == b"hello\n"
 
 
@@ -116,3 +117,38 @@ def test_the_reader_may_be_slow(engine: Place) -> None:
     assert engine.request("GET", "/_ping")[0] == 200
     out, _ = client.communicate(timeout=30)
     assert len(out) == 10_000_000
+
+
+def test_attach_over_a_websocket(engine: Place) -> None:
+    """Bare bytes both ways, as browsers and aiodocker have them."""
+    engine.docker("create", "-i", "--name", "box", "plain", "sh", "-c", "read a; echo got $a; echo $a >&2; exit 3")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(engine.socket))
+        client.sendall(
+            b"GET /v1.44/containers/box/attach/ws?stdin=1&stdout=1&stderr=1&stream=1 HTTP/1.1\r\nHost: x\r\n"
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        said = client.recv(4096)
+        assert said.startswith(b"HTTP/1.1 101") and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in said
+        engine.docker("start", "box")
+        client.sendall(b"\x82\x85\0\0\0\0word\n")
+        said = b""
+        while not said.endswith(b"\x88\x02\x03\xe8"):  # the end is said, too
+            more = client.recv(4096)
+            assert more
+            said += more
+    assert said in (
+        b"\x82\x09got word\n\x82\x05word\n\x88\x02\x03\xe8",
+        b"\x82\x05word\n\x82\x09got word\n\x88\x02\x03\xe8",
+    )
+    assert engine.request("GET", "/containers/box/attach/ws")[0] == 400
+
+
+def test_detach_keys_under_any_spelling(engine: Place) -> None:
+    """docker-py sends `detachKeys`, and Docker takes the names of fields in any case."""
+    engine.run("-i", "--name", "box", "plain", "cat")
+    body = {"AttachStdin": True, "AttachStdout": True, "Tty": True, "Cmd": ["cat"], "detachKeys": "ctrl-a"}
+    exec_id = engine.request("POST", "/containers/box/exec", body)[1]["Id"]
+    assert engine.request("GET", f"/exec/{exec_id}/json")[1]["DetachKeys"] == "ctrl-a"

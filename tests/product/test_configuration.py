@@ -332,3 +332,33 @@ def test_reload(start: Callable[..., Place], tmp_path: Path) -> None:
     span = ("--since", "1h", "--until", str(time.time()))
     event = made.out("events", *span, "-f", "type=daemon", "--format", "{{.Action}}")
     assert event == "reload"
+
+
+def test_where_output_is_kept_by_default(start: Callable[..., Place]) -> None:
+    own = start("--log-driver", "local", "--log-opt", "max-size=1m")
+    own.docker("create", "--name", "one", "plain")
+    own.docker("create", "--name", "two", "--log-driver", "json-file", "plain")
+    assert own.inspect("one")["HostConfig"]["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m"}}
+    assert own.inspect("two")["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {}}
+    assert own.out("info", "--format", "{{.LoggingDriver}}") == "local"
+
+
+def test_log_options_in_the_file(ground: Place, start: Callable[..., Place]) -> None:
+    file = ground.folder / "daemon.json"
+    file.write_text('{"log-driver": "json-file", "log-opts": {"max-size": "1m", "max-file": "2"}}')
+    own = start("--config-file", str(file))
+    own.docker("create", "--name", "one", "plain")
+    assert own.inspect("one")["HostConfig"]["LogConfig"]["Config"] == {"max-size": "1m", "max-file": "2"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (("--log-driver", "asdf"), "no log driver named 'asdf' is registered"),
+        (("--log-driver", "syslog"), "logging driver syslog is not part of linkspan"),
+        (("--log-opt", "colour=red"), "unknown log opt 'colour' for json-file log driver"),
+        (("--log-opt", "max-size"), "invalid --log-opt: max-size"),
+    ],
+)
+def test_no_such_log(ground: Place, flags: tuple[str, ...], text: str) -> None:
+    assert text in ground.refuses(*flags)

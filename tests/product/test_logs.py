@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.product.place import Done, Place
 from tests.product.test_life import until_says
@@ -76,3 +77,28 @@ def test_continue_over_a_restart(engine: Place) -> None:
 
 def test_missing(client: Client) -> None:
     assert "No such container: nobody" in client("logs", "nobody", status=1).err
+
+
+def test_nothing_is_kept(engine: Place, client: Client) -> None:
+    assert client("run", "--log-driver", "none", "--name", "talk", "plain", "echo", "word").out == "word\n"
+    refused = client("logs", "talk", status=1)
+    assert "configured logging driver does not support reading" in refused.err
+    assert (
+        engine.inspect("talk")["LogPath"] == "" and engine.inspect("talk")["HostConfig"]["LogConfig"]["Type"] == "none"
+    )
+
+
+def test_a_log_begins_anew_when_it_has_grown(engine: Place, client: Client) -> None:
+    lines = [f"line {number}" for number in range(4000)]
+    count = "echo begun; while [ ! -e /go ]; do sleep 0.02; done; i=0; "
+    count += "while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); done"
+    engine.run("--name", "talk", "--log-opt", "max-size=10k", "--log-opt", "max-file=2", "plain", "sh", "-c", count)
+    follower = engine.popen("logs", "-f", "talk")
+    assert follower.stdout and follower.stdout.readline() == b"begun\n"
+    engine.docker("exec", "talk", "touch", "/go")
+    out, _ = follower.communicate(timeout=20)
+    assert out.decode().splitlines()[-1] == lines[-1]
+    engine.docker("wait", "talk")
+    assert Path(engine.inspect("talk")["LogPath"]).stat().st_size <= 20 << 10
+    kept = client("logs", "talk").out.splitlines()
+    assert 0 < len(kept) < 4000 and kept == lines[-len(kept) :]

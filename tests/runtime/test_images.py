@@ -339,15 +339,13 @@ def test_credentials(here: Box, fake: FakeRegistry) -> None:
         return base64.urlsafe_b64encode(json.dumps({"username": "me", "password": password}).encode()).decode()
 
     pull(here, f"{fake.host}/a", auth=header("secret"))
-    for auth in ("", header("wrong")):
+    for auth in ("", "%%%", header("wrong")):  # what cannot be read is nobody
         with pytest.raises(NotFound, match=r"pull access denied for .*, repository does not exist or may require"):
             pull(here, f"{fake.host}/a", auth=auth)
     token = {"identitytoken": "refresh"}
     pull(here, f"{fake.host}/a", auth=base64.urlsafe_b64encode(json.dumps(token).encode()).decode())
     with pytest.raises(Unsupported):
         pull(here, f"{fake.host}/a", auth=base64.urlsafe_b64encode(b'{"registrytoken": "x"}').decode())
-    with pytest.raises(InvalidArgument):
-        pull(here, f"{fake.host}/a", auth="%%%")
     assert asyncio.run(here.images.login(fake.host, "me", "secret")) == "Login Succeeded"
     with pytest.raises(Unauthorized, match="unauthorized: incorrect username or password"):
         asyncio.run(here.images.login(fake.host, "me", "wrong"))

@@ -156,3 +156,26 @@ def test_any_bytes_are_read(tmp_path_factory: pytest.TempPathFactory, data: byte
     path.write_bytes(data + b"\n2026 stdout F x\n\xff stdout F y\n")
     for options in ({}, {"timestamps": True}, {"since": 5.0}, {"tail": 2}):
         read(path, **options)
+
+
+def test_another_file_takes_the_place(log: Path) -> None:
+    """conmon begins a log anew by rename: what was not read yet comes first, then the new one's lines."""
+    stamp = "2026-11-23T10:00:05.000000000+00:00"
+
+    async def follow() -> list[bytes]:
+        ended, found = asyncio.Event(), []
+        async for _, piece in logs.read(log, follow=True, tail=1, ended=ended):
+            found.append(piece)
+            if len(found) == 1:
+                with log.open("a") as old:
+                    old.write(f"{stamp} stdout F last of the old\n")
+                newer = log.with_suffix(".tmp")
+                newer.write_text(f"{stamp} stdout F first of the new\n")
+                newer.rename(log)
+            if len(found) == 3:
+                with log.open("a") as new:
+                    new.write(f"{stamp} stdout F second\n")
+                ended.set()
+        return found[1:]
+
+    assert asyncio.run(asyncio.wait_for(follow(), 5)) == [b"last of the old\n", b"first of the new\n", b"second\n"]

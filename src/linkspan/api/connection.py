@@ -282,9 +282,11 @@ class Connection(asyncio.StreamReaderProtocol):
             self._streaming = False
 
     async def _hijack(self, request: Request, answer: Hijack) -> None:
-        headers = [*self._headers, (b"Content-Type", answer.content_type.encode())]
+        headers = [*self._headers]
+        if answer.content_type:
+            headers.append((b"Content-Type", answer.content_type.encode()))
         if request.upgrade:
-            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b"tcp")]
+            headers += [(name.encode(), value.encode()) for name, value in answer.upgrade]
             head = h11.InformationalResponse(status_code=101, headers=headers, reason=b"UPGRADED")
             self._writer.write(self._http.send(head) or b"")
         else:

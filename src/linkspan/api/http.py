@@ -102,10 +102,14 @@ class RawStream(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hijack:
-    """Take the connection over: 101 where the client asks for it, a bare 200 where not. It closes when `run` ends."""
+    """Take the connection over: 101 where the client asks for it, a bare 200 where not. It closes when `run` ends.
+
+    `upgrade` are the headers that say to what.
+    """
 
     content_type: str
     run: Callable[[RawStream], Awaitable[None]]
+    upgrade: tuple[tuple[str, str], ...] = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
 
 
 Answer: TypeAlias = Response | Stream | Hijack

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from linkspan.api.http import Request
+from linkspan.api.names import folded
 from linkspan.errors import InvalidArgument
 from linkspan.model.container import Config, EndpointSettings, HostConfig
 from linkspan.model.port import parse_container_ports, parse_port_request
@@ -52,7 +53,7 @@ def decode_object(body: bytes, content_type: str, *, empty: str = "") -> dict[st
 
 def convert(value: object, type_: type[T]) -> T:
     try:
-        return msgspec.convert(value, type_)
+        return msgspec.convert(folded(value, type_), type_)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"invalid request: {error}") from None
 

@@ -7,7 +7,17 @@ import time
 from collections.abc import AsyncIterator
 
 from linkspan.api import filters, json_images
-from linkspan.api.http import JSON_TYPE, Answer, Request, Response, Stream, closing, json_line, json_response
+from linkspan.api.http import (
+    JSON_TYPE,
+    Answer,
+    BrokenBody,
+    Request,
+    Response,
+    Stream,
+    closing,
+    json_line,
+    json_response,
+)
 from linkspan.api.parse import parse_filters, read_object
 from linkspan.api.routes_archive import TAR, primed
 from linkspan.daemon.daemon import Daemon
@@ -52,13 +62,26 @@ async def create(daemon: Daemon, request: Request) -> Answer:
     return await _progress(lines)
 
 
+async def distribution(daemon: Daemon, request: Request) -> Answer:
+    auth = request.headers.get("x-registry-auth", "")
+    found, platforms = await daemon.images.distribution(request.names["ref"], auth=auth)
+    return json_response({"Descriptor": found, "Platforms": platforms})
+
+
 async def push(daemon: Daemon, request: Request) -> Answer:
     auth = request.headers.get("x-registry-auth", "")
     return await _progress(daemon.images.push(request.names["ref"], request.text("tag"), auth=auth))
 
 
 async def load(daemon: Daemon, request: Request) -> Answer:
-    return await _progress(daemon.images.load(aiter(request.body), quiet=request.flag("quiet")))
+    lines = daemon.images.load(aiter(request.body), quiet=request.flag("quiet"))
+    try:
+        return await _progress(lines)
+    except BrokenBody:
+        raise
+    except LinkspanError as error:
+        # As with Docker, what is wrong with an archive is told in the stream: clients look there alone.
+        return Response(200, _failure(str(error)), JSON_TYPE)
 
 
 async def commit(daemon: Daemon, request: Request) -> Answer:
@@ -137,6 +160,7 @@ def _failure(message: str) -> bytes:
 
 ROUTES = (
     ("POST", "/commit", commit),
+    ("GET", "/distribution/{ref*}/json", distribution),
     ("GET", "/images/json", list_),
     ("GET", "/images/search", search),
     ("GET", "/images/get", save),

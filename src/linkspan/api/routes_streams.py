@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from linkspan.api import json_containers
@@ -14,6 +14,7 @@ from linkspan.api.parse import convert, read_object
 from linkspan.api.routes_containers import console_size
 from linkspan.api.streams import connect, content_type, frame, framed, parse_detach_keys
 from linkspan.api.times import parse_moment
+from linkspan.api.websocket import WebSocket, handshake
 from linkspan.daemon.daemon import Daemon
 from linkspan.errors import InvalidArgument, LinkspanError
 from linkspan.model.container import ExecConfig
@@ -44,6 +45,27 @@ async def logs(daemon: Daemon, request: Request) -> Answer:
 
 
 async def attach(daemon: Daemon, request: Request) -> Answer:
+    run, tty = await _attached(daemon, request, bare=False)
+    return Hijack(content_type(tty=tty, version=request.version), run)
+
+
+async def attach_websocket(daemon: Daemon, request: Request) -> Answer:
+    upgrade = handshake(request.headers)
+    run, _ = await _attached(daemon, request, bare=True)
+
+    async def spoken(raw: RawStream) -> None:
+        socket = WebSocket(raw, binary=request.version >= (1, 28))
+        await run(socket)
+        with contextlib.suppress(ConnectionError):
+            await socket.close()
+
+    return Hijack("", spoken, upgrade)
+
+
+async def _attached(
+    daemon: Daemon, request: Request, *, bare: bool
+) -> tuple[Callable[[RawStream], Awaitable[None]], bool]:
+    """What carries the bytes, and whether they are a terminal's."""
     container = daemon.containers.view(request.names["ref"]).container
     tty = container.config.tty
     stream, stdin = request.flag("stream"), request.flag("stdin") and container.config.open_stdin
@@ -61,19 +83,27 @@ async def attach(daemon: Daemon, request: Request) -> Answer:
             follow=False,
             timestamps=False,
         )
-        logged = framed(earlier, tty=tty)
+        logged = framed(earlier, tty=tty or bare)
     attachment = await daemon.containers.attach(container.id, stdin=stdin) if stream else None
 
     async def run(raw: RawStream) -> None:
         if attachment is not None:
             await connect(
-                raw, attachment, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr, detach_keys=keys, before=logged
+                raw,
+                attachment,
+                tty=tty,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                detach_keys=keys,
+                before=logged,
+                bare=bare,
             )
         elif logged is not None:
             async for data in logged:
                 await raw.write(data)
 
-    return Hijack(content_type(tty=tty, version=request.version), run)
+    return run, tty
 
 
 async def exec_create(daemon: Daemon, request: Request) -> Answer:
@@ -170,6 +200,7 @@ def _tail(text: str) -> int | None:
 ROUTES = (
     ("GET", "/containers/{ref}/logs", logs),
     ("POST", "/containers/{ref}/attach", attach),
+    ("GET", "/containers/{ref}/attach/ws", attach_websocket),
     ("GET", "/containers/{ref}/stats", stats),
     ("POST", "/containers/{ref}/exec", exec_create),
     ("POST", "/exec/{id}/start", exec_start),

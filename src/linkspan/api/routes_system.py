@@ -121,14 +121,6 @@ async def no_build_cache(daemon: Daemon, request: Request) -> Answer:
     return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
-async def no_distribution(daemon: Daemon, request: Request) -> Answer:
-    raise Unsupported("looking an image up at its registry is not part of linkspan: pull it, then inspect it")
-
-
-async def no_websocket(daemon: Daemon, request: Request) -> Answer:
-    raise Unsupported("attaching over a websocket is not part of linkspan: POST …/attach with Upgrade: tcp does it")
-
-
 _SWARM = tuple(
     (method, path, no_swarm)
     for noun in ("swarm", "services", "nodes", "tasks", "secrets", "configs")
@@ -149,8 +141,6 @@ ROUTES = (
     ("POST", "/build/cancel", no_build),
     ("POST", "/session", no_build),
     ("POST", "/grpc", no_build),
-    ("GET", "/distribution/{ref*}/json", no_distribution),
-    ("GET", "/containers/{ref}/attach/ws", no_websocket),
     ("GET", "/plugins", no_plugins),
     ("GET", "/plugins/{name*}/json", no_plugin),
     *_SWARM,

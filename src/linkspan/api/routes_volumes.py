@@ -47,7 +47,7 @@ async def prune(daemon: Daemon, request: Request) -> Answer:
     wanted = parse_filters(request.text("filters"))
     keep = filters.volumes_to_keep(wanted, all_by_default=request.version < (1, 42))
     names, freed = await daemon.volumes.prune(keep)
-    return json_response({"VolumesDeleted": names or None, "SpaceReclaimed": freed})
+    return json_response({"VolumesDeleted": names, "SpaceReclaimed": freed})
 
 
 ROUTES = (

@@ -88,11 +88,12 @@ async def connect(
     stderr: bool,
     detach_keys: bytes | None,
     before: AsyncIterator[bytes] | None = None,
+    bare: bool = False,
 ) -> None:
     """Carries bytes both ways until the process's output ends, the client detaches, or the client is gone.
 
     The end of the client's input closes the process's; output goes on. Without `stdin` a client's input is thrown away.
-    `before` is sent first: what was logged earlier.
+    `before` is sent first: what was logged earlier. Output goes in frames, unless from a terminal or `bare`.
     """
     wanted = {STDOUT: stdout or tty, STDERR: stderr}
 
@@ -103,7 +104,7 @@ async def connect(
         while (piece := await attachment.read()) is not None:
             stream, data = piece
             if wanted.get(stream, False):
-                await raw.write(data if tty else frame(stream, data))
+                await raw.write(data if tty or bare else frame(stream, data))
 
     async def input_() -> bool:
         """True when the client typed the detach keys."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from linkspan.containers import health
+from linkspan.containers import health, logging
 from linkspan.containers.files import parse_extra_host
 from linkspan.containers.limits import check_limits, check_modes
 from linkspan.containers.mounts import resolve_mounts
@@ -17,7 +17,7 @@ from linkspan.engine.attachment import check_settings
 from linkspan.engine.identity import claim_warnings
 from linkspan.engine.join import port_requests
 from linkspan.engine.links import resolve_links
-from linkspan.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from linkspan.errors import Conflict, InvalidArgument, NotFound
 from linkspan.ipam.names import parse_mac
 from linkspan.model.container import Config, Container, EndpointSettings, HostConfig, LogConfig
 from linkspan.model.image import Image, ImageConfig
@@ -25,7 +25,6 @@ from linkspan.model.network import Network
 from linkspan.model.port import parse_container_ports
 from linkspan.model.snapshot import Snapshot
 
-_LOG_DRIVERS = ("", "json-file", "local", "k8s-file")  # all are conmon's file here, read back as Docker's
 _RUNTIMES = ("", "runc", "io.containerd.runc.v2")
 DEFAULT_SHM = 64 * 1024 * 1024
 
@@ -43,6 +42,7 @@ class CreateRequest:
     image: Image
     hostname: str  # the host's own, for --net=host
     processors: frozenset[int]  # numbers of those online
+    log_config: LogConfig = logging.DEFAULT  # of who names no driver
 
 
 def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple[str, ...]]:
@@ -92,15 +92,12 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
 
 def _merge(config: Config, image: ImageConfig) -> Config:
     """The image's settings where the user says nothing."""
-    env = {entry.partition("=")[0]: entry for entry in image.env or ()}
-    for entry in config.env or ():
-        name, given, _ = entry.partition("=")
-        if not name:
-            raise InvalidArgument(f"invalid environment variable: {entry}")
-        if given:
-            env[name] = entry
-        else:
-            env.pop(name, None)  # a bare name takes the variable away
+    # A bare name stays as it is: it takes the image's variable away.
+    env = {entry.partition("=")[0]: entry for entry in config.env or ()}
+    if "" in env:
+        raise InvalidArgument(f"invalid environment variable: {env['']}")
+    for entry in image.env or ():
+        env.setdefault(entry.partition("=")[0], entry)
     entrypoint, cmd = config.entrypoint, config.cmd
     if entrypoint in (None, ()):
         entrypoint = image.entrypoint
@@ -137,8 +134,6 @@ def _host_config(snapshot: Snapshot, request: CreateRequest) -> HostConfig:
             raise NotFound(f"No such container: {mode.removeprefix('container:')}") from error
     if host.runtime not in _RUNTIMES:
         raise InvalidArgument(f"unknown or invalid runtime name: {host.runtime}")
-    if host.log_config.type not in _LOG_DRIVERS:
-        raise Unsupported(f"logging driver {host.log_config.type!r} is not supported: use json-file or local")
     return msgspec.structs.replace(
         host,
         network_mode=mode,
@@ -147,7 +142,7 @@ def _host_config(snapshot: Snapshot, request: CreateRequest) -> HostConfig:
         ipc_mode=host.ipc_mode or "private",
         cgroupns_mode=host.cgroupns_mode or "host",
         runtime=host.runtime or "runc",
-        log_config=LogConfig(type=host.log_config.type or "json-file", config=host.log_config.config or {}),
+        log_config=logging.check(host.log_config, request.log_config),
     )
 
 

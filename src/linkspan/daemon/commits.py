@@ -12,7 +12,7 @@ from linkspan.containers.commit import image_config
 from linkspan.daemon.images import Images
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
-from linkspan.errors import Conflict, InvalidArgument
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError
 from linkspan.model.container import Container
 from linkspan.model.image import ImageConfig
 from linkspan.model.reference import parse_reference
@@ -65,13 +65,16 @@ class Commits:
     @contextlib.asynccontextmanager
     async def _at_rest(self, container: Container, *, pause: bool) -> AsyncIterator[None]:
         """Nothing is written meanwhile: it does not start, or is paused where that is wished for."""
-        if not container.state.running:
+        paused = pause and container.state.status == "running"
+        if paused:
+            try:
+                await self._lifecycle.to_its_end(self._lifecycle.pause(container.id, "pause"))
+            except LinkspanError:  # it has ended meanwhile, or somebody else was quicker
+                paused = False
+        if not self._ledger.now.container(container.id).state.running:
             async with self._lifecycle.lock(container.id):
                 yield
             return
-        paused = pause and container.state.status == "running"
-        if paused:
-            await self._lifecycle.to_its_end(self._lifecycle.pause(container.id, "pause"))
         try:
             yield
         finally:

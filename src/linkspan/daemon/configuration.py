@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from linkspan.containers import logging as logs
 from linkspan.daemon.flags import ACCEPTED, gather
 from linkspan.engine.bridges import DefaultBridge
-from linkspan.errors import InvalidArgument
+from linkspan.errors import InvalidArgument, Unsupported
 from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
+from linkspan.model.container import LogConfig
 from linkspan.state.names import HostListener
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Configuration:
     owned_table: bool = True
     publish_closed: bool = False  # published ports answer outside only what linkspan-user allows
     forward_accept: bool = True
+    container_log: LogConfig = logs.DEFAULT  # of containers that name no log driver
     proxies: tuple[tuple[str, str], ...] = ()  # http_proxy and its kin, for requests to registries
     validate: bool = False  # --validate: say whether the configuration is in order, and end
     notes: tuple[str, ...] = ()  # said once at start: flags that are accepted and do nothing here
@@ -133,6 +136,7 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         owned_table=bool(values.get("own-table", True)),
         publish_closed=_publish_policy(values.get("publish-policy", "open")) == "closed",
         forward_accept=bool(values.get("forward-accept", True)),
+        container_log=_container_log(values.get("log-driver", ""), values.get("log-opt", ())),
         notes=notes,
     )
 
@@ -141,6 +145,18 @@ def _publish_policy(value: object) -> str:
     if value not in ("open", "closed"):
         raise InvalidArgument(f"invalid --publish-policy: {value}: it is open or closed")
     return str(value)
+
+
+def _container_log(driver: object, options: Mapping[str, str] | Iterable[str]) -> LogConfig:
+    """`options` as the file has them, or as flags: NAME=VALUE."""
+    if not isinstance(options, Mapping):
+        if bad := next((option for option in options if "=" not in option), None):
+            raise InvalidArgument(f"invalid --log-opt: {bad}: use NAME=VALUE")
+        options = {name: value for name, _, value in (option.partition("=") for option in options)}
+    try:
+        return logs.check(LogConfig(type=str(driver), config=options))
+    except Unsupported as error:
+        raise InvalidArgument(str(error)) from error
 
 
 def _default_bridge(values: Mapping[str, Any], bridge: str) -> DefaultBridge:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from linkspan.containers import logging
 from linkspan.containers.create import CreateRequest, create, name_in_use
 from linkspan.containers.limits import check_limits
 from linkspan.containers.names import check_name, invent_name
@@ -31,8 +32,8 @@ from linkspan.daemon.views import Attachment as NetworkPlace
 from linkspan.daemon.views import ContainerView, ExecView
 from linkspan.engine import links
 from linkspan.engine.change import Change
-from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
-from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound, Unsupported
+from linkspan.model.container import Config, Container, EndpointSettings, ExecConfig, HostConfig, LogConfig
 from linkspan.model.snapshot import put
 from linkspan.runtime import archive, logs, stats
 from linkspan.runtime.attachment import Attachment
@@ -53,9 +54,12 @@ class Containers:
         images: Images,
         programmer: Programmer,
         mutation: Mutation,
+        *,
+        default_log: LogConfig,
     ) -> None:
         self._ledger, self._lifecycle, self._launch, self._mutation = ledger, lifecycle, launch, mutation
         self._attachments, self._execs, self._images, self._programmer = attachments, execs, images, programmer
+        self._default_log = default_log
 
     def _find(self, ref: str) -> Container:
         return self._ledger.now.container(ref)
@@ -89,7 +93,7 @@ class Containers:
             snapshot.sandbox(container),
             places,
             image,
-            str(self._launch.log_path(container.id)),
+            "" if container.host_config.log_config.type == logging.NONE else str(self._launch.log_path(container.id)),
             str(files.hosts(owner.id)),
             str(files.hostname(owner.id)),
             str(files.resolv_conf(owner.id)),
@@ -127,6 +131,7 @@ class Containers:
             image=image,
             hostname=platform.node(),
             processors=processors_online(),
+            log_config=self._default_log,
         )
         try:
             container, warnings = create(self._ledger.now, request)
@@ -231,7 +236,7 @@ class Containers:
         self._lifecycle.publish("attach", container)
         return streams
 
-    async def logs(
+    def logs(
         self,
         ref: str,
         *,
@@ -243,16 +248,16 @@ class Containers:
         follow: bool,
         timestamps: bool,
     ) -> AsyncIterator[tuple[int, bytes]]:
-        """(STDOUT or STDERR, one piece of output), with Docker's time stamp in front of each line where asked for."""
+        """(STDOUT or STDERR, one piece of output), with Docker's time stamp in front of each line where asked for.
+
+        Raises Unsupported, at once, where nothing is kept.
+        """
         container = self._find(ref)
-        ended = asyncio.Event()
-        if not container.state.running:
-            ended.set()
-        condition = "next-exit" if follow else "removed"
-        watching = asyncio.ensure_future(self._lifecycle.waiting.register(container.id, condition))
-        watching.add_done_callback(lambda _: ended.set())
-        try:
-            async for piece in logs.read(
+        if container.host_config.log_config.type == logging.NONE:
+            raise Unsupported("configured logging driver does not support reading")
+
+        def read(ended: asyncio.Event) -> AsyncIterator[tuple[int, bytes]]:
+            return logs.read(
                 self._launch.log_path(container.id),
                 stdout=stdout,
                 stderr=stderr,
@@ -262,7 +267,24 @@ class Containers:
                 follow=follow,
                 timestamps=timestamps,
                 ended=ended,
-            ):
+            )
+
+        return self._until_its_end(container, read, condition="next-exit" if follow else "removed")
+
+    async def _until_its_end(
+        self,
+        container: Container,
+        read: Callable[[asyncio.Event], AsyncIterator[tuple[int, bytes]]],
+        *,
+        condition: str,
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        ended = asyncio.Event()
+        if not container.state.running:
+            ended.set()
+        watching = asyncio.ensure_future(self._lifecycle.waiting.register(container.id, condition))
+        watching.add_done_callback(lambda _: ended.set())
+        try:
+            async for piece in read(ended):
                 yield piece
         finally:
             watching.cancel()

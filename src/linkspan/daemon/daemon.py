@@ -207,7 +207,15 @@ class Daemon:
         )
         self.images = Images(store, containers=self._all_containers, emit=events.publish)
         self.containers = Containers(
-            ledger, self._lifecycle, launch, self._attachments, self._execs, self.images, self._programmer, mutation
+            ledger,
+            self._lifecycle,
+            launch,
+            self._attachments,
+            self._execs,
+            self.images,
+            self._programmer,
+            mutation,
+            default_log=configuration.container_log,
         )
         self.publishing = Publishing(ledger, mutation, self._lifecycle)
         self.commits = Commits(ledger, self._lifecycle, self.images)

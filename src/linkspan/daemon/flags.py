@@ -29,8 +29,6 @@ ACCEPTED = {
     "live-restore": "always on: containers and their ports outlive the daemon",
     "firewall-backend": "the backend is nftables",
     "ip-forward-no-drop": "the policy of other tables is left alone",
-    "log-driver": "conmon writes the log; it reads back as json-file does",
-    "log-opt": "conmon writes the log; it reads back as json-file does",
     "shutdown-timeout": "containers outlive the daemon",
     "group": "the socket belongs to group docker where there is one, else to root",
     "selinux-enabled": "SELinux labels are not set",
@@ -87,6 +85,7 @@ TEXT = {
     "data-root": "root directory of persistent state",
     "exec-root": "root directory of execution state",
     "pidfile": "path of the daemon's PID file",
+    "log-driver": "where containers' output is kept by default: json-file, local or none",
     "log-level": "debug, info, warn, error or fatal",
     "publish-policy": "open, or closed: published ports answer outside only what nft table linkspan-user allows",
     "cgroup-parent": "parent cgroup of all containers",
@@ -107,6 +106,7 @@ LISTS = {
     "default-address-pool": "pool for networks that name no subnet: base=10.10.0.0/16,size=24",
     "insecure-registry": "registry (host:port or CIDR) that may be plain HTTP or have any certificate",
     "label": "key=value label of the daemon",
+    "log-opt": "default option of the log driver: max-size=10m",
     "default-network-opt": "option of new networks of a driver: bridge=com.docker.network.driver.mtu=1400",
 }
 SWITCHES = {
@@ -256,6 +256,9 @@ def _wrong_type(name: str, value: object) -> str:
             for options in value.values()
         )
         return "" if fits else "an object of options by driver"
+    if name == "log-opt":
+        fits = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+        return "" if fits else "an object of strings"
     if name == "host-gateway-ip" and isinstance(value, str):
         return ""  # as dockerd had it, while there was but one
     if name in LISTS:

@@ -16,7 +16,14 @@ from linkspan.model.image import Image, ImageConfig
 from linkspan.model.reference import Reference, parse_reference
 from linkspan.runtime.images import ImageStore, archives
 from linkspan.runtime.images.commit import commit
-from linkspan.runtime.images.manifest import check_platform
+from linkspan.runtime.images.manifest import (
+    Descriptor,
+    Platform,
+    check_platform,
+    digest_of,
+    parse_manifest,
+    read_config,
+)
 from linkspan.runtime.images.pull import pull, tags
 from linkspan.runtime.images.push import push
 from linkspan.runtime.images.skopeo import Credentials
@@ -66,6 +73,18 @@ class Images:
                 async for line in lines:
                     yield line
             self._tell("pull", one.familiar, one.familiar_repository, self._store.find(str(one)))
+
+    async def distribution(self, name: str, *, auth: str) -> tuple[Descriptor, list[Platform]]:
+        """What the registry has under a name: its manifest, and the platforms that it is for."""
+        reference = parse_reference(name).tagged()
+        registry = self._store.registry(reference, auth)
+        raw = await registry.manifest(reference.digest or reference.tag)
+        manifest = parse_manifest(raw, reference.familiar)
+        found = Descriptor(media_type=manifest.kind, digest=digest_of(raw), size=len(raw))
+        if manifest.manifests is not None:
+            return found, [entry.platform for entry in manifest.manifests if entry.platform]
+        image = read_config(await registry.config(found.digest))
+        return found, [Platform(os=image.os, architecture=image.architecture)]
 
     async def push(self, name: str, tag: str, *, auth: str) -> AsyncIterator[Progress]:
         """With no tag, every tag of the repository goes."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from linkspan.containers import logging
 from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.sandbox_files import SandboxFiles
@@ -128,11 +129,12 @@ class Launch:
                 if mount.type == "bind":
                     self._check_bind(mount)
             around = self._surroundings(container, merged)
-            config = container.config
+            config, log = container.config, container.host_config.log_config
             pid = await self.processes.create(
                 container.id,
                 spec.oci_spec(container, around),
-                log_path=self.log_path(container.id),
+                log_path=None if log.type == logging.NONE else self.log_path(container.id),
+                log_limit=logging.largest(log),
                 tty=config.tty,
                 stdin=config.open_stdin,
                 stdin_once=config.stdin_once,

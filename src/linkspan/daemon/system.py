@@ -50,7 +50,7 @@ class System:
                 "Volume": ["local"],
                 "Network": ["bridge", "host", "null"],
                 "Authorization": None,
-                "Log": ["json-file", "local"],
+                "Log": ["json-file", "local", "none"],
             },
             "MemoryLimit": True,
             "SwapLimit": True,
@@ -67,7 +67,7 @@ class System:
             "OomKillDisable": True,
             "NGoroutines": 0,
             "SystemTime": now(),
-            "LoggingDriver": "json-file",
+            "LoggingDriver": self._configuration().container_log.type,
             "CgroupDriver": "cgroupfs",
             "CgroupVersion": "2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1",
             "NEventsListener": 0,
@@ -124,6 +124,10 @@ class System:
             "Os": "linux",
             "Arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
             "KernelVersion": platform.release(),
+            # Clients look for these: there is no Go here, and no commit to name.
+            "GoVersion": f"none (Python {platform.python_version()})",
+            "GitCommit": "",
+            "BuildTime": "",
         }
         return {
             "Platform": {"Name": "linkspan"},
@@ -131,7 +135,7 @@ class System:
             **machine,
             "Components": [
                 # docker's command shows the engine from these details, and not from what stands beside them.
-                {"Name": "Engine", "Version": __version__, "Details": {**machine, "Python": platform.python_version()}},
+                {"Name": "Engine", "Version": __version__, "Details": {**machine, "Experimental": "false"}},
                 *({"Name": name, "Version": version, "Details": {}} for name, version in components),
             ],
         }

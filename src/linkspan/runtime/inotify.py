@@ -11,7 +11,7 @@ import os
 import struct
 from pathlib import Path
 
-IN_MODIFY, IN_CLOSE_WRITE, IN_MOVED_TO = 0x2, 0x8, 0x80
+IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE, IN_MOVED_TO = 0x2, 0x4, 0x8, 0x80
 IN_MOVE_SELF, IN_DELETE_SELF, IN_Q_OVERFLOW = 0x800, 0x400, 0x4000
 _EVENT = struct.Struct("iIII")
 _libc = ctypes.CDLL(None, use_errno=True)

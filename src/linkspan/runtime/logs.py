@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from linkspan.runtime.attachment import STDERR, STDOUT
-from linkspan.runtime.inotify import IN_MODIFY, Inotify
+from linkspan.runtime.inotify import IN_ATTRIB, IN_MODIFY, Inotify
 
 _BLOCK = 256 << 10  # bytes
+_CHANGES = IN_MODIFY | IN_ATTRIB  # more in it; or its name was given to another file
 
 
 async def read(
@@ -37,28 +38,35 @@ async def read(
 
     `since` and `until` are Unix times in seconds, 0 is none; `tail` counts the last lines of both streams together, as
     Docker does. `follow` goes on with what comes until `ended` is set and the file is drained, or `until` has passed.
-    A file that is not there is an empty one.
+    A file that is not there is an empty one. One that another has taken the place of, as conmon does where it grows too
+    large, is read to its end, and then the other.
     """
     wanted = {name for name, asked in ((b"stdout", stdout), (b"stderr", stderr)) if asked}
     if follow:
         path.touch()  # conmon appends to it
     try:
-        file = path.open("rb", buffering=0)
+        file: BinaryIO = path.open("rb", buffering=0)
     except FileNotFoundError:
         return
     # Today's times as floats are exact to a quarter of a microsecond; a line's own stamp must find that line.
     first = int(since * 1e6 - 0.5) * 1000 if since else 0
     last = int(until * 1e6 + 1.5) * 1000 if until else 0
     whole = {STDOUT: True, STDERR: True}  # per stream: the next piece begins a line
-    with file, contextlib.ExitStack() as held:
-        watch = held.enter_context(Inotify(path, IN_MODIFY)) if follow else None
-        if tail is not None:
-            file.seek(_tail_offset(file, tail))
+    if tail is not None:
+        file.seek(_tail_offset(file, tail))
+    with contextlib.ExitStack() as held:
+        held.enter_context(file)
+        watch = held.enter_context(Inotify(path, _CHANGES)) if follow else None
         rest = b""
         while True:
             over = ended is not None and ended.is_set()  # asked before reading: what was written before is then read
             block = file.read(_BLOCK)
             if not block:
+                if watch is not None and (newer := _newer(path, file)):
+                    held.close()
+                    file, rest = held.enter_context(newer), b""
+                    watch = held.enter_context(Inotify(path, _CHANGES))
+                    continue
                 if watch is None or over or (last and time.time_ns() > last):
                     return
                 await _news(watch, ended, until)
@@ -82,6 +90,17 @@ async def read(
                     text = utc(head.decode(errors="replace")).encode() + b" " + text
                 yield number, text + b"\n" if whole[number] else text
             await asyncio.sleep(0)
+
+
+def _newer(path: Path, file: BinaryIO) -> BinaryIO | None:
+    """What is at `path` now, where that is another file."""
+    try:
+        found, known = path.stat(), os.fstat(file.fileno())
+        if (found.st_dev, found.st_ino) != (known.st_dev, known.st_ino):
+            return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        pass
+    return None
 
 
 async def _news(watch: Inotify, ended: asyncio.Event | None, until: float) -> None:

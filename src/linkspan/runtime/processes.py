@@ -87,7 +87,8 @@ class Processes:
         id: str,
         spec: Mapping[str, Any],
         *,
-        log_path: Path,
+        log_path: Path | None,
+        log_limit: int = 0,
         tty: bool = False,
         stdin: bool = False,
         stdin_once: bool = False,
@@ -95,7 +96,8 @@ class Processes:
         """Makes the process, up to where it would execute its program; the answer is its pid on the host.
 
         What an earlier run of `id` left is removed first. `stdin` opens its standard input (otherwise /dev/null);
-        `stdin_once` closes it when the first client that is attached goes away or has no more input.
+        `stdin_once` closes it when the first client that is attached goes away or has no more input. Output is kept
+        in `log_path`, which begins anew when it would grow beyond `log_limit` bytes (0: never).
         Raises NotRunnable or StartFailed, with Docker's text; nothing is left then.
         """
         if (self._containers / id).exists():
@@ -106,7 +108,9 @@ class Processes:
         if stdin_once:
             (home / "stdin-once").touch()
         options = ["--bundle", str(home), "--exit-dir", str(self._exit_dir), "--persist-dir", str(home)]
-        options += ["--log-path", f"k8s-file:{log_path}", "--no-sync-log"]
+        options += ["--log-path", f"k8s-file:{log_path}" if log_path else "off", "--no-sync-log"]
+        if log_limit:
+            options += ["--log-size-max", str(log_limit)]
         if tty:
             options.append("--terminal")
         if stdin:

@@ -21,7 +21,7 @@ ACCEPTED = ", ".join((DOCKER_MANIFEST, OCI_MANIFEST, DOCKER_LIST, OCI_INDEX))
 _MOST_LAYERS = 500  # overlayfs takes no more
 
 
-class Platform(msgspec.Struct, frozen=True, kw_only=True):
+class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     os: str = ""
     architecture: str = ""
     variant: str = ""
@@ -45,6 +45,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
     manifests: tuple[Descriptor, ...] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its media type; OCI's need not say it."""
+        return self.media_type or (OCI_INDEX if self.manifests is not None else OCI_MANIFEST)
 
 
 class _RootFs(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from linkspan.errors import Internal, InvalidArgument, LinkspanError, NotFound, Unauthorized, Unavailable, Unsupported
+from linkspan.errors import Internal, LinkspanError, NotFound, Unauthorized, Unavailable, Unsupported
 from linkspan.model.reference import DEFAULT_REGISTRY, Reference
 
 ANSWER_TIMEOUT = 60.0  # seconds for the answer to a question; transfers are watched by those who wait for them
@@ -44,7 +44,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, rename="lower"):
 
 
 def parse_auth(header: str) -> Credentials:
-    """The X-Registry-Auth header: base64url of JSON, empty for nobody. Raises InvalidArgument, Unsupported."""
+    """The X-Registry-Auth header: base64url of JSON; anything else means nobody, as for Docker. Raises Unsupported."""
     if not header:
         return Credentials()
     try:
@@ -52,7 +52,7 @@ def parse_auth(header: str) -> Credentials:
         text = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         found = msgspec.json.decode(text, type=Credentials) if text.strip() else Credentials()
     except (ValueError, msgspec.MsgspecError):
-        raise InvalidArgument("invalid X-Registry-Auth header: base64url of JSON is needed") from None
+        return Credentials()
     if found.registrytoken:  # skopeo takes it on its command line alone, where every process can read it
         raise Unsupported("X-Registry-Auth with a registrytoken: use a user name with a password or an identitytoken")
     return found
