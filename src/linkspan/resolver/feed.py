@@ -45,8 +45,8 @@ class Feed:
         self._namespaces = namespaces
         self._everything, self._now = everything, now
         self._link: _Link | None = None
-        self._fed = asyncio.Event()  # the process knows everything
-        self._broken = False  # it could not be started the last time
+        self._fed = False  # the process knows everything
+        self._decided = asyncio.Event()  # it does, or could not be started the last time
         self._known: dict[NameKey, NameRecord] = {}  # what it was told, and has carried out or is about to
         self._running: asyncio.Task[None] | None = None
 
@@ -61,22 +61,18 @@ class Feed:
 
     async def ready(self) -> bool:
         """Once names are answered. False where that does not come about, which is said elsewhere."""
-        if self._broken:
-            return False
-        try:
-            await asyncio.wait_for(self._fed.wait(), _PATIENCE)
-        except TimeoutError:
-            return False
-        return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._decided.wait(), _PATIENCE)
+        return self._fed
 
     async def follow(self, touched: Iterable[NameKey]) -> None:
         """Returns once names are answered as they are now. What cannot be done is said: a container without names is
         better than none."""
         keys = set(touched)
         while changed := self._changed(keys):
-            if self._fed.is_set():
+            if self._fed:
                 await self._tell(changed)
-                if self._fed.is_set():
+                if self._fed:
                     return
             # It will be told everything; only who has something to come needs to wait for that.
             if not any(changed.values()) or not await self.ready():
@@ -91,22 +87,27 @@ class Feed:
         while True:
             try:
                 link = await self._begin()
-                self._broken, began = False, time.monotonic()
+                began = time.monotonic()
                 await link.ended.wait()
+                self._lost()
                 log.error("the resolver has ended, and is started again%s", self._last_words())
                 if time.monotonic() - began > _LONGEST_PAUSE:
                     pause = _FIRST_PAUSE
             except (OSError, subprocess.SubprocessError, Unavailable) as error:
-                self._broken = True
+                self._decided.set()
                 log.error("the resolver cannot be started: %s%s", error, self._last_words())
             finally:
-                self._fed.clear()
-                self._known = {}
+                self._fed, self._known = False, {}
                 if self._link:
                     await self._link.close()
                     self._link = None
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _lost(self) -> None:
+        """The process is gone: nothing is known any more, until another one has been told."""
+        self._fed, self._known = False, {}
+        self._decided.clear()
 
     async def _tell(self, changed: Mapping[NameKey, NameRecord | None], *, everything: bool = False) -> None:
         """Returns once it is in force, or the process is gone."""
@@ -117,7 +118,11 @@ class Feed:
         self._known |= {record.key: record for record in put}
         for key in drop:
             self._known.pop(key, None)
-        for (kind, id_), reason in await self._link.change(put=put, drop=drop, everything=everything):
+        link = self._link
+        failed = await link.change(put=put, drop=drop, everything=everything)
+        if link.ended.is_set():
+            self._lost()
+        for (kind, id_), reason in failed:
             self._known.pop((kind, id_), None)  # so that it is told again when it comes up again
             where = f"in sandbox {id_[:12]}" if kind == "sandbox" else f"at {id_}"
             log.error("no names %s: %s", where, reason)
@@ -130,7 +135,8 @@ class Feed:
         if old and old is not link:
             await old.end()
         if not link.ended.is_set():
-            self._fed.set()
+            self._fed = True
+            self._decided.set()
             # What has changed meanwhile.
             await self._tell(self._changed({*self._known, *self._everything()}))
         return link
@@ -199,6 +205,8 @@ class _Link:
         self, *, put: tuple[NameRecord, ...] = (), drop: tuple[NameKey, ...] = (), everything: bool = False
     ) -> tuple[tuple[NameKey, str], ...]:
         """What of it failed; nothing where the process ends meanwhile, as another one is told everything then."""
+        if self.ended.is_set():
+            return ()
         self._number += 1
         change = Change(number=self._number, put=put, drop=drop, everything=everything)
         answer: asyncio.Future[Done] = asyncio.get_running_loop().create_future()

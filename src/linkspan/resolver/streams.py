@@ -43,18 +43,25 @@ class Streams:
 
     async def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=connection)
         # The client may go at any moment, also in the middle of a word.
-        with connection, contextlib.suppress(OSError, EOFError, asyncio.IncompleteReadError):
-            reader, writer = await asyncio.open_connection(sock=connection)
+        with contextlib.suppress(OSError, EOFError):
             try:
-                while True:
-                    async with asyncio.timeout(_IDLE):
-                        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-                        question = await reader.readexactly(length)
-                    if (answer := await self._answer(question)) is None:
-                        return
+                while (answer := await self._answered(reader)) is not None:
                     async with asyncio.timeout(_IDLE):
                         writer.write(_LENGTH.pack(len(answer)) + answer)
                         await writer.drain()
-            finally:
                 writer.close()
+            except BaseException:
+                writer.transport.abort()
+                raise
+
+    async def _answered(self, reader: asyncio.StreamReader) -> bytes | None:
+        """The answer to the next question; None where there is nothing to be said, and so nothing more to be expected.
+
+        Raises IncompleteReadError, which is an EOFError, at the end.
+        """
+        async with asyncio.timeout(_IDLE):
+            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            question = await reader.readexactly(length)
+        return await self._answer(question)
