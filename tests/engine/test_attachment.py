@@ -118,6 +118,7 @@ def test_interfaces_are_numbered_by_prefix() -> None:
     named = msgspec.structs.replace(CHOSEN, options={IFACE_PREFIX: "net"})
     assert interface_name(asked(), named, {"eth0", "net0", "net2"}) == "net1"
     assert interface_name(asked(), CHOSEN, {"eth1"}) == "eth0"
+    assert interface_name(asked(), CHOSEN, {"eth1"}, {"eth0", "wan0"}) == "eth2"
     check_interface_prefix("net")
     for wrong in ("a/b", "twelve-and-one", "a b"):
         with pytest.raises(InvalidArgument, match="container_iface_prefix"):

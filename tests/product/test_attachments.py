@@ -130,6 +130,25 @@ def test_a_network_that_is_gone_is_taken_off_by_force(engine: Place) -> None:
 
 
 @pytest.mark.usefixtures("nets")
+def test_a_name_asked_for_is_left_free(engine: Place) -> None:
+    wan = "name=rear,driver-opt=com.docker.network.endpoint.ifname=eth0"
+    engine.run("--name", "cc", "--network", "front", "--network", wan, "plain", "sleep", "600")
+    assert interfaces(engine, "cc")["eth0"] == ["10.72.0.2/24"]
+    assert interfaces(engine, "cc")["eth1"] == ["10.71.0.2/24"]
+
+
+@pytest.mark.usefixtures("nets")
+def test_out_of_none(engine: Place) -> None:
+    """Who was on no network, and is taken off it, may join others, and has them after a restart too."""
+    engine.run("--name", "cc", "--network", "none", "web")
+    engine.docker("network", "disconnect", "none", "cc")
+    engine.docker("network", "connect", "front", "cc")
+    assert interfaces(engine, "cc")["eth0"] == ["10.71.0.2/24"]
+    engine.docker("restart", "-t", "0", "cc")
+    assert list(networks(engine, "cc")) == ["front"] and "eth0" in interfaces(engine, "cc")
+
+
+@pytest.mark.usefixtures("nets")
 def test_live_between_two_networks(engine: Place) -> None:
     """Section 6 of the scenario, without names."""
     engine.run("--name", "one", "--network", "front", "web")

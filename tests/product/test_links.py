@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.product.network import answers, silent
 from tests.product.place import Done, Place
+from tests.product.test_configuration import ground, start
+
+__all__ = ["ground", "start"]  # fixtures
 
 
 def hosts(engine: Place, ref: str) -> list[str]:
@@ -70,3 +74,20 @@ def test_what_cannot_be_linked(engine: Place) -> None:
     assert engine.request("DELETE", "/containers/front?link=1")[0] == 409
     engine.docker("rm", "still")  # what it was linked to is gone: it starts all the same, as with Docker
     engine.docker("start", "front")
+
+
+def test_without_icc_a_link_opens_the_exposed_ports_and_nothing_else(start: Callable[..., Place]) -> None:
+    made = start("--icc=false")
+    made.run("--name", "db", "web")  # exposes 80 and 5353/udp, and not 81
+    made.run("--name", "front", "--link", "db:database", "web")
+    made.run("--name", "other", "web")
+    db = made.address("db")
+    made.docker("exec", "-d", "db", "httpd", "-f", "-p", "81", "-h", "/www")
+    assert answers(made.sandbox("front"), db, 80) == made.address("front")
+    assert made.out("exec", "front", "wget", "-q", "-O", "-", "http://database/") == "here"
+    assert silent(made.sandbox("front"), db, 81) and silent(made.sandbox("other"), db, 80)
+    assert silent(made.sandbox("db"), made.address("front"), 80)  # a link has a direction
+    made.docker("restart", "-t", "0", "db")
+    assert answers(made.sandbox("front"), made.address("db"), 80)
+    made.docker("rm", "--link", "front/database")
+    assert silent(made.sandbox("front"), made.address("db"), 80)

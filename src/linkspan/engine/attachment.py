@@ -16,7 +16,7 @@ from linkspan.engine.announce import announcement_problems
 from linkspan.engine.bandwidth import asked_bandwidth
 from linkspan.errors import Conflict, InvalidArgument
 from linkspan.ipam.names import parse_mac
-from linkspan.model.container import EndpointIpamConfig, EndpointSettings
+from linkspan.model.container import Container, EndpointIpamConfig, EndpointSettings
 from linkspan.model.names import parse_link
 from linkspan.model.network import Network
 
@@ -111,17 +111,26 @@ def interface_sysctls(settings: EndpointSettings, interface: str) -> tuple[tuple
     return tuple(found.items())
 
 
-def interface_name(settings: EndpointSettings, network: Network, taken: Collection[str]) -> str:
+def asked_names(container: Container) -> frozenset[str]:
+    """The names that the container asks for its interfaces: those given out by number leave them free."""
+    return frozenset(name for s in container.networks.values() if (name := (s.driver_opts or {}).get(IFNAME, "")))
+
+
+def interface_name(
+    settings: EndpointSettings, network: Network, taken: Collection[str], asked: Collection[str] = ()
+) -> str:
     """The name asked for, or the network's prefix (eth) with the first number that is free.
 
-    Raises Conflict where the name asked for is that of another interface in the sandbox.
+    `asked` are names that other attachments ask for. Raises Conflict where the name asked for is that of another
+    interface in the sandbox.
     """
     if wanted := (settings.driver_opts or {}).get(IFNAME, ""):
         if wanted in taken or wanted == "lo":
             raise Conflict(f"interface name {wanted!r} is already in use in the container")
         return wanted
     prefix = network.options.get(IFACE_PREFIX, "") or "eth"
-    return next(name for number in range(len(taken) + 1) if (name := f"{prefix}{number}") not in taken)
+    numbered = (f"{prefix}{number}" for number in range(len(taken) + len(asked) + 1))
+    return next(name for name in numbered if name not in taken and name not in asked)
 
 
 def check_interface_prefix(prefix: str) -> None:

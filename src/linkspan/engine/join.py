@@ -13,7 +13,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine.attachment import check_settings, interface_name, interface_sysctls, link_local_addresses
+from linkspan.engine.attachment import (
+    asked_names,
+    check_settings,
+    interface_name,
+    interface_sysctls,
+    link_local_addresses,
+)
 from linkspan.engine.bandwidth import asked_bandwidth
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.identity import check_claims, choose_mac, with_addresses
@@ -230,7 +236,8 @@ def _endpoint(
         return bare
     _check_room(snapshot, network)
     endpoint = with_addresses(snapshot, container, network, settings, bare)
-    interface = interface_name(settings, network, {e.interface for e in snapshot.endpoints_in(container)})
+    taken = {e.interface for e in snapshot.endpoints_in(container)}
+    interface = interface_name(settings, network, taken, asked_names(container))
     return msgspec.structs.replace(
         endpoint,
         interface=interface,
