@@ -25,6 +25,7 @@ from linkspan.engine.render import render_all
 from linkspan.errors import Conflict, InvalidArgument
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.model.container import EndpointIpamConfig, EndpointSettings
+from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import put
 from linkspan.state.objects import Address, Sysctl, Veth
@@ -112,6 +113,25 @@ def test_accepted() -> None:
     assert interface_name(settings, CHOSEN, {"eth0"}) == "front0"
     with pytest.raises(Conflict, match="'front0' is already in use"):
         interface_name(settings, CHOSEN, {"front0"})
+
+
+def test_ipv6_turned_off_is_no_ipv6_address(world: World) -> None:
+    (id_,) = world.ids(1)
+    pools = (Pool(subnet="10.5.0.0/24"), Pool(subnet="fd05::/64"))
+    request = NetworkRequest(id=id_, created="", name="own", pools=pools, ipv6=True)
+    world.now = world.now.after(create_network(world.now, request, DRIVERS, DEFAULT_SOURCES, HOST).writes)
+    own = world.now.network("own")
+    off = asked(driver_opts={SYSCTLS: "net.ipv6.conf.IFNAME.disable_ipv6=1"})
+    for settings, sysctls, has in (
+        (asked(), None, True),
+        (off, None, False),
+        (asked(), {"net.ipv6.conf.all.disable_ipv6": "1"}, False),
+        (asked(), {"net.ipv6.conf.all.disable_ipv6": "0"}, True),
+    ):
+        made = world.container("web", "own", sysctls=sysctls)
+        made = msgspec.structs.replace(made, networks={own.id: settings})
+        (endpoint,) = [w.record for w in join(world.now, made, world.around()).writes if isinstance(w.record, Endpoint)]
+        assert (bool(endpoint.address6), bool(endpoint.gateway6), bool(endpoint.address)) == (has, has, True)
 
 
 def test_interfaces_are_numbered_by_prefix() -> None:

@@ -67,6 +67,8 @@ def test_an_ip_range_limits_the_choice_not_the_user() -> None:
     [
         ("10.0.0.1", Forbidden, "Address already in use"),
         ("10.0.0.3", Forbidden, "Address already in use"),
+        ("10.0.0.0", Forbidden, "Address already in use"),
+        ("10.0.0.7", Forbidden, "Address already in use"),
         ("10.9.0.1", InvalidArgument, "no configured subnet"),
         ("10.0.0", InvalidArgument, "invalid IPv4 address: 10.0.0"),
     ],

@@ -17,6 +17,7 @@ from linkspan.daemon.events import Events
 from linkspan.daemon.identity import now
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.neighbourhood import Neighbourhood
+from linkspan.drivers.available import DRIVERS
 from linkspan.model.event import Event
 
 
@@ -48,7 +49,7 @@ class System:
             "DriverStatus": [["Layers", "unpacked once by digest, mounted with overlayfs"]],
             "Plugins": {
                 "Volume": ["local"],
-                "Network": ["bridge", "host", "null"],
+                "Network": sorted(DRIVERS),
                 "Authorization": None,
                 "Log": ["json-file", "local", "none"],
             },

@@ -111,6 +111,14 @@ def interface_sysctls(settings: EndpointSettings, interface: str) -> tuple[tuple
     return tuple(found.items())
 
 
+def without_ipv6(container: Container, settings: EndpointSettings) -> bool:
+    """IPv6 is turned off by a setting of the interface or of the container: it gets no IPv6 address, as with Docker."""
+    sysctls = container.host_config.sysctls or {}
+    asked = (f"net.ipv6.conf.{which}.disable_ipv6" for which in ("all", "default"))
+    own = dict(interface_sysctls(settings, "own")).get("net/ipv6/conf/own/disable_ipv6", "0")
+    return own == "1" or any(sysctls.get(name) == "1" for name in asked)
+
+
 def asked_names(container: Container) -> frozenset[str]:
     """The names that the container asks for its interfaces: those given out by number leave them free."""
     return frozenset(name for s in container.networks.values() if (name := (s.driver_opts or {}).get(IFNAME, "")))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from linkspan.engine.attachment import without_ipv6
 from linkspan.errors import Forbidden, InvalidArgument
 from linkspan.ipam.addresses import allocate_address
 from linkspan.ipam.names import mac_address, parse_mac
@@ -36,7 +37,7 @@ def with_addresses(
             endpoint = msgspec.structs.replace(
                 endpoint, address=address, prefix_length=pool.prefix_length, gateway=pool.router
             )
-    if not endpoint.address6:
+    if not endpoint.address6 and not without_ipv6(container, settings):
         address, pool = _choose_address(snapshot, container, network, settings, 6)
         if pool:
             endpoint = msgspec.structs.replace(

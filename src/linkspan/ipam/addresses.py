@@ -46,7 +46,7 @@ def allocate_address(
         if pool is None:
             raise InvalidArgument(f"no configured subnet or ip-range contain the IP address {wanted}")
         page, bit = place(int(address))
-        if int(address) in reserved or held(page) & bit:
+        if int(address) in reserved or address in _of_no_host(pool) or held(page) & bit:
             raise Forbidden("Address already in use")
         return str(address), pool
     for pool in pools:
@@ -55,6 +55,14 @@ def allocate_address(
             return _text(pool, number), pool
     subnets = ", ".join(pool.subnet for pool in pools)
     raise Conflict(f"no available IPv{version} addresses on this network's address pools: {subnets}: used up")
+
+
+def _of_no_host(pool: Pool) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
+    """The subnet's own address, and of IPv4 the one that all of its hosts listen to; small subnets have neither."""
+    subnet = ipaddress.ip_network(pool.subnet)
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return ()
+    return (subnet[0], subnet[-1]) if subnet.version == 4 else (subnet[0],)
 
 
 def _in_order(pool: Pool, held: Callable[[int], int], preferred: Iterable[int], latest: int) -> Iterator[int]:
