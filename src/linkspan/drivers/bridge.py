@@ -37,6 +37,8 @@ class BridgeDriver:
         # Published ports answer on 127.0.0.1 too: such a packet is routed out of the bridge with a loopback source
         # until it is masqueraded, which the kernel does not do unless told.
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1")
+        if self.host.forward:
+            yield Sysctl(HOST, f"net/ipv4/conf/{name}/forwarding", "1")  # as a new bridge has it, unless one is told
         # Without icc, ports of the bridge are isolated from each other. Where a link lets two containers talk they do
         # so through the host, which answers for the other one's address.
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/proxy_arp_pvlan", "0" if network.icc else "1")

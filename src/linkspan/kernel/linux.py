@@ -16,6 +16,7 @@ from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound, 
 from linkspan.kernel import announce, conntrack, rtnetlink, shaping, sysctl
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_mode
+from linkspan.kernel.drift import Drift
 from linkspan.kernel.failure import explain
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.neighbours import Others
@@ -64,6 +65,7 @@ class LinuxKernel:
                 opened.callback(self._namespaces.close)
                 self._sockets = {HOST: NetlinkSocket(NETLINK_ROUTE)}
                 opened.callback(self._sockets[HOST].close)
+                self._drift = Drift(namespaces, self._namespaces, self._sockets)
                 self._others = Others()
                 opened.callback(self._others.close)
             except OSError as error:
@@ -102,7 +104,7 @@ class LinuxKernel:
     def watch(self) -> Watch:
         if self._watch is None:
             try:
-                self._watch = Watch(self._parents)
+                self._watch = Watch(self._parents, self._drift.happened)
             except OSError as error:
                 raise explain(error, "watch the kernel for losses") from error
         return self._watch
@@ -364,11 +366,14 @@ class LinuxKernel:
                 if error.errno == errno.ENOENT:
                     raise InvalidArgument(f"sysctl {item.name}: this kernel has no such setting") from None
                 raise
+        if item.namespace == HOST:
+            self._drift.expect(item.name, item.value)
 
     # --- reading
 
     def read(self, sysctls: Iterable[tuple[str, str]] = ()) -> State:
         try:
+            self._drift.hold_again()
             return state_of(self._read(sysctls))
         except OSError as error:
             raise explain(error, "read the state of the kernel") from error
@@ -405,10 +410,14 @@ class LinuxKernel:
         yield from self._read_routes(HOST)
         yield from self._nft.read()
         yield from self._others.look().accepting
+        sysctls = list(sysctls)
+        self._drift.expect_only(name for namespace, name in sysctls if namespace == HOST)
         for namespace, name in sysctls:
             with contextlib.suppress(NotFound):
                 value = self.sysctl(name, namespace)
                 if value is not None:
+                    if namespace == HOST:
+                        self._drift.expect(name, value)  # or what is written next
                     yield Sysctl(namespace, name, value)
 
     def _read_addresses(self, namespace: str, mine: dict[int, rtnetlink.Link]) -> Iterator[Address]:

@@ -3,7 +3,7 @@
 The kernel tells of every change on multicast groups. Only losses matter here: what is ours and goes, or goes down. What
 somebody adds is theirs; only their chains and rules are worth a look, as what they drop is dropped for us too. Our own
 steps cause the same events: those of the interfaces that a plan touches, while it is applied, are no loss. What ours
-stand on is not ours: there it matters that it goes, and that it comes back.
+stand on is not ours: there it matters that it goes, and that it comes back. What no event tells of, `drift` looks for.
 
 Formats: linux/rtnetlink.h, linux/if_addr.h, linux/netfilter/nf_tables.h.
 """
@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from linkspan.kernel import user_table
 from linkspan.kernel.neighbours import legacy_tables
@@ -26,11 +26,13 @@ from linkspan.state.plan import Delete, Plan
 
 _GROUPS = (1, 5, 7, 24, 9, 11, 25)  # RTNLGRP_LINK; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
 _NFTABLES_GROUP = 7
-_NEWLINK, _DELLINK = 16, 17
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18  # struct ifinfomsg: family, index at 4, flags at 8
+_AF_BRIDGE = 7
 _NEWTABLE, _DELTABLE, _NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE, _DELSET = (10 << 8 | n for n in (0, 2, 3, 5, 6, 8, 11))
 _TAKEN_AWAY = {_DELTABLE, _DELCHAIN, _DELSET}
 _STIRS = {_NEWTABLE, _DELTABLE, _NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE}
 _UP = 0x1
+_IFMTU, _IFMASTER = 4, 10
 _IFNAME, _IFALIAS, _IFA_LABEL, _IFA_PROTO, _TABLE_NAME, _NETCONF_INDEX = 3, 20, 3, 11, 1, 1
 _ALL = struct.pack("=i", -1)  # NETCONFA_IFINDEX_ALL: the host's own ip_forward
 
@@ -41,9 +43,11 @@ class Watch:
     Raises OSError where it cannot be made.
     """
 
-    def __init__(self, parents: Mapping[str, int]) -> None:
-        """`parents` are interfaces of the host's own that ours stand on, by name, with the index that each has now."""
-        self._parents = parents
+    def __init__(self, parents: Mapping[str, int], unheard: Callable[[], bool] = lambda: False) -> None:
+        """`parents` are interfaces of the host's own that ours stand on, by name, with the index that each has now.
+        `unheard` tells what there is no event for."""
+        self._parents, self._unheard = parents, unheard
+        self._links: dict[int, tuple[object, ...]] = {}  # what was last heard of ours, by index
         with contextlib.ExitStack() as opened:
             self._route = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_ROUTE)))
             self._nft = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_NETFILTER)))
@@ -51,6 +55,8 @@ class Watch:
                 self._route.join(group)
             self._nft.join(_NFTABLES_GROUP)
             self._lost = self._stirred = False
+            for body in self._route.dump(_GETLINK, bytes(16)):
+                self._changed(_NEWLINK, body, _NOTHING)
             # What was seen, and nobody has asked for yet, is readable like any other.
             self._seen = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             opened.callback(os.close, self._seen)
@@ -63,6 +69,7 @@ class Watch:
     def lost(self) -> bool:
         """Whether anything of ours went since the last call. Events that overflowed the socket count as a loss."""
         found = self._look(_NOTHING) or self._lost
+        found = self._unheard() or found
         self._lost = False
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._seen)
@@ -99,13 +106,31 @@ class Watch:
             # Its other events are many: each macvlan on it is one.
             if name in self._parents and (kind == _DELLINK or index != self._parents[name]):
                 return True
+        if kind in (_NEWLINK, _DELLINK):
+            return self._changed(kind, body, own)
         return _route_loss(kind, body, own)
+
+    def _changed(self, kind: int, body: bytes, own: _Own) -> bool:
+        """Whether a link of ours went, is down, or is not what it was: its name, alias, MTU, or the bridge it is on."""
+        if body[0] == _AF_BRIDGE:
+            return False  # the same once more, as the bridge sees it
+        index, link = struct.unpack_from("=i", body, 4)[0], attributes(body, 16)
+        ours = link.get(_IFALIAS, b"").startswith(ALIAS.encode())
+        before = self._links.pop(index, None)
+        if not ours and before is None:
+            return False
+        now = tuple(link.get(field) for field in (_IFNAME, _IFALIAS, _IFMTU, _IFMASTER))
+        if ours and kind == _NEWLINK:
+            self._links[index] = now
+        down = kind == _DELLINK or not struct.unpack_from("=I", body, 8)[0] & _UP
+        other = before is not None and before != now
+        return (down or other) and string(link.get(_IFNAME, b"")) not in own.interfaces
 
     def _look(self, own: _Own) -> bool:
         found = False
         try:
             for kind, body in self._route.events():
-                found = found or self._route_loss(kind, body, own)
+                found = self._route_loss(kind, body, own) or found
         except OSError:
             found = True
         try:
@@ -145,11 +170,6 @@ def _own(plan: Plan) -> _Own:
 
 def _route_loss(kind: int, body: bytes, own: _Own) -> bool:
     match kind:
-        case 16 | 17:  # RTM_NEWLINK, RTM_DELLINK: struct ifinfomsg, whose flags are at 8
-            link = attributes(body, 16)
-            down = kind == _DELLINK or not struct.unpack_from("=I", body, 8)[0] & _UP
-            ours = link.get(_IFALIAS, b"").startswith(ALIAS.encode())
-            return down and ours and string(link.get(_IFNAME, b"")) not in own.interfaces
         case 21:  # RTM_DELADDR: struct ifaddrmsg
             address = attributes(body, 8)
             if address.get(_IFA_PROTO, b"\0")[0] != PROTOCOL:
