@@ -45,26 +45,26 @@ def looks(engine: Place) -> list[object]:
 
 
 def works(engine: Place) -> bool:
-    """From outside, from the host, outwards, and joining a container's network."""
+    """From outside and from the host; and the namespaces are held."""
     try:
         assert ask(engine.there, HOST, 8080, timeout=0.3) == OUTSIDE
         assert ask(engine.there, HOST, 8081, timeout=0.3) == OUTSIDE
         assert ask(engine.here, "127.0.0.1", 8080, timeout=0.3)
     except OSError:
         return False
-    return True
+    mounts = Path(f"/proc/{engine.host.pid}/mountinfo").read_text()
+    return all(engine.inspect(name)["NetworkSettings"]["SandboxKey"] in mounts for name in ("web", "other"))
 
 
-def until_works(engine: Place, within: float = 3) -> float:
-    """Seconds until it does."""
+def until_works(engine: Place, within: float = 3) -> None:
+    """It is noticed at once, or within a second where the kernel tells nobody; the rest is for a busy machine."""
     began = time.monotonic()
     while not works(engine):
         assert time.monotonic() < began + within, engine.log.read_text()[-3000:]
     with who_server(engine.there, OUTSIDE, 9000):
         for name in ("web", "other"):
             assert engine.out("exec", name, "wget", "-qO-", f"http://{OUTSIDE}:9000/") == HOST
-            assert "eth0" in engine.out("run", "--rm", "--net", f"container:{name}", "plain", "ip", "address")
-    return time.monotonic() - began
+    assert "eth0" in engine.out("run", "--rm", "--net", "container:web", "plain", "ip", "address")
 
 
 def veth(engine: Place) -> str:
@@ -99,4 +99,4 @@ def test_put_back(engine: Place, what: str) -> None:
     folder = str(engine.exec_root / "netns")
     command = BROKEN[what].replace("VETH", veth(engine)).replace("NETNS", sandbox).replace("FOLDER", folder)
     engine.host.run(["sh", "-c", command])
-    print(what, until_works(engine))
+    until_works(engine)

@@ -17,7 +17,7 @@ announce    gratuitous ARP and neighbour advertisements, as frames
 conntrack   UDP connections, forgotten when their port moves
 ports       host ports, reserved by bound sockets
 sysctl      settings, in any namespace
-watch       what of ours somebody else took away
+watch       what of ours somebody else took away; drift, what no event tells of
 fake        the same contract in memory
 
 How a daemon with an empty memory knows what is ours: namespaces by their folder, links by the alias `linkspan:…`,

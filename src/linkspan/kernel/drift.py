@@ -44,13 +44,18 @@ class Drift:
         return news
 
     def hold_again(self) -> None:
-        """Files of namespaces that are gone are made again. OSError where that is impossible."""
+        """Files of namespaces that are gone are made again. OSError where that is impossible.
+
+        For whoever is about to look at everything: what is different afterwards is news.
+        """
+        self._folder_changed = 0
         for path in self._lost_files():
             descriptor = fcntl.ioctl(self._connections[path].fileno(), _SIOCGSKNS)
             try:
                 self._namespaces.hold(path, descriptor)
             finally:
                 os.close(descriptor)
+        self._told = frozenset()
 
     def _changed_settings(self) -> Iterable[tuple[str, str]]:
         for name, value in list(self._settings.items()):
@@ -63,6 +68,7 @@ class Drift:
                 yield name, now
 
     def _lost_files(self) -> list[str]:
+        # Whoever removes a file changes its folder: thousands of files need not be asked for each time.
         changed = self._folder.stat().st_mtime_ns
         if changed == self._folder_changed:
             return []
