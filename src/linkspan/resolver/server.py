@@ -156,10 +156,12 @@ class Server:
                 answer = message[:2] + known
             else:
                 answer = _shuffled(message, known)
-            if answer is not None:
-                # A client that is gone, or has no room, asks again or does not care.
-                with contextlib.suppress(OSError):
-                    send(answer, client)
+            if answer is None:
+                continue
+            try:  # noqa: SIM105 - contextlib would take a tenth of the time of it all
+                send(answer, client)
+            except OSError:
+                pass  # a client that is gone, or has no room, asks again or does not care
 
     def _consider(self, place: Place, message: bytes, client: tuple[str, int]) -> bytes | None:
         """The answer to a question that was not asked lately; None where it is still to come, or nothing to be said."""
