@@ -127,6 +127,10 @@ def test_what_does_not_go_with_another_containers_network(config: Config, host: 
 @pytest.mark.parametrize(
     ("config", "host", "kind", "text"),
     [
+        (Config(), HostConfig(dns=("nowhere",)), InvalidArgument, "invalid DNS server: 'nowhere' is not an ip address"),
+        (Config(), HostConfig(dns=("1.1.1.1\n",)), InvalidArgument, "is not an ip address"),
+        (Config(), HostConfig(dns_search=("a b",)), InvalidArgument, "invalid DNS search domain: 'a b'"),
+        (Config(), HostConfig(dns_options=("ndots:1\n",)), InvalidArgument, "invalid DNS option: "),
         (Config(), HostConfig(memory=1024), InvalidArgument, "Minimum memory limit allowed is 6MB"),
         (Config(), HostConfig(nano_cpus=3 * 10**9), InvalidArgument, r"range of CPUs is from 0\.01 to 2\.00"),
         (Config(), HostConfig(restart_policy=RestartPolicy(name="x")), InvalidArgument, "unknown policy 'x'"),

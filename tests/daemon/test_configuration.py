@@ -250,6 +250,8 @@ def test_what_a_running_daemon_takes_over(tmp_path: Path) -> None:
     ("file", "text"),
     [
         ({"dns": "1.1.1.1"}, "dns is a list of strings"),
+        ({"dns": ["nowhere"]}, "invalid --dns: 'nowhere' is not an ip address"),
+        ({"dns-search": ["a b"]}, "invalid DNS search domain: 'a b'"),
         ({"hosts": [1]}, "hosts is a list of strings"),
         ({"labels": "a=b"}, "labels is a list of strings"),
         ({"default-address-pools": "x"}, "default-address-pools is a list"),

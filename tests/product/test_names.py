@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -108,6 +109,20 @@ def test_names_of_every_kind(engine: Place) -> None:
     message = ask(asking, "web")
     assert message.answer[0].ttl == 600 and message.flags & dns.flags.RA
     assert addresses(asking, "web", tcp=True) == [address]
+
+
+def test_both_families(engine: Place) -> None:
+    engine.docker("network", "create", "--ipv6", "own")
+    asking = sleeper(engine, "asking")
+    sleeper(engine, "web")
+    six = engine.inspect("web")["NetworkSettings"]["Networks"]["own"]["GlobalIPv6Address"]
+    assert six and addresses(asking, "web", "AAAA") == [six]
+    assert addresses(asking, "web") == [engine.address("web")]
+    assert addresses(asking, ipaddress.ip_address(six).reverse_pointer, "PTR") == ["web.own."]
+    engine.docker("network", "create", "--ipv4=false", "--ipv6", "six")
+    engine.docker("network", "connect", "six", "asking")
+    sleeper(engine, "far", net="six")
+    assert addresses(asking, "far") == [] != addresses(asking, "far", "AAAA")
 
 
 def test_who_sees_whom(engine: Place) -> None:

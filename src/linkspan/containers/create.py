@@ -23,6 +23,7 @@ from linkspan.model.container import Config, Container, EndpointSettings, HostCo
 from linkspan.model.image import Image, ImageConfig
 from linkspan.model.network import Network
 from linkspan.model.port import parse_container_ports
+from linkspan.model.resolv_conf import check_overrides
 from linkspan.model.snapshot import Snapshot
 
 _RUNTIMES = ("", "runc", "io.containerd.runc.v2")
@@ -87,6 +88,7 @@ def create(snapshot: Snapshot, request: CreateRequest) -> tuple[Container, tuple
     port_requests(container)
     for text in container.host_config.extra_hosts or ():
         parse_extra_host(text, ("0.0.0.0",))
+    check_overrides(host.dns or (), host.dns_search or (), host.dns_options or ())
     return container, warnings
 
 

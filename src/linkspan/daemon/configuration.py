@@ -15,6 +15,7 @@ from linkspan.engine.bridges import DefaultBridge
 from linkspan.errors import InvalidArgument, Unsupported
 from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
 from linkspan.model.container import LogConfig
+from linkspan.model.resolv_conf import check_overrides
 from linkspan.state.names import HostListener
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ def configure(values: Mapping[str, Any]) -> Configuration:
     for name in ("bip", "bip6"):
         if bridge and values.get(name):
             raise InvalidArgument(f"you specified --bridge and --{name}, mutually exclusive options: choose one")
+    dns_search, dns_options = (tuple(map(str, values.get(name, ()))) for name in ("dns-search", "dns-opt"))
+    check_overrides((), dns_search, dns_options)
     return Configuration(
         hosts=hosts,
         tls=tls,
@@ -126,8 +129,8 @@ def configure(values: Mapping[str, Any]) -> Configuration:
             if values.get(name)
         ),
         dns=tuple(_address("dns", server) for server in values.get("dns", ())),
-        dns_search=tuple(map(str, values.get("dns-search", ()))),
-        dns_options=tuple(map(str, values.get("dns-opt", ()))),
+        dns_search=dns_search,
+        dns_options=dns_options,
         host_dns=_host_listener(values.get("host-dns", "")),
         host_gateway_ips=_host_gateways(values.get("host-gateway-ip", ())),
         insecure_registries=tuple(map(_registry, values.get("insecure-registry", ()))),

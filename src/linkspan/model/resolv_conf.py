@@ -5,7 +5,12 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import itertools
+import re
 from collections.abc import Iterable
+
+from linkspan.errors import InvalidArgument
+
+_WORD = re.compile(r"[^\s#;]{1,255}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +52,17 @@ def parse_resolv_conf(text: str) -> ResolvConf:
             case _:
                 other.append(line)
     return ResolvConf(tuple(servers), tuple(search), tuple(options), tuple(other), tuple(bad))
+
+
+def check_overrides(servers: Iterable[str], search: Iterable[str], options: Iterable[str]) -> None:
+    """What is to stand in the file in place of the host's: addresses, and words. Raises InvalidArgument."""
+    for server in servers:
+        if not is_address(server):
+            raise InvalidArgument(f"invalid DNS server: {server!r} is not an ip address")
+    for what, words in (("search domain", search), ("option", options)):
+        for word in words:
+            if not _WORD.fullmatch(word):
+                raise InvalidArgument(f"invalid DNS {what}: {word!r}")
 
 
 def is_address(text: str) -> bool:

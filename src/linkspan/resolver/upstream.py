@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from linkspan.kernel.redirect import ADDRESS
-from linkspan.model.resolv_conf import ResolvConf, parse_resolv_conf
+from linkspan.model.resolv_conf import ResolvConf, is_address, parse_resolv_conf
 from linkspan.state.names import Listening
 
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -32,7 +32,8 @@ class Upstream:
     def servers(self, sandbox: Listening) -> tuple[Server, ...]:
         """In the order in which they are to be tried. What has no way out may not use the host's."""
         if sandbox.servers is not None:
-            own = (address for address in sandbox.servers if address != ADDRESS)  # ourselves
+            # Not ourselves; and nothing that would have to be looked up first.
+            own = (address for address in sandbox.servers if address != ADDRESS and is_address(address))
             return tuple(Server(address, sandbox.path) for address in own)[:MOST]
         return tuple(map(Server, self._read().servers))[:MOST] if sandbox.outward else ()
 
