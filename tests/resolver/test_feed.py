@@ -17,7 +17,7 @@ import pytest
 from linkspan.kernel.namespaces import Namespaces, enter
 from linkspan.resolver import feed as feed_module
 from linkspan.resolver.feed import Feed
-from linkspan.state.names import Listening, Named, NameKey, NameRecord
+from linkspan.state.names import HostListener, Listening, Named, NameKey, NameRecord
 from tests.hosts import Host, needs_root, socket_in
 
 pytestmark = [needs_root, pytest.mark.root]
@@ -175,8 +175,12 @@ def test_it_ends_with_its_daemon_where_it_has_no_sandbox(world: World) -> None:
     asyncio.run(settled(lambda: not world.processes()))
 
 
-def test_another_version_is_replaced_without_a_gap(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_is_replaced_without_a_gap(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     web = world.sandbox("web")
+    listener = HostListener(address="127.0.0.55", port=53)
+    world.records[listener.key] = listener
 
     async def nothing() -> None:
         pass
@@ -212,6 +216,7 @@ def test_another_version_is_replaced_without_a_gap(world: World, monkeypatch: py
     finally:
         asking.close()
     assert answered == ["10.0.0.2"] and failures == []
+    assert "no names" not in caplog.text  # the host's listener, too, is taken over
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "deaf"])

@@ -16,17 +16,22 @@ from linkspan.kernel.libnftables import Library, NftError
 
 ADDRESS = "127.0.0.11"
 TABLE = "linkspan-dns"
-# Emptied, not removed: the removal of a chain makes the kernel wait for some 10 ms.
+# Emptied, not removed: the removal of a chain makes the kernel wait for some 10 ms. What was asked of a resolver before
+# is still answered by it: the ports from which answers come add up, one with each resolver.
 _EMPTIED = f"""\
 add table ip {TABLE}
+add set ip {TABLE} udp_ports {{ type inet_service; }}
+add set ip {TABLE} tcp_ports {{ type inet_service; }}
 add chain ip {TABLE} output {{ type filter hook output priority -300; policy accept; }}
 flush chain ip {TABLE} output
 """
 _RULES = f"""\
+add element ip {TABLE} udp_ports {{ %(udp)d }}
+add element ip {TABLE} tcp_ports {{ %(tcp)d }}
 add rule ip {TABLE} output ip daddr {ADDRESS} udp dport 53 notrack udp dport set %(udp)d
 add rule ip {TABLE} output ip daddr {ADDRESS} tcp dport 53 notrack tcp dport set %(tcp)d
-add rule ip {TABLE} output ip saddr {ADDRESS} udp sport %(udp)d notrack udp sport set 53
-add rule ip {TABLE} output ip saddr {ADDRESS} tcp sport %(tcp)d notrack tcp sport set 53
+add rule ip {TABLE} output ip saddr {ADDRESS} udp sport @udp_ports notrack udp sport set 53
+add rule ip {TABLE} output ip saddr {ADDRESS} tcp sport @tcp_ports notrack tcp sport set 53
 """
 _LIBC = ctypes.CDLL(None)
 _RESERVED = 16  # one holds some 500 KiB for as long as it is open

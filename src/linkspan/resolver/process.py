@@ -23,6 +23,7 @@ from linkspan.state.names import NameKey
 
 NAME = "linkspan-dns"
 _PR_SET_NAME = 15
+_GRACE = 0.5  # seconds after another one has taken over, for what was asked before
 
 
 class Process:
@@ -49,7 +50,7 @@ class Process:
             while (message := await reader.readline()) and self._daemon is writer:
                 change = msgspec.json.decode(message, type=Change)
                 if change.end:
-                    self._ended.set()
+                    asyncio.get_running_loop().call_later(_GRACE, self._ended.set)
                     return
                 writer.write(line(Done(number=change.number, failed=tuple(self._carry_out(change)))))
                 await writer.drain()

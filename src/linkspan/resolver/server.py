@@ -118,6 +118,8 @@ class Server:
             listener = opened.enter_context(self._socket(family, socket.SOCK_STREAM))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             for made in (datagrams, listener):
+                if port:  # the process that this one takes over from has it for a moment longer
+                    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 made.bind((address, port))
             opened.pop_all()
         return datagrams, listener
