@@ -343,6 +343,7 @@ class FakePublishing:
 class FakeImages:
     def __init__(self, daemon: FakeDaemon) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.logins: list[tuple[str, str, str]] = []
 
     def view(self, ref: str) -> ImageView:
         if ref in ("mysql", "mysql:latest", "docker.io/library/mysql", IMAGE) or IMAGE[7:].startswith(ref):
@@ -389,6 +390,7 @@ class FakeImages:
         return [], 0
 
     async def login(self, server: str, username: str, password: str) -> str:
+        self.logins.append((server, username, password))
         return "Login Succeeded"
 
 

@@ -395,7 +395,9 @@ def test_system(running: Running) -> None:
     body = running.ask("GET", "/system/df")[1]
     assert body["LayersSize"] == 12345 and body["Containers"][0]["SizeRw"] == 10
     assert body["Volumes"][0]["UsageData"]["RefCount"] == 1
-    assert running.ask("POST", "/auth", {"username": "u", "password": "p"})[1]["Status"] == "Login Succeeded"
+    login = {"username": "u", "password": "p", "serveraddress": "reg:5000"}
+    assert running.ask("POST", "/auth", login)[1]["Status"] == "Login Succeeded"
+    assert running.daemon.images.logins == [("reg:5000", "u", "p")]
     assert running.ask("GET", "/plugins")[1] == []
     assert running.ask("POST", "/build/prune")[1] == {"CachesDeleted": None, "SpaceReclaimed": 0}
     for path in ("/build", "/session"):

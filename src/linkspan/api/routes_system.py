@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from linkspan.api import filters, json_containers, json_events, json_images, json_volumes
 from linkspan.api.http import JSON_TYPE, Answer, Request, Response, Stream, closing, json_line, json_response
 from linkspan.api.parse import convert, parse_filters, read_object
@@ -13,7 +15,6 @@ from linkspan.api.versions import MAX_VERSION, MIN_VERSION, Version, text
 from linkspan.daemon.daemon import Daemon
 from linkspan.errors import NotFound, Unavailable, Unsupported
 from linkspan.model.event import Event
-from linkspan.model.wire import Wire
 
 NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
@@ -28,11 +29,12 @@ _PING = (
 )
 
 
-class _Login(Wire, frozen=True, kw_only=True):
+class _Login(msgspec.Struct, frozen=True, kw_only=True):
+    """As clients send it: unlike everything else, in lower case."""
+
     username: str = ""
     password: str = ""
     serveraddress: str = ""
-    identitytoken: str = ""
 
 
 async def ping(daemon: Daemon, request: Request) -> Answer:

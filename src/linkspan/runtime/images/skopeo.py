@@ -303,6 +303,9 @@ def refusal(said: str, reference: Reference, *, pushing: bool = False) -> Linksp
         return NotFound(f"repository {name} not found: name unknown: repository name not known to registry")
     if "manifest unknown" in low:
         return NotFound(f"manifest for {reference.familiar} not found: manifest unknown: manifest unknown")
+    if found := re.search(r"invalid status code from registry (\d+ .*)", message):
+        status = found[1].replace("(", "").replace(")", "")
+        return Internal(f"registry {reference.registry}: received unexpected HTTP status: {status}")
     text = f"the registry {reference.registry} refused {reference.familiar}: {message}"
     return _BrokeOff(text) if "unexpected EOF" in message or "connection reset" in low else Internal(text)
 
