@@ -199,6 +199,8 @@ def test_a_container_wide_mac_address_is_that_of_the_first_network() -> None:
     mac, other = "02:42:ac:11:00:02", "02:42:ac:11:00:03"
     container, _ = made(Config(mac_address=mac), HostConfig(network_mode="back"), back=EndpointSettings())
     assert container.networks["back-id"].mac_address == mac
+    by_id, _ = made(Config(mac_address=mac), HostConfig(network_mode="back-id"), back=EndpointSettings(aliases=("db",)))
+    assert by_id.networks == {"back-id": EndpointSettings(aliases=("db",), mac_address=mac)}
     with pytest.raises(InvalidArgument, match="the container-wide MAC address must match the endpoint-specific MAC"):
         made(Config(mac_address=mac), HostConfig(network_mode="back"), back=EndpointSettings(mac_address=other))
 

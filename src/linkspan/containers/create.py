@@ -163,18 +163,20 @@ def _networks(snapshot: Snapshot, request: CreateRequest, host: HostConfig) -> d
     if not any(network.name == "bridge" and network.driver != "null" for network in snapshot.networks.values()):
         asked.pop("bridge", None)  # the daemon runs with -b none: there is no networking by default
     found: dict[str, EndpointSettings] = {}
-    names: list[Network] = []
+    networks: list[Network] = []
     for name, settings in sorted(asked.items(), key=lambda item: item[0] != host.network_mode):
         network = snapshot.network(name)
-        names.append(network)
-        if name == host.network_mode:
+        if not networks:
             settings = _with_mac(request.config.mac_address, settings)
+        elif network == networks[0] and settings.mac_address == "":  # NetworkMode by id, settings by name, or so
+            settings = msgspec.structs.replace(settings, mac_address=found[network.id].mac_address)
         try:
             check_settings(name, settings, network)
         except InvalidArgument as error:
             raise InvalidArgument(f"invalid config for network {name}: {error}") from error
+        networks.append(network)
         found[network.id] = settings
-    if len(names) > 1 and any(network.driver in ("host", "null") for network in names):
+    if len(found) > 1 and any(network.driver in ("host", "null") for network in networks):
         raise InvalidArgument("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
     return found
 

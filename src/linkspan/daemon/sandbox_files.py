@@ -13,7 +13,7 @@ from pathlib import Path
 
 from linkspan.containers.files import edited_hosts, host_gateways, hosts_rows, hosts_text, resolv_conf_text
 from linkspan.engine.names import NameSettings, resolves
-from linkspan.errors import Internal
+from linkspan.errors import Internal, LinkspanError
 from linkspan.kernel.redirect import ADDRESS
 from linkspan.model.container import Container
 from linkspan.model.snapshot import Snapshot
@@ -60,15 +60,15 @@ class SandboxFiles:
                 continue
             if before.sandbox(old) is None or after.sandbox(new) is None:
                 continue  # it starts and has its files written then, or has ended
-            rows = self._rows(before, old), self._rows(after, new)
             try:
+                rows = self._rows(before, old), self._rows(after, new)
                 if rows[0] != rows[1]:
                     path = self.hosts(id_)
                     self._put(path, edited_hosts(_read(path), *rows))
                 if _resolves(before, old) != _resolves(after, new) and not self._edited(id_):
                     self._put_resolv_conf(after, new)
-            except Internal as error:
-                log.error("%s", error)
+            except LinkspanError as error:
+                log.error("the files of container %s: %s", new.name, error)
 
     def _rows(self, snapshot: Snapshot, container: Container, *, fixed: bool = True) -> list[tuple[str, str]]:
         gateways = host_gateways(snapshot, container, self._host_gateways)
