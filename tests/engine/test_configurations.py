@@ -90,7 +90,8 @@ def test_names(world: World) -> None:
     made(world, "own")
     with pytest.raises(Conflict, match="network with name own already exists"):
         made(world, "own")
-    for name in ("a b", "a/b", "-a", "x" * 300):
+    assert made(world, "a b: c").name == "a b: c"
+    for name in (" a", "a ", "a/b", "-a", "a\nb", "x" * 300):
         with pytest.raises(InvalidArgument, match="invalid network name"):
             made(world, name)
 

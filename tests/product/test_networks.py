@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
+import docker
 import pytest
 
 from tests.product.place import Done, Place
@@ -215,3 +216,23 @@ def test_create_refused(engine: Place, body: Any, status: int, text: str) -> Non
     found, answer = engine.request("POST", "/networks/create", body)
     assert found == status and text in message(answer), answer
     assert engine.request("GET", "/networks")[1] == before
+
+
+def test_what_docker_py_asks_for(engine: Place) -> None:
+    """A name with a space in it, options that are null, and a subnet of an IP version that is not enabled."""
+    own = engine.api.networks.create("test 01")
+    assert engine.api.networks.get(own.id).name == "test 01" and engine.api.networks.list(names=["test 01"])
+    own.remove()
+    pool = docker.types.IPAMPool(subnet="2001:389::/64", gateway="2001:389::ffff")
+    made = engine.api.networks.create("six", ipam=docker.types.IPAMConfig(pool_configs=[pool]))
+    made.reload()
+    assert made.attrs["IPAM"]["Options"] is None and not made.attrs["EnableIPv6"]
+    assert made.attrs["IPAM"]["Config"][-1] == {"Subnet": "2001:389::/64", "Gateway": "2001:389::ffff"}
+    container = engine.api.containers.run("plain", ["sleep", "600"], detach=True)
+    made.connect(container, ipv6_address="2001:389::f00d")
+    container.reload()
+    place = container.attrs["NetworkSettings"]["Networks"]["six"]
+    assert place["IPAMConfig"] == {"IPv6Address": "2001:389::f00d"}
+    assert place["IPAddress"] and not place["GlobalIPv6Address"]
+    engine.docker("network", "create", "by-docker")
+    assert engine.inspect("by-docker")["IPAM"]["Options"] == {}

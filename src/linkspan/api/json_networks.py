@@ -23,8 +23,8 @@ def listed(view: NetworkView) -> dict[str, Any]:
         "EnableIPv6": record.ipv6,
         "IPAM": {
             "Driver": record.ipam_driver,
-            "Options": None if record.predefined else record.ipam_options,
-            "Config": [_pool(pool) for pool in record.pools or record.configured],
+            "Options": record.ipam_options,
+            "Config": [_pool(pool) for pool in (*record.pools, *record.configured)],
         },
         "Internal": record.internal,
         "Attachable": record.attachable,

@@ -25,7 +25,7 @@ _BOOLEANS = ("", "1", "t", "true", "0", "f", "false")
 class _Ipam(Wire, frozen=True, kw_only=True):
     driver: str = "default"
     config: tuple[dict[str, object], ...] = ()
-    options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    options: Mapping[str, str] | None = None
 
 
 class _Reference(Wire, frozen=True, kw_only=True):

@@ -79,7 +79,8 @@ def _address_problems(text: str, version: int, network: Network) -> Iterator[str
     if address is None or address.version != version or address.is_unspecified:
         yield f"invalid IPv{version} address: {text}"
         return
-    chosen = [pool for pool in network.pools if pool.version == version and not pool.automatic]
+    pools = (*network.pools, *network.configured)
+    chosen = [pool for pool in pools if pool.version == version and not pool.automatic]
     if not chosen:
         yield "user specified IP address is supported only when connecting to networks with user configured subnets"
     elif not any(address in ipaddress.ip_network(pool.subnet) for pool in chosen):

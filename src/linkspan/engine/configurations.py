@@ -48,7 +48,7 @@ def configuration(request: NetworkRequest) -> Network:
         created=request.created,
         configured=request.pools,
         ipam_driver=request.ipam_driver,
-        ipam_options=dict(request.ipam_options),
+        ipam_options=request.ipam_options,
         options=dict(request.options),
         labels=dict(request.labels),
         config_only=True,

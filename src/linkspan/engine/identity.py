@@ -53,7 +53,7 @@ def _choose_address(
     asked = settings.ipam_config
     wanted = (asked.ipv6_address if version == 6 else asked.ipv4_address) if asked else ""
     pools = network.pools_of(version)
-    if wanted and not pools:
+    if wanted and not pools and not any(pool.version == version for pool in network.configured):
         raise InvalidArgument(
             "user specified IP address is supported only when connecting to networks with user configured subnets"
         )

@@ -23,7 +23,8 @@ from linkspan.model.network import PREDEFINED, Network
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import HostFacts
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# As with Docker, nearly anything; but what stands between the parts of a path, and what looks like a flag.
+_NAME = re.compile(r"[^\s/\x00-\x1f-](?:[^/\x00-\x1f]*[^\s/\x00-\x1f])?")
 _COMMON_OPTIONS = {bridges.MTU, IFACE_PREFIX, TIMES, PAUSE}
 _KNOWN_OPTIONS = {
     name: {*options, *_COMMON_OPTIONS} for name, options in (("bridge", bridges.OPTIONS), *sublinks.OPTIONS.items())
@@ -85,7 +86,9 @@ def create_network(
 ) -> Change:
     """Raises InvalidArgument, Conflict (the name is taken), Forbidden (subnets overlap), NotFound (no such driver)."""
     if not _NAME.fullmatch(request.name) or len(request.name) > 255:
-        raise InvalidArgument(f"invalid network name: {request.name!r}: use letters, digits and _.- (255 at most)")
+        raise InvalidArgument(
+            f"invalid network name: {request.name!r}: 255 characters at most, without /, and no - or space in front"
+        )
     if request.name in ("default", *PREDEFINED):
         raise Forbidden(f"operation is not permitted on predefined {request.name} network ")
     if any(network.name == request.name for network in snapshot.networks.values()):
@@ -111,8 +114,7 @@ def create_network(
         raise InvalidArgument("\n".join(problems))
     check_interface_prefix(request.options.get(IFACE_PREFIX, ""))
     network = _network(snapshot, request, driver, sources, host)
-    unused = [pool.subnet for pool in request.pools if pool.subnet and pool.version not in network.versions]
-    warnings = tuple(f"subnet {subnet} is not used: its IP version is not enabled" for subnet in unused)
+    warnings = tuple(f"subnet {p.subnet} is not used: its IP version is not enabled" for p in network.configured)
     return Change((put(network),), (network_event("create", network),), warnings)
 
 
@@ -129,7 +131,7 @@ def _network(
         driver=driver.name,
         created=request.created,
         options=dict(options),
-        ipam_options=dict(request.ipam_options),
+        ipam_options=request.ipam_options,
         labels=dict(request.labels),
         internal=request.internal or bridges.flag(options, bridges.INTERNAL, default=False),
         attachable=request.attachable,
@@ -150,7 +152,8 @@ def _network(
     pools = choose_pools(
         request.pools, versions, snapshot, sources, host, without_gateway=bridges.without_gateway(network)
     )
-    return sublinks.with_host_access(msgspec.structs.replace(network, pools=pools), host)
+    unused = tuple(pool for pool in request.pools if pool.subnet and pool.version not in versions)
+    return sublinks.with_host_access(msgspec.structs.replace(network, pools=pools, configured=unused), host)
 
 
 def remove_network(snapshot: Snapshot, network: Network) -> Change:

@@ -20,7 +20,7 @@ class NetworkRequest:
     pools: tuple[Pool, ...] = ()
     ipam_driver: str = "default"
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    ipam_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ipam_options: Mapping[str, str] | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     internal: bool = False
     attachable: bool = False

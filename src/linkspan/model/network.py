@@ -55,14 +55,16 @@ class Network(Wire, frozen=True, kw_only=True):
     scope: str = "local"
     pools: tuple[Pool, ...] = ()
     ipam_driver: str = "default"
-    ipam_options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    ipam_options: Mapping[str, str] | None = None
     options: Mapping[str, str] = msgspec.field(default_factory=dict)
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     internal: bool = False
     attachable: bool = False
     config_only: bool = False  # only a configuration, which other networks take (`config_from`, by name)
     config_from: str = ""
-    configured: tuple[Pool, ...] = ()  # of a configuration: the pools that it gives to others
+    # Pools that are only remembered: those that a configuration gives to others, and those of an IP version that is not
+    # enabled.
+    configured: tuple[Pool, ...] = ()
     ipv4: bool = True
     ipv6: bool = False
     dns: tuple[str, ...] = ()  # servers that the resolver asks for its containers, instead of the host's
