@@ -59,11 +59,11 @@ def test_what_is_there_is_let_be(host: Host, tmp_path: Path) -> None:
         host.run("nft", "add rule inet linkspan-user forward ip saddr 192.0.2.1 drop")
         host.run("nft", "add element inet linkspan-user allowed { tcp . 8080, udp . 9000-9010 }")
         host.run("nft", "add set inet linkspan-user mine { type ipv4_addr; }")
-        host.run("nft", "delete chain inet linkspan-user allow")
+        host.run("nft", "delete chain inet linkspan-user input; delete chain inet linkspan-user allow")
         kept = [("chain", "forward"), ("set", "allowed"), ("set", "mine")]
         before = [host.run("nft", "list", kind, "inet", "linkspan-user", name) for kind, name in kept]
         host.call(kernel.read)
-        assert "chain allow {" in user(host)
+        assert "chain allow {" in user(host) and "chain input {" in user(host)
         assert [host.run("nft", "list", kind, "inet", "linkspan-user", name) for kind, name in kept] == before
         everything = user(host)
     with kernel_in(host, tmp_path / "netns") as kernel:  # the next daemon

@@ -12,6 +12,7 @@ from tests.product.network import answers, ask, silent
 from tests.product.others import eventually
 from tests.product.place import HOST, OUTSIDE, Place, place
 
+HOST6, OUTSIDE6 = "fd00:56::4", "fd00:56::9"
 TABLE = ["nft", "list", "table", "inet", "linkspan-user"]
 
 
@@ -53,3 +54,23 @@ def test_closed_until_allowed_and_as_long_as_that(engine: Place) -> None:
     assert silent(engine.there, HOST, 8081) and ask(engine.there, HOST, 8080)
     nft(engine, "flush chain inet linkspan-user forward")
     assert ask(engine.there, HOST, 8081) == OUTSIDE
+
+
+def test_closed_for_ipv6_too(engine: Place) -> None:
+    """Translated for a container that has IPv6, relayed for one that has IPv4 alone."""
+    nft(engine, "delete table inet linkspan-user")
+    engine.restart(signal.SIGTERM, "--publish-policy=closed")
+    for host, address in ((engine.host, HOST6), (engine.outside, OUTSIDE6)):
+        host.run(["ip", "address", "add", f"{address}/64", "dev", "eth0", "nodad"])
+    engine.docker("network", "create", "--ipv6", "both")
+    engine.run("--name", "one", "-p", "8086:80", "web")
+    engine.run("--name", "two", "--net", "both", "-p", "8087:80", "web", "httpd", "-f", "-p", "[::]:80", "-h", "/www")
+    for port in (8086, 8087):
+        assert answers(engine.here, "::1", port) and ask(engine.here, HOST6, port)
+        assert silent(engine.there, HOST6, port) and silent(engine.there, HOST, port)
+        nft(engine, f"add element inet linkspan-user allowed {{ tcp . {port} }}")
+        assert answers(engine.there, HOST6, port) and ask(engine.there, HOST, port)
+        nft(engine, f"delete element inet linkspan-user allowed {{ tcp . {port} }}")
+        assert silent(engine.there, HOST6, port)
+    nft(engine, "add rule inet linkspan-user input ip6 saddr fd00:56::9 tcp dport 8086 jump allow")
+    assert ask(engine.there, HOST6, 8086)
