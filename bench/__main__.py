@@ -17,13 +17,14 @@ from demo.console import Console
 from bench import engine, footprint, peers, results
 from bench.daemons import Daemon, dockerd, linkspand
 from bench.names import names
+from bench.networks import networks
 from bench.place import FOLDER, Place
 from bench.ports import ports
 from bench.profile import profile_run
 from bench.rows import Row, Section
 from bench.running import running
 
-SECTIONS = ("attach", "crowded", "run", "ports", "names", "memory")
+SECTIONS = ("attach", "crowded", "run", "networks", "ports", "names", "memory")
 
 
 def main() -> int:
@@ -107,6 +108,7 @@ def _measurements(
         "attach": lambda: engine.attach(place, console, runs),
         "crowded": lambda: engine.crowded(place, console, runs),
         "run": lambda: running(*both(), console, runs),
+        "networks": lambda: networks(*both(), console, runs),
         "ports": lambda: ports(place, docker, both()[0], console, runs),
         "names": lambda: names(*both(), console, runs),
         "memory": lambda: footprint.footprint(*both(), console, runs),

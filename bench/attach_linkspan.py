@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bench.worker import serve
 from linkspan.daemon.events import Events
 from linkspan.daemon.identity import new_id, now
@@ -30,11 +28,12 @@ from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
 from linkspan.engine.join import Surroundings, join, leave
 from linkspan.engine.networks import default_networks
-from linkspan.ipam.ports import PortSpace, allocate_ports
+from linkspan.engine.publish import publish, withdraw
+from linkspan.ipam.ports import PortSpace
 from linkspan.kernel.contract import Kernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.container import Config, Container, EndpointSettings, HostConfig, PortBinding
-from linkspan.model.port import parse_port_request
+from linkspan.model.port import parse_withdrawal
 from linkspan.model.snapshot import Snapshot, Write, put
 from linkspan.state.host import HostFacts
 from linkspan.state.plan import Plan, Step
@@ -113,21 +112,15 @@ class Engine:
         return self._timed(lambda: leave(self._ledger.now, container, removed=True))
 
     def publish(self, id: str, port: int) -> dict[str, Any]:
-        """One more port on an endpoint that is there."""
-        (endpoint,) = self._ledger.now.endpoints_in(self._ledger.now.containers[id])
+        """One more port of a container that is there, as `linkspan publish` does it."""
+        container = self._ledger.now.containers[id]
+        wanted = {"80/tcp": (PortBinding(host_port=str(port)),)}
+        return self._timed(lambda: publish(self._ledger.now, container, wanted, PortSpace()))
 
-        def decide() -> Change:
-            requests = [parse_port_request("80/tcp", "0.0.0.0", str(port))]
-            new = allocate_ports(requests, self._ledger.now.held_ports, PortSpace())
-            return Change((put(msgspec.structs.replace(endpoint, bindings=(*endpoint.bindings, *new))),))
-
-        return self._timed(decide)
-
-    def unpublish(self, id: str) -> dict[str, Any]:
-        """Takes the last published port away again."""
-        (endpoint,) = self._ledger.now.endpoints_in(self._ledger.now.containers[id])
-        less = msgspec.structs.replace(endpoint, bindings=endpoint.bindings[:-1])
-        return self._timed(lambda: Change((put(less),)))
+    def unpublish(self, id: str, port: int) -> dict[str, Any]:
+        """Takes it away again."""
+        container, wanted = self._ledger.now.containers[id], [parse_withdrawal(f"{port}:80")]
+        return self._timed(lambda: withdraw(self._ledger.now, container, wanted, PortSpace()))
 
     def _timed(self, decide: Any) -> dict[str, Any]:
         async def run() -> float:

@@ -101,7 +101,7 @@ def crowded(place: Place, console: Console, runs: int) -> Section:
     for number in range(-1, runs):
         for worker in workers:
             published = worker.call("publish", id=base[worker], port=10001)
-            worker.call("unpublish", id=base[worker])
+            worker.call("unpublish", id=base[worker], port=10001)
             attached = worker.call("attach", ports=[10001])
             worker.call("detach", id=attached["id"])
             settle()
@@ -126,8 +126,8 @@ def crowded(place: Place, console: Console, runs: int) -> Section:
         "With much there already (engine only)",
         rows,
         "As above, against an engine that holds one endpoint with one port (in the columns of the peer), in turns. "
-        "“Publish one port” adds a port to an endpoint that is there: decision, commit, difference, bound socket, "
-        "one element.",
+        "“Publish one port” is what `linkspan publish` does to a container that runs: decision, commit (durable: it is "
+        "recorded with the container), difference, bound socket, elements.",
         (
             (f"attach, {THERE:,} ports there", phases(attaching[ports])),
             (f"attach, the {ENDPOINTS:,}th endpoint", phases(attaching[endpoints])),

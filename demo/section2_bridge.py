@@ -198,7 +198,7 @@ SECTION = Section(
         Step(f"ip route replace 172.17.0.0/16 via {HOST_ADDRESS}", "a route to the containers", works, where="outside"),
         Step(
             "docker port quiet",
-            "nothing is published; 172.17.0.4:8080 answers on the host, not outside",
+            "nothing is published; its port 8080 answers on the host, not outside",
             _unpublished,
             within=10,
         ),
