@@ -136,6 +136,19 @@ def test_a_loss_is_not_hidden_by_our_own_doing(
         assert not host.call(watch.lost)
 
 
+@pytest.mark.parametrize("owned", [True, False])
+def test_thousands_of_our_own_elements_are_no_loss(tmp_path: Path, owned: bool) -> None:
+    """As many events would overflow the socket, after which everything is looked over."""
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path, owned=owned) as kernel:
+        watch = host.call(kernel.watch)
+        many = state_of(NftElement("published", f"tcp . {port}", f"172.17.0.2 . {port}") for port in range(1, 10001))
+        host.call(kernel.apply, diff({}, many))
+        host.call(kernel.apply, diff(many, {}))
+        assert not select.select(watch.descriptors, [], [], 0)[0] and not host.call(watch.lost)
+        host.run("nft", "add", "table", "inet", "other")
+        assert not host.call(watch.lost) and host.call(watch.stirred)
+
+
 def test_what_is_undone_is_no_loss(tmp_path: Path) -> None:
     with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns") as kernel:
         watch = host.call(kernel.watch)

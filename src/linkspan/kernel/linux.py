@@ -104,7 +104,7 @@ class LinuxKernel:
     def watch(self) -> Watch:
         if self._watch is None:
             try:
-                self._watch = Watch(self._parents, self._drift.happened)
+                self._watch = Watch(self._parents, self._nft.port, self._drift.happened)
             except OSError as error:
                 raise explain(error, "watch the kernel for losses") from error
         return self._watch

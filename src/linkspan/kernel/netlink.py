@@ -5,6 +5,7 @@ Knows no family: `rtnetlink`, `elements` and `nftables` say what the messages me
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import struct
@@ -31,6 +32,7 @@ _F_ACK_TLVS = 0x200
 _ATTR_MESSAGE = 1  # NLMSGERR_ATTR_MSG
 _NESTED = 0x8000
 
+_SO_ATTACH_FILTER = 26
 _SOL_NETLINK = 270
 _EXT_ACK = 11
 _GET_STRICT_CHK = 12
@@ -73,6 +75,21 @@ class NetlinkSocket:
     def join(self, group: int) -> None:
         """Receives a multicast group's events too."""
         self._socket.setsockopt(_SOL_NETLINK, 1, group)
+
+    def ignore(self, port: int) -> None:
+        """Receives no more of what the netlink connection with this port number brings about: thousands of events of
+        our own would overflow the socket, and hide what others do."""
+        # Classic BPF: the number is at 12, behind length, type, flags and sequence; loads are in network order.
+        program = struct.pack("=HBBI", 0x20, 0, 0, 12)
+        program += struct.pack("=HBBI", 0x15, 0, 1, socket.htonl(port))
+        program += struct.pack("=HBBI", 0x06, 0, 0, 0) + struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+        kept = ctypes.create_string_buffer(program, len(program))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 4, ctypes.addressof(kept)))
+
+    @property
+    def port(self) -> int:
+        """The number by which the kernel knows this connection."""
+        return int(self._socket.getsockname()[0])
 
     def fileno(self) -> int:
         return self._socket.fileno()

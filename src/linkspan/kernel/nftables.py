@@ -70,6 +70,15 @@ class Nftables:
         self._reader.close()
         self._library.close()
 
+    @property
+    def port(self) -> int:
+        """The number of the netlink connection by which everything of ours is changed."""
+        connection = NetlinkSocket(NETLINK_NETFILTER, descriptor=os.dup(self._library.descriptor))
+        try:
+            return connection.port
+        finally:
+            connection.close()
+
     def apply(self, steps: Sequence[Step]) -> None:
         """All the elements' steps in one transaction: all or nothing. Internal, or what `read` raises."""
         try:

@@ -43,9 +43,9 @@ class Watch:
     Raises OSError where it cannot be made.
     """
 
-    def __init__(self, parents: Mapping[str, int], unheard: Callable[[], bool] = lambda: False) -> None:
-        """`parents` are interfaces of the host's own that ours stand on, by name, with the index that each has now.
-        `unheard` tells what there is no event for."""
+    def __init__(self, parents: Mapping[str, int], ours: int, unheard: Callable[[], bool] = lambda: False) -> None:
+        """`parents` are interfaces of the host's own that ours stand on, by name, with the index that each has now;
+        `ours` is the netlink port by which we change the firewall. `unheard` tells what there is no event for."""
         self._parents, self._unheard = parents, unheard
         self._links: dict[int, tuple[object, ...]] = {}  # what was last heard of ours, by index
         with contextlib.ExitStack() as opened:
@@ -53,6 +53,7 @@ class Watch:
             self._nft = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_NETFILTER)))
             for group in _GROUPS:
                 self._route.join(group)
+            self._nft.ignore(ours)
             self._nft.join(_NFTABLES_GROUP)
             self._lost = self._stirred = False
             for body in self._route.dump(_GETLINK, bytes(16)):
