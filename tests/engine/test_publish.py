@@ -11,7 +11,7 @@ from linkspan.engine.join import join, leave, port_requests
 from linkspan.engine.publish import publish, withdraw
 from linkspan.engine.render import render_touched, touched
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound, NotModified, PortInUse
-from linkspan.ipam.ports import PortSpace
+from linkspan.ipam.ports import PortSpace, owners
 from linkspan.model.container import Config, Container, PortBinding
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.port import parse_withdrawal
@@ -215,9 +215,19 @@ def test_whatever_the_way_the_bindings_answer_the_requests(steps: list[tuple[boo
         except LinkspanError:
             assert set(endpoint(world, web).bindings) == before
         current = world.now.containers[web.id]
-        requests = list(dict.fromkeys(port_requests(current)))
+        requests = set(port_requests(current))
         made = endpoint(world, web).bindings
-        assert [(r.container.number, r.container.protocol) for r in requests] == [
-            (b.container_port, b.protocol) for b in made
-        ]
-        assert all(r.first in (0, b.port) for r, b in zip(requests, made, strict=True))
+        origin = owners(requests, made)
+        assert len(set(made)) == len(made) == len(requests) and set(origin.values()) == requests
+        assert all(r.first in (0, b.port) for b, r in origin.items())
+
+
+def test_an_open_port_of_a_routed_network_stays_while_somebody_asks_for_it(world: World) -> None:
+    routed = msgspec.structs.replace(world.now.network("bridge"), gateway_mode="routed")
+    world.now = world.now.after([put(routed)])
+    web = running(world, ports={"80/tcp": "8080"})
+    before = endpoint(world, web).bindings
+    more(world, web, "8081:80")
+    assert endpoint(world, web).bindings == before
+    fewer(world, web, ":80")
+    assert endpoint(world, web).bindings == ()

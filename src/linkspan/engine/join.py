@@ -288,20 +288,33 @@ def elect(
     requests = port_requests(container)
     if origin is None:
         origin = owners(requests, (b for e in (*gone, *endpoints) for b in e.bindings))
+        stays: dict[Binding, PortRequest] = {}
+    else:
+        # Who leads out is as before: what was published for a request that there still is stays, and is not looked at.
+        settled = all((e.default_route, e.default_route6) == (e is four, e is six) for e in endpoints)
+        asked = set(requests)
+        stays = {b: request for b, request in origin.items() if settled and request in asked}
+    there = set(stays.values())
+    fresh = [request for request in dict.fromkeys(requests) if request not in there]
     had = dict(origin)
     elected: dict[str, Endpoint] = {}
     for endpoint in endpoints:
-        leads, leads6 = (chosen is not None and chosen.id == endpoint.id for chosen in (four, six))
         elected[endpoint.id] = msgspec.structs.replace(
-            endpoint, default_route=leads, default_route6=leads6, bindings=()
+            endpoint,
+            default_route=endpoint is four,
+            default_route6=endpoint is six,
+            bindings=tuple(b for b in endpoint.bindings if b in stays),
         )
     moment = snapshot.after(put(e) for e in elected.values() if e != snapshot.endpoints[e.id])
     for endpoint in [e for e in (four, six if six is not four else None) if e]:
         # Where nothing leads out by IPv6, the host's IPv6 addresses lead to IPv4 (by the relay).
         at = PublishedBy(endpoint is four, endpoint is six or six is None)
-        bindings = _bindings(moment, container, elected[endpoint.id], space, had, at) if requests else ()
-        had = owners(requests, bindings) | had  # the other IP version gets the same numbers
-        elected[endpoint.id] = msgspec.structs.replace(elected[endpoint.id], bindings=bindings)
+        bindings = _bindings(moment, container, elected[endpoint.id], space, had, at, fresh) if fresh else ()
+        had = owners(fresh, bindings) | had  # the other IP version gets the same numbers
+        chosen = elected[endpoint.id]
+        elected[endpoint.id] = msgspec.structs.replace(
+            chosen, bindings=tuple(dict.fromkeys((*chosen.bindings, *bindings)))
+        )
         moment = moment.after([put(elected[endpoint.id])])
     return {e.id: put(e) for e in elected.values() if e != snapshot.endpoints[e.id]}
 
@@ -321,6 +334,7 @@ def _bindings(
     space: PortSpace,
     had: Mapping[Binding, PortRequest],
     at: PublishedBy,
+    requests: Iterable[PortRequest],
 ) -> tuple[Binding, ...]:
     """The published ports at an endpoint; those that the container `had` elsewhere as far as they can be had here."""
     numbers: dict[PortRequest, list[int]] = {}
@@ -331,7 +345,7 @@ def _bindings(
         return ()
     wanted: list[PortRequest] = []
     opened: list[Binding] = []
-    for request in dict.fromkeys(port_requests(container)):
+    for request in requests:
         for address in _host_addresses(request.address, network, endpoint, space, at):
             inside = request.container
             if address != ANY and network.gateway_mode_of(version_of(address)) == "routed":

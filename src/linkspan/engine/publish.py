@@ -47,7 +47,9 @@ def publish(snapshot: Snapshot, container: Container, bindings: PortBindings, sp
     if not fresh:
         raise NotModified(f"container {container.name} publishes these ports already")
     # -P publishes what is not published otherwise: what it has published stays, named from now on.
-    replaced = set(port_requests(container)) - set(port_requests(_asking(container, asked)))
+    replaced = set[PortRequest]()
+    if container.host_config.publish_all_ports:
+        replaced = set(port_requests(container)) - set(port_requests(_asking(container, asked)))
     for port in (request.container for request in replaced):
         asked[known[port]] = (PortBinding(), *asked[known[port]])
     return _follow(snapshot, container, _asking(container, asked), space)

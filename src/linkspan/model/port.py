@@ -83,7 +83,10 @@ def parse_container_ports(text: str) -> tuple[ContainerPort, ...]:
     protocol = sys.intern(protocol.lower()) if slash else "tcp"  # one string for thousands of ports
     if protocol not in PROTOCOLS:
         raise InvalidArgument(f"invalid port specification: {text!r}: invalid proto {protocol!r}")
-    low, high = parse_range(numbers, repr(text))
+    if (number := _plain(numbers)) is not None:
+        low = high = number
+    else:
+        low, high = parse_range(numbers, repr(text))
     if low == 0:
         raise InvalidArgument(f"invalid port specification: {text!r}: a container port is 1 to 65535")
     return tuple(ContainerPort(number, protocol) for number in range(low, high + 1))
@@ -135,8 +138,15 @@ def parse_port_request(container: str, host_ip: str, host_port: str) -> PortRequ
     ports = parse_container_ports(container)
     if len(ports) != 1:
         raise InvalidArgument(f"invalid port specification: {container!r}: one port a binding")
+    if (number := _plain(host_port)) is not None:
+        return PortRequest(ports[0], parse_address(host_ip), number, number)
     first, last = parse_range(host_port, f"invalid host port {host_port!r}") if host_port else (0, 0)
     return PortRequest(ports[0], parse_address(host_ip), first, last)
+
+
+def _plain(text: str) -> int | None:
+    """A number by itself, as most ports are: there may be thousands."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 6 and int(text) < 65536 else None
 
 
 def sort_ports(ports: Iterable[ContainerPort]) -> list[ContainerPort]:

@@ -233,6 +233,8 @@ class Snapshot:
         gone, come = (tuple(b for b in e.bindings if b.port) if e else () for e in (old, new))
         if gone == come:
             return {}
+        before, after = set(gone), set(come)
+        gone, come = tuple(b for b in gone if b not in after), tuple(b for b in come if b not in before)
         holders = self.port_holders
         for b in gone:
             left = tuple(h for h in holders[b.protocol, b.port] if not old or h != (b.address, old.id))
