@@ -63,7 +63,8 @@ def test_a_host_port_is_nobodys_by_chance(engine: Place) -> None:
     engine.docker("create", "--name", "owner", "-p", "8001:80", "web")
     engine.run("--name", "one", "-p", "8000-8002:80", "web")
     engine.run("--name", "two", "-p", "8000-8002:80", "web")
-    assert [engine.out("port", name) for name in ("one", "two")] == [f"80/tcp -> 0.0.0.0:800{n}" for n in (0, 2)]
+    shown = [engine.out("port", name).splitlines() for name in ("one", "two")]
+    assert shown == [[f"80/tcp -> 0.0.0.0:800{n}", f"80/tcp -> [::]:800{n}"] for n in (0, 2)]
     refused = engine.docker("run", "-d", "-p", "8000-8002:80", "web", status=125).err
     assert "Bind for 0.0.0.0:8000-8002 failed: all ports are already allocated" in refused
     engine.docker("start", "owner")
