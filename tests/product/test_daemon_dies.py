@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from tests.hosts import socket_in
 from tests.product.network import Watch, answers, ask, ask_udp, held, silent, udp_echo
-from tests.product.place import HOST, OUTSIDE, Place, place
+from tests.product.place import DOCKER, HOST, OUTSIDE, Place, place
 from tests.product.terminal import terminal
 from tests.product.test_life import until_says
 from tests.product.traces import settles, traces
@@ -293,3 +294,43 @@ def test_records_say_the_same(engine: Place) -> None:
     assert everything().replace("seconds", "second") == before.replace("seconds", "second") or (
         json.loads(everything())[0] == json.loads(before)[0]
     )
+
+
+def test_killed_at_any_moment_under_load(engine: Place) -> None:
+    """Three clients at work, the daemon killed in the midst of it; what is left is whole, and can be cleared away."""
+    chance = random.Random(11)
+    engine.run("--name", "steady", "-p", "8079:80", "web")
+    answers(engine.there, HOST, 8079)
+    before = traces(engine)
+    works = (
+        "docker run -d --name a$N -p 808$N:80 web; docker restart -t 0 a$N; docker rm -f a$N",
+        "docker network create n$N; docker run -d --name b$N --net n$N -P web; docker rm -f b$N; docker network rm n$N",
+        "docker network create m; docker network connect m steady; docker network disconnect m steady; "
+        "docker network rm m",
+    )
+    with Watch(engine.there, HOST, 8079) as watch:
+        for turn in range(4):
+            clients = [
+                subprocess.Popen(
+                    ["sh", "-c", work.replace("$N", str(turn)).replace("docker ", f"{DOCKER} ")],
+                    env=engine.environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+                for work in works[: 2 if turn < 3 else 3]
+            ]
+            time.sleep(chance.uniform(0.1, 0.9))
+            engine.end(signal.SIGKILL)
+            for client in clients:
+                client.wait(20)
+            engine.start()
+    assert watch.failures == [] and watch.answered > 20
+    assert ask(engine.there, HOST, 8079) == OUTSIDE
+    for name in engine.out("ps", "-a", "--format", "{{.Names}}").split():
+        if name != "steady":
+            engine.docker("rm", "-f", name)
+    if "m" in engine.inspect("steady")["NetworkSettings"]["Networks"]:
+        engine.docker("network", "disconnect", "m", "steady")
+    if networks := engine.out("network", "ls", "-q", "-f", "type=custom").split():
+        engine.docker("network", "rm", *networks)
+    settles(engine, before)
