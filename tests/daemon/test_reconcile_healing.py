@@ -147,3 +147,29 @@ def test_the_end_comes_at_any_moment(
 
     asyncio.run(steps())
     assert not caplog.records
+
+
+def test_more_is_lost_meanwhile(kernel: LossyKernel, programmer: Programmer, caplog: pytest.LogCaptureFixture) -> None:
+    """What could not be put back as its bridge had gone since is put back with the bridge, and nothing is wrong."""
+
+    async def steps() -> None:
+        done: asyncio.Queue[int] = asyncio.Queue()
+        rounds = 0
+
+        async def converge() -> int:
+            nonlocal rounds
+            rounds += 1
+            if rounds == 1:
+                kernel.lose()
+                raise Unavailable("no such device")
+            done.put_nowait(rounds)
+            return 8
+
+        task = asyncio.create_task(Healing(programmer, converge, nothing_new).run())
+        kernel.lose()
+        assert await asyncio.wait_for(done.get(), 5) == 2
+        await asyncio.sleep(0)
+        await cancelled(task)
+
+    asyncio.run(steps())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

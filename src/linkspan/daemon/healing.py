@@ -52,7 +52,7 @@ class Healing:
                 lost, stirred = await self._programmer.run(lambda _: (watch.lost(), watch.stirred()))
                 if lost or stirred:
                     await asyncio.sleep(_SETTLE)
-                    await (self._put_back() if lost else self._look_around())
+                    await self._deal_with(watch, self._put_back if lost else self._look_around)
         finally:
             self._forget(watch)
 
@@ -61,11 +61,19 @@ class Healing:
             asyncio.get_running_loop().remove_reader(descriptor)
         self._happened.clear()
 
+    async def _deal_with(self, watch: Losses, deal: Callable[[], Awaitable[None]]) -> None:
+        """What goes wrong because more was taken away in the midst of it is tried once more."""
+        while True:
+            try:
+                return await deal()
+            except LinkspanError as error:
+                if not await self._programmer.run(lambda _: watch.lost()):
+                    log.error("something of ours was taken away and could not be put back: %s", error)
+                    return None
+            await asyncio.sleep(_SETTLE)
+            deal = self._put_back
+
     async def _put_back(self) -> None:
-        try:
-            steps = await self._converge()
-        except LinkspanError as error:
-            log.error("something of ours was taken away and could not be put back: %s", error)
-            return
+        steps = await self._converge()
         if steps:
             log.warning("something of ours was taken away by another program: put back in %d steps", steps)
