@@ -415,6 +415,9 @@ class FakeVolumes:
     async def remove(self, name: str, *, force: bool) -> None:
         del self.all[self.view(name).volume.name]
 
+    async def size(self, volume: Volume) -> int:
+        return 4096
+
     async def prune(self, keep: Callable[[VolumeView], bool]) -> tuple[list[str], int]:
         return [v.volume.name for v in self.all.values() if not v.used_by and not keep(v)], 0
 
@@ -481,6 +484,8 @@ def image() -> Image:
         digests=("mysql@sha256:" + "17" * 32,),
         created=CREATED,
         size=12345,
+        layers=("/layers/1",),
+        layer_sizes=(12345,),
         config=ImageConfig(cmd=("mysqld",), exposed_ports={"3306/tcp": {}, "33060/tcp": {}}),
         diff_ids=("sha256:" + "88" * 32,),
         history=(

@@ -162,11 +162,12 @@ def test_image_filters() -> None:
     tagged, bare = ImageView(image(), 0), ImageView(Image(id="sha256:1", created="2026-02-01T00:00:00Z"), 0)
 
     def found(**wanted: list[str]) -> list[ImageView]:
-        return [v for v in (tagged, bare) if filters.images(wanted, lambda ref: tagged)(v)]
+        return [v for v in (tagged, bare) if filters.images(wanted, lambda ref: tagged, 0)(v)]
 
     assert found(since=["mysql"]) == [bare] and found(dangling=["1"]) == [bare]
     assert found(reference=["m[xy]sql:*"]) == [tagged] and found(reference=["*/mysql"]) == []
     assert found(before=["mysql"]) == []
+    assert found(until=["2026-01-15"]) == [tagged] and found(until=["2000-01-01"]) == []
     with pytest.raises(InvalidArgument):
         found(reference=["[b-a]"])
     drop = filters.images_to_prune({}, 0)

@@ -108,6 +108,13 @@ def test_options_of_mounts_that_would_do_nothing_are_refused(asked: dict[str, ob
         mount(**asked)
 
 
-def test_a_volume_driver_that_is_not_there() -> None:
+@pytest.mark.parametrize(("volumes", "binds"), [({"/data": {}}, ()), (None, ("vol:/data",)), (None, ("/data",))])
+def test_a_volume_driver_that_is_not_there(volumes: dict[str, dict[str, str]] | None, binds: tuple[str, ...]) -> None:
     with pytest.raises(InvalidArgument, match='error looking up volume plugin nfs: plugin "nfs" not found'):
-        resolve_mounts(Config(), HostConfig(volume_driver="nfs"), {})
+        resolve_mounts(Config(volumes=volumes), HostConfig(volume_driver="nfs", binds=binds), {})
+
+
+def test_a_volume_driver_that_nothing_asks() -> None:
+    request = MountRequest(type="volume", source="own", target="/other")  # says its driver itself
+    found = resolve_mounts(Config(), HostConfig(volume_driver="nfs", binds=("/a:/b",), mounts=(request,)), {})
+    assert [mount.destination for mount in found] == ["/b", "/other"]

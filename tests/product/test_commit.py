@@ -115,3 +115,34 @@ def test_refused(engine: Place, query: str, body: object, status: int, text: str
     answer = engine.request("POST", f"/commit?{query}", body)
     assert answer[0] == status and text in answer[1]["message"], answer
     assert engine.out("images", "-aq") == before
+
+
+@pytest.mark.usefixtures("made")
+def test_layers_are_counted_once(engine: Place) -> None:
+    engine.docker("run", "--name", "box", "plain", "sh", "-c", "head -c 100000 /dev/zero >/zeros")
+    before = engine.request("GET", "/system/df")[1]["LayersSize"]
+    engine.docker("commit", "box", "more")
+    found = engine.request("GET", "/system/df")[1]
+    assert found["LayersSize"] - before == 100_000
+    (image,) = [one for one in found["Images"] if one["RepoTags"] == ["more:latest"]]
+    assert image["Size"] - image["SharedSize"] == 100_000
+    sizes = engine.out("history", "-H=false", "--format", "{{.Size}}", "more").split()
+    assert sizes == ["100000", str(image["Size"] - 100_000)]
+
+
+@pytest.mark.usefixtures("made")
+def test_images_until(engine: Place) -> None:
+    engine.docker("create", "--name", "box", "plain")
+    engine.docker("commit", "box", "more")
+    made = engine.inspect("more")["Created"]
+    assert "more" not in engine.out("images", "--filter", f"until={made}")
+    assert "more" in engine.out("images", "--filter", "until=2100-01-01")
+
+
+@pytest.mark.usefixtures("made")
+def test_changes_are_lines_of_one_dockerfile(engine: Place) -> None:
+    """aiodocker sends them all in one text."""
+    engine.docker("create", "--name", "box", "plain")
+    status, made = engine.request("POST", "/commit?container=box&changes=EXPOSE%208000%0ACMD%20%5B%22py%22%5D")
+    config = engine.inspect(made["Id"])["Config"]
+    assert status == 201 and (config["Cmd"], config["ExposedPorts"]) == (["py"], {"8000/tcp": {}})

@@ -84,6 +84,7 @@ def test_kill(engine: Place, client: Client) -> None:
     assert engine.inspect("victim")["State"]["ExitCode"] == 137
     assert "is not running" in client("kill", "victim", status=1).err
     assert "nvalid signal" in client("kill", "-s", "NONSENSE", "victim", status=1).err
+    assert "cannot kill container: nobody: No such container: nobody" in client("kill", "nobody", status=1).err
 
 
 def test_restart(engine: Place, client: Client) -> None:

@@ -78,6 +78,12 @@ def test_volumes_from(engine: Place, client: Client) -> None:
     assert sh(client, "cat /data/f", "--volumes-from", "first") == "x"
 
 
+def test_volumes_from_in_a_mode_that_is_none(engine: Place) -> None:
+    engine.docker("create", "--name", "data", "-v", "/data", "plain")
+    refused = engine.docker("create", "--volumes-from", "data:zz", "plain", status=1)
+    assert "invalid mode: zz" in refused.err
+
+
 def test_volume_verbs(engine: Place, client: Client) -> None:
     assert client("volume", "create", "--label", "a=b", "vol1").out == "vol1\n"
     assert client("volume", "create", "vol1").out == "vol1\n"
@@ -92,6 +98,12 @@ def test_volume_verbs(engine: Place, client: Client) -> None:
         assert "vol2" not in client("volume", "prune", "-f").out
         assert "vol2" in client("volume", "prune", "-f", "-a").out
     assert "includes invalid characters" in client("volume", "create", "a/b", status=1).err
+
+
+def test_sizes_of_volumes(engine: Place) -> None:
+    engine.docker("run", "--name", "writer", "-v", "vol:/v", "plain", "sh", "-c", "head -c 5000 /dev/zero >/v/zeros")
+    (found,) = engine.request("GET", "/system/df")[1]["Volumes"]
+    assert found["UsageData"] == {"Size": 5000, "RefCount": 1}
 
 
 def test_mounts_in_inspect(engine: Place) -> None:

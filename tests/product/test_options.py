@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -164,6 +163,8 @@ def test_cidfile_and_pull_policy(engine: Place, client: Client) -> None:
         (("--network", "host", "--network", "none"), "network"),
         (("--log-driver", "nonsense"), "nonsense"),
         (("--runtime", "nonsense"), "nonsense"),
+        (("--uts", "host", "--hostname", "own"), "conflicting options: hostname and the UTS mode"),
+        (("--volume-driver", "foo", "-v", "/data"), 'error looking up volume plugin foo: plugin "foo" not found'),
     ],
 )
 def test_refused(engine: Place, options: tuple[str, ...], text: str) -> None:
@@ -173,8 +174,13 @@ def test_refused(engine: Place, options: tuple[str, ...], text: str) -> None:
     assert "Unable to find image" not in refused.err
 
 
-def test_healthcheck_is_not_silently_ignored(engine: Place) -> None:
-    done = engine.docker("run", "-d", "--health-cmd", "true", "plain", "sleep", "60", status=None)
-    if done.status == 0:
-        found = engine.inspect(done.out.strip())
-        assert "Health" in found["State"] or "health" in done.err.lower(), json.dumps(found["State"])
+def test_the_hosts_ipc_namespace(engine: Place) -> None:
+    """Also on a host that has no /dev/mqueue mounted."""
+    look = "readlink /proc/self/ns/ipc; grep -c mqueue /proc/mounts"
+    namespace, mounts = engine.out("run", "--rm", "--ipc", "host", "plain", "sh", "-c", look).split()
+    assert namespace == engine.host.run(["readlink", "/proc/self/ns/ipc"]).stdout.strip() and mounts == "1"
+
+
+def test_a_volume_driver_that_nothing_asks(engine: Place) -> None:
+    engine.docker("create", "--name", "box", "--volume-driver", "foo", "plain")
+    assert engine.inspect("box")["HostConfig"]["VolumeDriver"] == "foo"

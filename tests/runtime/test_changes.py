@@ -34,6 +34,10 @@ SECOND = 1_000_000_000
                 }
             },
         ),
+        (
+            ("EXPOSE 80\\\n 81-82\n\n# a remark\nUSER app\n", ""),
+            {"ExposedPorts": {f"{n}/tcp": {} for n in (80, 81, 82)}, "User": "app"},
+        ),
         (('HEALTHCHECK CMD ["look"]',), {"Healthcheck": {"Test": ["CMD", "look"]}}),
     ],
 )
@@ -58,8 +62,8 @@ def test_on_top_of_what_is_there() -> None:
     [
         "RUN x",
         "FROM scratch",
-        "",
         "CMD",
+        "EXPOSE http",
         "LABEL a='b",
         "HEALTHCHECK",
         "HEALTHCHECK CMD",

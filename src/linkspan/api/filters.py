@@ -21,12 +21,13 @@ _EVENT_KINDS = ("container", "daemon", "image", "network", "node", "plugin", "se
 _EVENT_KEYS = (*_EVENT_KINDS, "event", "label", "scope", "type")
 
 
-def images(filters: Filters, resolve: Callable[[str], ImageView]) -> Callable[[ImageView], bool]:
+def images(filters: Filters, resolve: Callable[[str], ImageView], now: float) -> Callable[[ImageView], bool]:
     """`resolve` finds the images named by before and since; it raises NotFound."""
     checked(filters, ("dangling", "label", "label!", "before", "since", "reference", "until"))
     dangling = parse_flag("dangling", filters["dangling"]) if filters.get("dangling") else None
     before = min((resolve(ref).image.created for ref in filters.get("before", ())), default=None)
     since = max((resolve(ref).image.created for ref in filters.get("since", ())), default=None)
+    until = _until(filters, now)
     patterns = [_glob(pattern) for pattern in filters.get("reference", ())]
 
     def wanted(view: ImageView) -> bool:
@@ -36,6 +37,7 @@ def images(filters: Filters, resolve: Callable[[str], ImageView]) -> Callable[[I
             and _labels(filters, image.config.labels)
             and (before is None or image.created < before)
             and (since is None or image.created > since)
+            and (until is None or (bool(image.created) and seconds(image.created) < until))
             and (not patterns or any(p.fullmatch(name) for p in patterns for name in _names(image.tags)))
         )
 

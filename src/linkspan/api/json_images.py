@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from linkspan.api.times import seconds
@@ -28,6 +30,19 @@ def summary(view: ImageView, version: tuple[int, int]) -> dict[str, Any]:
     if version < (1, 44):
         result["VirtualSize"] = image.size
     return result
+
+
+def disk_usage(views: Sequence[ImageView], version: tuple[int, int]) -> dict[str, Any]:
+    """The images' part of `GET /system/df`: what several share counts once in the whole."""
+    layers = [dict(zip(view.image.layers, view.image.layer_sizes, strict=True)) for view in views]
+    users = Counter(layer for own in layers for layer in own)
+    return {
+        "LayersSize": sum({layer: size for own in layers for layer, size in own.items()}.values()),
+        "Images": [
+            summary(view, version) | {"SharedSize": sum(size for layer, size in own.items() if users[layer] > 1)}
+            for view, own in zip(views, layers, strict=True)
+        ],
+    }
 
 
 def inspect(view: ImageView, version: tuple[int, int]) -> dict[str, Any]:
@@ -57,9 +72,9 @@ def inspect(view: ImageView, version: tuple[int, int]) -> dict[str, Any]:
 
 
 def history(image: Image) -> list[dict[str, Any]]:
-    """Newest first. Sizes of single layers are not recorded: the whole stands at the newest line that made a layer."""
+    """Newest first."""
     lines: list[dict[str, Any]] = []
-    size = image.size
+    sizes = [*image.layer_sizes]
     for index, entry in enumerate(reversed(image.history)):
         lines.append(
             {
@@ -67,12 +82,10 @@ def history(image: Image) -> list[dict[str, Any]]:
                 "Created": int(_created(entry.created)),
                 "CreatedBy": entry.created_by,
                 "Tags": (image.tags or None) if index == 0 else None,
-                "Size": 0 if entry.empty_layer else size,
+                "Size": sizes.pop() if sizes and not entry.empty_layer else 0,
                 "Comment": entry.comment,
             }
         )
-        if not entry.empty_layer:
-            size = 0
     return lines
 
 

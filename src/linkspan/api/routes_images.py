@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 async def list_(daemon: Daemon, request: Request) -> Answer:
     asked = parse_filters(request.text("filters"))
-    wanted = filters.images(asked, daemon.images.view)
+    wanted = filters.images(asked, daemon.images.view, time.time())
     views = [filters.tags_shown(asked, view) for view in daemon.images.views() if wanted(view)]
     return json_response([json_images.summary(view, request.version) for view in views])
 

@@ -82,13 +82,13 @@ async def disk_usage(daemon: Daemon, request: Request) -> Answer:
             continue  # removed meanwhile
         containers.append(json_containers.summary(view, now, size, request.version))
     volumes = [
-        json_volumes.volume(view) | {"UsageData": {"Size": -1, "RefCount": len(view.used_by)}}
+        json_volumes.volume(view)
+        | {"UsageData": {"Size": await daemon.volumes.size(view.volume), "RefCount": len(view.used_by)}}
         for view in (daemon.volumes.views() if "volume" in wanted else [])
     ]
     return json_response(
         {
-            "LayersSize": sum(view.image.size for view in images),
-            "Images": [json_images.summary(view, request.version) | {"SharedSize": 0} for view in images],
+            **json_images.disk_usage(images, request.version),
             "Containers": containers,
             "Volumes": volumes,
             "BuildCache": [],

@@ -216,6 +216,8 @@ def _network_conflicts(request: CreateRequest, host: HostConfig) -> tuple[str, .
 
 
 def _with_hostname(config: Config, host: HostConfig, request: CreateRequest) -> Config:
+    if config.hostname and host.uts_mode == "host":
+        raise InvalidArgument("conflicting options: hostname and the UTS mode")
     if config.hostname or host.network_mode.startswith("container:"):
         return config
     own = host.network_mode == "host" or host.uts_mode == "host"

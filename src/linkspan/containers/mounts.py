@@ -32,14 +32,18 @@ def resolve_mounts(config: Config, host: HostConfig, others: Mapping[str, Contai
     An anonymous volume has an empty name, which the daemon fills. `others` are the containers of `volumes_from`.
     Raises InvalidArgument with Docker's words.
     """
-    check_volume_driver(host.volume_driver)
     found: dict[str, Mount] = {}
     explicit: set[str] = set()
     for spec in host.volumes_from or ():
         ref, _, mode = spec.partition(":")
+        if mode not in ("", "ro", "rw", "z", "Z"):
+            raise InvalidArgument(f"invalid mode: {mode}")
         for mount in others[ref].mounts:
             found[mount.destination] = msgspec.structs.replace(mount, writable=mount.writable and mode != "ro")
-    for mount in [*map(parse_bind, host.binds or ()), *map(_requested, host.mounts or ()), *_tmpfs(host.tmpfs or {})]:
+    binds = [parse_bind(spec) for spec in host.binds or ()]
+    if config.volumes or any(mount.type == "volume" for mount in binds):  # of no meaning otherwise
+        check_volume_driver(host.volume_driver)
+    for mount in [*binds, *map(_requested, host.mounts or ()), *_tmpfs(host.tmpfs or {})]:
         if mount.destination in explicit:
             raise InvalidArgument(f"Duplicate mount point: {mount.destination}")
         explicit.add(mount.destination)

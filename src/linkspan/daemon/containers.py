@@ -165,7 +165,11 @@ class Containers:
 
     async def kill(self, ref: str, signal: str) -> None:
         """`signal` is KILL, SIGKILL or 9; empty is KILL."""
-        await self._lifecycle.to_its_end(self._lifecycle.kill(self._find(ref).id, parse_signal(signal or "KILL")))
+        try:
+            container, number = self._find(ref), parse_signal(signal or "KILL")
+        except LinkspanError as error:
+            raise type(error)(f"cannot kill container: {ref}: {error}") from error
+        await self._lifecycle.to_its_end(self._lifecycle.kill(container.id, number))
 
     async def pause(self, ref: str) -> None:
         await self._lifecycle.to_its_end(self._lifecycle.pause(self._find(ref).id, "pause"))

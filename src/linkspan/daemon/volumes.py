@@ -79,12 +79,16 @@ class Volumes:
         self._ledger.commit([drop(view.volume)])
         self._tell("destroy", view.volume)
 
+    async def size(self, volume: Volume) -> int:
+        """Bytes in files."""
+        return await asyncio.to_thread(directories.size, self.folder, volume.name)
+
     async def prune(self, keep: Callable[[VolumeView], bool]) -> tuple[list[str], int]:
         """Removes the unused volumes, except what `keep` says; answers names and bytes freed."""
         names, freed = [], 0
         for view in self.views():
             if not view.used_by and not keep(view):
-                freed += await asyncio.to_thread(directories.size, self.folder, view.volume.name)
+                freed += await self.size(view.volume)
                 with contextlib.suppress(Conflict, NotFound):  # somebody was quicker
                     await self.remove(view.volume.name, force=False)
                     names.append(view.volume.name)

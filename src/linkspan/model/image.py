@@ -51,6 +51,7 @@ class Image(Wire, frozen=True, kw_only=True):
     config: ImageConfig = ImageConfig()
     diff_ids: tuple[str, ...] = ()  # sha256:… of each layer's tar, lowest first
     layers: tuple[str, ...] = ()  # directories of the unpacked layers, lowest first
+    layer_sizes: tuple[int, ...] = ()  # bytes of each
     history: tuple[HistoryEntry, ...] = ()
     parent: str = ""  # the id of the image that it was made from by `docker commit`
     comment: str = ""

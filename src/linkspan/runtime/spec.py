@@ -315,17 +315,16 @@ def _kernel_mounts(host: HostConfig, around: Surroundings, security: _Security) 
         _mount("/sys", "sysfs", "sysfs", [*quiet, access]),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*quiet, cgroups]),
     ]
+    # In the host's IPC namespace, or another's, this shows the queues of that one; the host need not have it mounted.
+    mounts.append(_mount("/dev/mqueue", "mqueue", "mqueue", quiet))
     if host.ipc_mode == "host":
-        mounts.append(_mount("/dev/mqueue", "bind", "/dev/mqueue", ["rbind", *quiet]))
         mounts.append(_mount("/dev/shm", "bind", "/dev/shm", ["rbind", "rprivate"]))
-    else:
-        mounts.append(_mount("/dev/mqueue", "mqueue", "mqueue", quiet))
-        if around.ipc_namespace:  # /proc/<pid>/ns/ipc: the memory is shared as a file system, too
-            shm = around.ipc_namespace.removesuffix("/ns/ipc") + "/root/dev/shm"
-            mounts.append(_mount("/dev/shm", "bind", shm, ["rbind", "rprivate"]))
-        elif host.ipc_mode != "none":
-            size = host.shm_size or SHM_SIZE
-            mounts.append(_mount("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", f"size={size}"]))
+    elif around.ipc_namespace:  # /proc/<pid>/ns/ipc: the memory is shared as a file system, too
+        shm = around.ipc_namespace.removesuffix("/ns/ipc") + "/root/dev/shm"
+        mounts.append(_mount("/dev/shm", "bind", shm, ["rbind", "rprivate"]))
+    elif host.ipc_mode != "none":
+        size = host.shm_size or SHM_SIZE
+        mounts.append(_mount("/dev/shm", "tmpfs", "shm", [*quiet, "mode=1777", f"size={size}"]))
     return mounts
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from linkspan.errors import InvalidArgument
 from linkspan.model.duration import parse_span
+from linkspan.model.port import parse_container_ports
 
 _TIMES = {
     "interval": "Interval",
@@ -22,11 +24,11 @@ _TIMES = {
 def apply_changes(changes: Sequence[str], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """An image's config as JSON, changed by Dockerfile lines. Raises InvalidArgument."""
     config: dict[str, Any] = {key: value for key, value in (before or {}).items() if value is not None}
-    for change in changes:
-        verb, _, rest = change.strip().partition(" ")
+    for change in _lines(changes):
+        verb, _, rest = change.partition(" ")
         rest = rest.strip()
         if not rest:
-            raise InvalidArgument(f"{verb.upper() or 'a change'} requires at least one argument")
+            raise InvalidArgument(f"{verb.upper()} requires at least one argument")
         match verb.upper():
             case "CMD":
                 config["Cmd"] = _command(rest)
@@ -39,7 +41,8 @@ def apply_changes(changes: Sequence[str], before: Mapping[str, Any] | None = Non
             case "LABEL":
                 config["Labels"] = {**config.get("Labels", {}), **dict(_pairs(rest, change))}
             case "EXPOSE":
-                ports: dict[str, Any] = {port if "/" in port else f"{port}/tcp": {} for port in rest.split()}
+                found = [port for text in rest.split() for port in parse_container_ports(text)]
+                ports: dict[str, Any] = {str(port): {} for port in found}
                 config["ExposedPorts"] = {**config.get("ExposedPorts", {}), **ports}
             case "VOLUME":
                 paths = _list(rest) or rest.split()
@@ -57,6 +60,13 @@ def apply_changes(changes: Sequence[str], before: Mapping[str, Any] | None = Non
             case _:
                 raise InvalidArgument(f"{verb} is not a valid change command")
     return config
+
+
+def _lines(changes: Sequence[str]) -> list[str]:
+    """They are a Dockerfile together: one text may have several lines, and a backslash joins two."""
+    text = re.sub(r"\\[ \t]*\n", "", "\n".join(changes))
+    stripped = [line.strip() for line in text.splitlines()]
+    return [line for line in stripped if line and not line.startswith("#")]
 
 
 def _command(text: str) -> list[str]:

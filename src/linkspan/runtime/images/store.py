@@ -256,6 +256,7 @@ class ImageStore:
             image,
             parent=record.parent,
             size=sum(layer.size for layer in layers),
+            layer_sizes=tuple(layer.size for layer in layers),
             layers=tuple(str(self._layer_folder(layer.diff_id) / "diff") for layer in layers),
         )
 
