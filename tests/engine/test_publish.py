@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkspan.engine.join import join, leave, port_requests
@@ -199,6 +199,7 @@ words = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), words), max_size=12))
 def test_whatever_the_way_the_bindings_answer_the_requests(steps: list[tuple[bool, list[str]]]) -> None:
     world = World()

@@ -58,6 +58,12 @@ def noticed(host: Host, watch: Losses) -> bool:
     return bool(readable) and host.call(watch.lost)
 
 
+def firewall(watch: Losses) -> Sequence[int]:
+    """What tells of the firewall, and of what was seen already. The links' own may speak at any time: a second after
+    an interface is up the kernel has found that nobody else has its IPv6 address."""
+    return watch.descriptors[1:]
+
+
 @pytest.mark.parametrize(
     "command",
     ["ip link delete docker0", "ip link delete vetha", "ip link set docker0 down", "ip address flush dev docker0"],
@@ -130,7 +136,7 @@ def test_a_loss_is_not_hidden_by_our_own_doing(
                 patched.setattr(kernel._nft, "apply", lose_first)
                 host.call(kernel.apply, diff({}, other))
         assert noticed(host, watch)
-        assert not select.select(watch.descriptors, [], [], 0)[0]  # once is enough
+        assert not select.select(firewall(watch), [], [], 0)[0]  # once is enough
         assert not host.call(watch.lost)
         host.call(kernel.apply, diff(host.call(kernel.read), {}))
         assert not host.call(watch.lost)
@@ -144,7 +150,7 @@ def test_thousands_of_our_own_elements_are_no_loss(tmp_path: Path, owned: bool) 
         many = state_of(NftElement("published", f"tcp . {port}", f"172.17.0.2 . {port}") for port in range(1, 10001))
         host.call(kernel.apply, diff({}, many))
         host.call(kernel.apply, diff(many, {}))
-        assert not select.select(watch.descriptors, [], [], 0)[0] and not host.call(watch.lost)
+        assert not select.select(firewall(watch), [], [], 0)[0] and not host.call(watch.lost)
         host.run("nft", "add", "table", "inet", "other")
         assert not host.call(watch.lost) and host.call(watch.stirred)
 
