@@ -91,6 +91,8 @@ def hosts(**addresses: str) -> Iterator[dict[str, Host]]:
         for name, address in addresses.items():
             host = made[name] = Host(name)
             stack.callback(host.close)
+            # An interface's own IPv6 address is there at once, instead of after a second of probing.
+            host.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", check=False)
             port = f"p{len(made)}"
             fabric.run(
                 "ip", "link", "add", port, "master", "fabric0", "up", "type", "veth", "peer", "eth0", "netns", host.name

@@ -306,16 +306,18 @@ def elect(
             bindings=tuple(b for b in endpoint.bindings if b in stays),
         )
     moment = snapshot.after(put(e) for e in elected.values() if e != snapshot.endpoints[e.id])
-    for endpoint in [e for e in (four, six if six is not four else None) if e]:
+    leading = [e for e in (four, six if six is not four else None) if e]
+    for endpoint in leading:
         # Where nothing leads out by IPv6, the host's IPv6 addresses lead to IPv4 (by the relay).
         at = PublishedBy(endpoint is four, endpoint is six or six is None)
         bindings = _bindings(moment, container, elected[endpoint.id], space, had, at, fresh) if fresh else ()
-        had = owners(fresh, bindings) | had  # the other IP version gets the same numbers
         chosen = elected[endpoint.id]
         elected[endpoint.id] = msgspec.structs.replace(
             chosen, bindings=tuple(dict.fromkeys((*chosen.bindings, *bindings)))
         )
-        moment = moment.after([put(elected[endpoint.id])])
+        if endpoint is not leading[-1]:
+            had = owners(fresh, bindings) | had  # the other IP version gets the same numbers
+            moment = moment.after([put(elected[endpoint.id])])
     return {e.id: put(e) for e in elected.values() if e != snapshot.endpoints[e.id]}
 
 

@@ -1,0 +1,259 @@
+"""Every kind of network on one test host, made by the engine's own decisions, with servers and clients in all of them.
+
+There are no containers: sandboxes with sockets of this process are enough, and 40 of them are made in a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from linkspan.drivers.available import DRIVERS
+from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.contract import Driver
+from linkspan.drivers.publish import Host as BridgeHost
+from linkspan.engine.join import Surroundings, join
+from linkspan.engine.networks import create_network
+from linkspan.engine.render import render_all
+from linkspan.engine.request import NetworkRequest
+from linkspan.ipam.ports import PortSpace
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.model.container import Config, Container, EndpointSettings, HostConfig, PortBinding
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.network import Network, Pool
+from linkspan.model.snapshot import Snapshot, put
+from linkspan.relay import process
+from linkspan.state.host import HostFacts
+from linkspan.state.plan import diff
+from tests.hosts import Host, enter, socket_in
+
+HOST = {4: "10.211.55.4", 6: "fd00:55::4"}
+OUTSIDE = {4: "10.211.55.9", 6: "fd00:55::9"}
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+KIND = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+PUBLISHED, UNPUBLISHED = 80, 81
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """One attempt: from a namespace to an address and port, where the server called `name` should answer."""
+
+    space: str
+    address: str
+    port: int
+    protocol: str
+    name: str
+
+
+class Lab:
+    """The records of a host, and the same in the kernel."""
+
+    def __init__(
+        self, host: Host, folder: Path, *, accept_mark: str = "", closed: bool = False, **driver: object
+    ) -> None:
+        self.host, self.folder = host, folder
+        self._ids = (f"{number:08x}".ljust(64, "0") for number in itertools.count(1))
+        self.now = Snapshot()
+        self.drivers: Mapping[str, Driver] = {**DRIVERS, "bridge": BridgeDriver(BridgeHost(relay=True, **driver))}  # type: ignore[arg-type]
+        self._facts = HostFacts(namespaces=str(folder), publish_closed=closed)
+        self.kernel: LinuxKernel = host.call(LinuxKernel, folder, accept_mark=accept_mark)
+        command = [sys.executable, "-I", "-S", process.__file__, str(folder / "relay.sock")]
+        self._relay = subprocess.Popen(["nsenter", f"--net={host.path}", *command])
+
+    def network(self, name: str, subnet: str, subnet6: str = "", *, internal: bool = False, **options: str) -> Network:
+        """`options` are those of the driver, with two underscores for a dot: `bridge__enable_icc`."""
+        prefix = "com.docker.network."
+        request = NetworkRequest(
+            id=next(self._ids),
+            created="",
+            name=name,
+            ipv6=bool(subnet6),
+            internal=internal,
+            pools=(Pool(subnet=subnet), *((Pool(subnet=subnet6),) if subnet6 else ())),
+            options={f"{prefix}{key.replace('__', '.')}": value for key, value in options.items()},
+        )
+        change = create_network(self.now, request, self.drivers, (), self._facts)
+        self.now = self.now.after(change.writes)
+        return self.now.networks[request.id]
+
+    def container(self, name: str, network: Network, port: int = 0) -> Endpoint:
+        """Its endpoint; with `port`, the port 80 is published there."""
+        bindings = {f"{PUBLISHED}/{protocol}": (PortBinding(host_port=str(port)),) for protocol in KIND} if port else {}
+        container = Container(
+            id=next(self._ids),
+            name=name,
+            created="",
+            image_id="",
+            config=Config(),
+            host_config=HostConfig(network_mode=network.name, port_bindings=bindings),
+            networks={network.id: EndpointSettings()},
+        )
+        self.now = self.now.after([put(container)])
+        space = PortSpace(relay=True)
+        around = Surroundings(self.drivers, str(self.folder), space, tuple(itertools.islice(self._ids, 2)))
+        self.now = self.now.after(join(self.now, container, around).writes)
+        (endpoint,) = self.now.endpoints_in(container)
+        return endpoint
+
+    def change(self, endpoint: Endpoint, **fields: object) -> None:
+        self.now = self.now.after([put(msgspec.structs.replace(endpoint, **fields))])
+
+    def space(self, endpoint: Endpoint) -> str:
+        return self.now.sandboxes[endpoint.sandbox_id].path
+
+    def apply(self) -> None:
+        def carry_out() -> None:
+            self.kernel.apply(diff(self.kernel.read(), render_all(self.now, self.drivers, self._facts)))
+
+        self.host.call(carry_out)
+
+    def close(self) -> None:
+        self._relay.terminate()
+        self._relay.wait(10)
+        self.host.call(lambda: self.kernel.apply(diff(self.kernel.read(), {})))
+        self.host.call(self.kernel.close)
+
+
+class Servers:
+    """Say their name to whoever connects or sends: TCP and UDP, both IP versions, in many namespaces, in one thread."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._sockets: dict[int, tuple[socket.socket, bytes]] = {}
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._ended = False
+
+    def listen(self, space: str, name: str, ports: Iterable[int]) -> None:
+        for port in ports:
+            for protocol, kind in KIND.items():
+                made = socket_in(space, kind, socket.AF_INET6)
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                made.bind(("::", port))
+                if protocol == "tcp":
+                    made.listen(512)
+                made.setblocking(False)
+                self._sockets[made.fileno()] = (made, name.encode())
+                self._poll.register(made.fileno(), select.EPOLLIN)
+
+    def __enter__(self) -> Servers:
+        self._thread.start()
+        return self
+
+    def _serve(self) -> None:
+        while not self._ended:
+            for descriptor, _ in self._poll.poll(0.1):
+                made, name = self._sockets[descriptor]
+                try:
+                    if made.type == socket.SOCK_STREAM:
+                        client, peer = made.accept()
+                        with client:
+                            client.sendall(_said(name, peer))
+                    else:
+                        _, peer = made.recvfrom(100)
+                        made.sendto(_said(name, peer), peer)
+                except OSError:
+                    continue
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._thread.join(5)
+        for made, _ in self._sockets.values():
+            made.close()
+        self._poll.close()
+
+
+def _said(name: bytes, peer: tuple[str, int]) -> bytes:
+    return json.dumps([name.decode(), peer[0].removeprefix("::ffff:")]).encode()
+
+
+def attempt(
+    probes: Collection[Probe], wanted: Collection[Probe], quiet: float = 1.3, most: float = 20
+) -> dict[Probe, str]:
+    """All at once: who is reached, and the address under which the client was seen there.
+
+    Given up once nothing has happened for `quiet` seconds, which is longer than a lost first packet takes to be sent
+    again. For those that are `wanted` it waits `most` seconds, on a machine that has much else to do.
+    """
+    found: dict[Probe, str] = {}
+    waiting: dict[int, tuple[Probe, socket.socket]] = {}
+    missing = set(wanted)
+    poll = select.epoll()
+    by_space: dict[str, list[Probe]] = {}
+    for probe in probes:
+        by_space.setdefault(probe.space, []).append(probe)
+    for space, asked in by_space.items():
+        for probe, made in _connecting(space, asked):
+            waiting[made.fileno()] = (probe, made)
+            poll.register(made.fileno(), select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP)
+    deadline = time.monotonic() + most
+    while waiting and time.monotonic() < deadline:
+        ready = poll.poll(quiet)
+        if not ready and not missing:
+            break
+        for descriptor, _ in ready:
+            probe, made = waiting.pop(descriptor)
+            poll.unregister(descriptor)
+            try:
+                name, seen = json.loads(made.recv(200) or b'["", ""]')
+                if name == probe.name:
+                    found[probe] = seen
+                    missing.discard(probe)
+            except OSError:
+                pass
+            made.close()
+        if not ready:
+            for probe, made in waiting.values():
+                if probe.protocol == "udp" and probe in missing:
+                    with contextlib.suppress(OSError):
+                        made.send(b"who is there?")
+    for _, made in waiting.values():
+        made.close()
+    poll.close()
+    return found
+
+
+def _place(probe: Probe) -> tuple[str, int] | tuple[str, int, int, int]:
+    address, _, interface = probe.address.partition("%")
+    return (address, probe.port, 0, socket.if_nametoindex(interface)) if interface else (address, probe.port)
+
+
+def _connecting(space: str, probes: Iterable[Probe]) -> Iterator[tuple[Probe, socket.socket]]:
+    """Sockets of a namespace that are on their way; those that know at once that there is none are left out."""
+    made: list[tuple[Probe, socket.socket]] = []
+
+    def begin() -> None:
+        enter(space)
+        for probe in probes:
+            client = socket.socket(FAMILY[6 if ":" in probe.address else 4], KIND[probe.protocol])
+            client.setblocking(False)
+            try:
+                client.connect(_place(probe))
+            except BlockingIOError:
+                pass
+            except OSError:
+                client.close()
+                continue
+            if probe.protocol == "udp":
+                try:
+                    client.send(b"who is there?")
+                except OSError:
+                    client.close()
+                    continue
+            made.append((probe, client))
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    yield from made
