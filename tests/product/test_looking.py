@@ -121,6 +121,9 @@ def test_info_and_version(engine: Place, client: Client) -> None:
     assert (info["Containers"], info["ContainersRunning"], info["Images"]) == (1, 1, 2)
     assert info["Name"] == "host" and info["DockerRootDir"] == str(engine.data_root) and info["NCPU"] >= 1
     assert "Swarm: inactive" in client("info").out
+    shown = engine.linkspan("info").out  # docker shows these from version 29 on
+    assert " Firewall Backend: nftables\n  Table: inet linkspan\n  PublishPolicy: open\n" in shown
+    assert f"   Base: {info['DefaultAddressPools'][0]['Base']}, Size: " in shown
     version = json.loads(client("version", "--format", "{{json .}}").out)
     assert (version["Server"]["ApiVersion"], version["Server"]["MinAPIVersion"]) == ("1.52", "1.24")
     shown = client("version").out  # docker takes these from the details of the component named Engine

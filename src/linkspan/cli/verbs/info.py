@@ -56,6 +56,11 @@ def _text(info: dict[str, Any]) -> str:
     if registries:
         lines += [" Insecure Registries:", *(f"  {name}" for name in registries)]
     lines.append(f" Live Restore Enabled: {str(bool(info.get('LiveRestoreEnabled'))).lower()}")
+    if pools := info.get("DefaultAddressPools"):
+        lines += [" Default Address Pools:", *(f"   Base: {pool['Base']}, Size: {pool['Size']}" for pool in pools)]
+    if firewall := info.get("FirewallBackend"):
+        lines.append(f" Firewall Backend: {firewall['Driver']}")
+        lines += [f"  {name}: {value}" for name, value in firewall.get("Info") or []]
     lines += [f"WARNING: {text}" for text in info.get("Warnings") or []]
     return "\n".join(lines) + "\n"
 
