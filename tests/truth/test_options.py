@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 
 from linkspan.model.endpoint import Endpoint, LinkedPort
 from linkspan.model.network import Network
-from tests.hosts import Host, hosts
-from tests.truth.place import HOST, OUTSIDE, PUBLISHED, UNPUBLISHED, Lab, Probe, Servers, attempt
+from tests.hosts import Host, hosts, socket_in
+from tests.truth.place import FAMILY, HOST, OUTSIDE, PUBLISHED, UNPUBLISHED, Lab, Probe, Servers, attempt
 
 pytestmark = pytest.mark.root
 SUBNET, SUBNET6 = "10.100.0.0/24", "fd00:100::/64"
@@ -205,3 +206,21 @@ def test_who_is_relayed_to_a_container_with_ipv4_alone(
         assert g.reaches(g.host.path, server, {6: "::1"}, 8000) == [True, True]
         assert g.reaches(client, server, {6: HOST[6]}, 8000) == [True, True]
         assert g.reaches(insider, server, {6: insider.gateway6}, 8000) == [False, False]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_udp_client_that_goes_on_sending_follows_the_port(
+    ground: Callable[..., AbstractContextManager[Ground]], version: int
+) -> None:
+    with ground() as g:
+        network = g.network()
+        one, two = g.lab.container("one", network, 8000), g.lab.container("two", network)
+        g.ready(one, two)
+        with socket_in(g.outside.path, socket.SOCK_DGRAM, FAMILY[version]) as client:
+            client.settimeout(10)
+            for server in (one, two):
+                g.lab.change(one, bindings=one.bindings if server is one else ())
+                g.lab.change(two, bindings=one.bindings if server is two else ())
+                g.lab.apply()
+                client.sendto(b"who is there?", (HOST[version], 8000))
+                assert json.loads(client.recv(200))[0] == server.id
