@@ -58,6 +58,7 @@ class SqliteStore:
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA cache_size=-256")  # KiB: what is read is read once, at the start
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > FORMAT:
             raise Internal(f"{self._path} was written by a newer linkspan (format {version}, this one knows {FORMAT})")
