@@ -232,3 +232,14 @@ def test_an_open_port_of_a_routed_network_stays_while_somebody_asks_for_it(world
     assert endpoint(world, web).bindings == before
     fewer(world, web, ":80")
     assert endpoint(world, web).bindings == ()
+
+
+def test_who_holds_a_port_is_one_value_for_all_that_nobody_else_holds(world: World) -> None:
+    web = running(world, ports={f"{port}/tcp": f"{port}" for port in range(8000, 8100)})
+    more(world, web, *(f"{port}:80" for port in range(9000, 9100)))
+    holders = world.now.port_holders
+    for first in (8000, 9000):
+        assert len({id(holders["tcp", port]) for port in range(first, first + 100)}) == 1
+    running(world, "other", ports={"80/tcp": "127.0.0.2:7000"})
+    running(world, "third", ports={"80/tcp": "127.0.0.3:7000"})
+    assert [held for held, _ in world.now.port_holders["tcp", 7000]] == ["127.0.0.2", "127.0.0.3"]

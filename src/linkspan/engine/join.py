@@ -72,8 +72,17 @@ def port_requests(container: Container) -> tuple[PortRequest, ...]:
 
 def exposed_ports(container: Container) -> list[ContainerPort]:
     """Every port that the image or the user exposes, or that is published; in order."""
-    named = [*(container.config.exposed_ports or ()), *(container.host_config.port_bindings or ())]
-    return sort_ports(port for text in named for port in parse_container_ports(text))
+    return sort_ports(port for text in _exposed(container) for port in parse_container_ports(text))
+
+
+def listed_ports(container: Container) -> tuple[str, ...]:
+    """The same in Docker's form: the record's own strings as far as it has them so, as there may be thousands."""
+    written = {text: text for text in _exposed(container)}
+    return tuple(written.get(text, text) for text in map(str, exposed_ports(container)))
+
+
+def _exposed(container: Container) -> tuple[str, ...]:
+    return (*(container.config.exposed_ports or ()), *(container.host_config.port_bindings or ()))
 
 
 def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Change:
@@ -246,7 +255,7 @@ def _endpoint(
         bandwidth=asked_bandwidth(settings),
         link_local=link_local_addresses(settings),
         sysctls=interface_sysctls(settings, interface),
-        exposed=tuple(map(str, exposed_ports(container))) if network.publishes else (),
+        exposed=listed_ports(container) if network.publishes else (),
     )
 
 

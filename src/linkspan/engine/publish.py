@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from linkspan.engine.change import Change
-from linkspan.engine.join import elect, exposed_ports, port_requests
+from linkspan.engine.join import elect, listed_ports, port_requests
 from linkspan.errors import InvalidArgument, NotFound, NotModified
 from linkspan.ipam.ports import PortSpace, owners
 from linkspan.model.container import Container, HostConfig, PortBinding
@@ -109,7 +109,7 @@ def _follow(snapshot: Snapshot, before: Container, asked: Container, space: Port
     requests = list(dict.fromkeys(port_requests(asked)))
     endpoints = snapshot.endpoints_in(asked)
     origin = owners(port_requests(before), (b for e in endpoints for b in e.bindings))
-    exposed = tuple(map(str, exposed_ports(asked)))
+    exposed = listed_ports(asked)
     moment = snapshot.after((put(asked),))
     moment = moment.after(put(msgspec.structs.replace(e, exposed=exposed)) for e in endpoints if e.interface)
     moment = moment.after(elect(moment, asked, space, origin=origin).values())

@@ -15,7 +15,7 @@ from linkspan.model.wire import Wire
 NEVER = "0001-01-01T00:00:00Z"  # Docker's "not yet", the zero time
 
 
-class PortBinding(Wire, frozen=True, kw_only=True):
+class PortBinding(Wire, frozen=True, kw_only=True, gc=False):  # there may be thousands, and none is part of a cycle
     host_ip: str = ""
     host_port: str = ""
 

@@ -62,7 +62,7 @@ class LinkedPort(Wire, frozen=True, kw_only=True):
     port: int
 
 
-class Binding(Wire, frozen=True, kw_only=True):
+class Binding(Wire, frozen=True, kw_only=True, gc=False):  # there may be thousands, and none is part of a cycle
     """A container port published at a host address and port."""
 
     protocol: str

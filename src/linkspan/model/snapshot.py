@@ -239,8 +239,11 @@ class Snapshot:
         for b in gone:
             left = tuple(h for h in holders[b.protocol, b.port] if not old or h != (b.address, old.id))
             holders = _set_or_delete(holders, (b.protocol, b.port), left)
+        # One value for all the ports that nobody else holds: there may be thousands.
+        alone = {b.address: ((b.address, new.id if new else ""),) for b in come}
         for b in come:
-            holding = (*holders.get((b.protocol, b.port), ()), (b.address, new.id if new else ""))
+            others = holders.get((b.protocol, b.port), ())
+            holding = (*others, *alone[b.address]) if others else alone[b.address]
             holders = holders.set((b.protocol, b.port), holding)
         return {"port_holders": holders, "port_pages": _port_pages(self.port_pages, holders, (*gone, *come))}
 
