@@ -20,6 +20,7 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    Joint,
     KernelObject,
     Namespace,
     NftElement,
@@ -266,6 +267,23 @@ def test_macvlans_on_an_interface_of_the_host(world: World, mode: str) -> None:
     world.reach(before, after)
     world.reach(after, state_of(macvlan(world, 31, mode="vepa" if mode == "private" else "private")))
     world.reach(state_of(macvlan(world, 31)), {})
+
+
+def test_bridges_that_are_joined(world: World) -> None:
+    def joined(**settings: Any) -> State:
+        further = Bridge("br1-1", "linkspan:docker0", 1500, "02:43:00:00:00:01")
+        joint = Joint("jn1-1", "linkspan:docker0", "br1-1", "jf1-1", "docker0")
+        return state_of([*world.network(), further, dataclasses.replace(joint, **settings), *world.endpoint(2)])
+
+    world.reach({}, joined())
+    world.kernel.apply(diff({}, joined()))
+    world.expect(joined())
+    assert [world.kernel.interface(name).master for name in ("jn1-1", "jf1-1")] == ["br1-1", "docker0"]
+    world.reach(joined(), joined(mtu=1400, isolated=True))
+    world.reach(joined(mtu=1400, isolated=True), joined())
+    with pytest.raises(NotFound, match="cannot create joint of bridge nope and bridge docker0"):
+        world.kernel.apply(diff({}, state_of([Joint("jn2-1", "linkspan:docker0", "nope", "jf2-1", "docker0")])))
+    world.reach(joined(), state_of([*world.network(), *world.endpoint(2)]))
 
 
 @pytest.mark.parametrize("rate", [8_000_000, 10_000_000_000, 100_000_000_000], ids=["8m", "10g", "100g"])

@@ -8,13 +8,13 @@ the sets and maps are used). IPv4 and IPv6 are alike, each with a gateway mode o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from linkspan.drivers.inside import render_inside
 from linkspan.drivers.publish import Host, render_bindings
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
-from linkspan.state.objects import HOST, Address, Bridge, KernelObject, NftElement, Shaper, Sysctl, Veth
+from linkspan.state.objects import HOST, Address, Bridge, Joint, KernelObject, NftElement, Shaper, Sysctl, Veth
 
 ROUTER_LINK_LOCAL = "fe80::1/64"  # of every bridge with IPv6: the same everywhere, as a link knows only itself
 
@@ -52,6 +52,26 @@ class BridgeDriver:
             yield from _filtering(network, version)
             yield from _leaving(network, version)
 
+    def render_occupied(self, network: Network, segments: Collection[int]) -> Iterator[KernelObject]:
+        """Further bridges, for more endpoints than one has ports, each joined to the one before: all are one wire.
+
+        The host knows of the first alone: that has the addresses, and is what the firewall sees.
+        """
+        for number in range(1, max(segments) + 1):
+            name, alias = segment_bridge(network, number), f"linkspan:{network.id}"
+            yield Bridge(name, alias, network.mtu, segment_mac(network.id, number))
+            # Who asks here for the gateway's address must hear the first bridge alone.
+            yield Sysctl(HOST, f"net/ipv4/conf/{name}/arp_ignore", "8")
+            if self.host.ipv6:
+                yield Sysctl(HOST, f"net/ipv6/conf/{name}/disable_ipv6", "1")
+            if self.host.rules:
+                yield NftElement("segments", f'"{name}"', comment=network.id[:12])
+            # Containers that may not talk to each other may still talk to what is beyond the joint: the host. On the
+            # bridge before the joint is as isolated as any of its ports.
+            near, far = (f"{end}{number}-{network.id}"[:15] for end in ("jn", "jf"))
+            before = segment_bridge(network, number - 1)
+            yield Joint(near, alias, name, far, before, network.mtu, not network.icc)
+
     def render_endpoint(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:
         inside, interface = sandbox.path, endpoint.interface
         yield Veth(
@@ -60,7 +80,7 @@ class BridgeDriver:
             namespace=inside,
             peer=interface,
             mac=endpoint.mac,
-            bridge=network.bridge,
+            bridge=segment_bridge(network, endpoint.segment),
             mtu=network.mtu,
             isolated=not network.icc,
         )
@@ -113,6 +133,16 @@ def _leaving(network: Network, version: int) -> Iterator[NftElement]:
             yield NftElement(f"leaving_as{suffix}", pool.subnet, source, network.id[:12])
         else:
             yield NftElement(f"masqueraded{suffix}", pool.subnet, comment=network.id[:12])
+
+
+def segment_bridge(network: Network, number: int) -> str:
+    """One of the network's bridges; the first is the network's own."""
+    return f"br{number}-{network.id}"[:15] if number else network.bridge
+
+
+def segment_mac(network_id: str, number: int) -> str:
+    """Another one than the first bridge's, which is the gateway's."""
+    return f"02:43:{number & 255:02x}:" + ":".join(network_id[i : i + 2] for i in range(0, 6, 2))
 
 
 def bridge_mac(network_id: str) -> str:

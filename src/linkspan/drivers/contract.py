@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol, runtime_checkable
 
 from linkspan.model.endpoint import Endpoint, Sandbox
@@ -26,5 +26,5 @@ class Driver(Protocol):
 class Occupied(Protocol):
     """The ability of a driver whose networks need more while somebody is connected."""
 
-    def render_occupied(self, network: Network) -> Iterable[KernelObject]:
-        """What comes with the first endpoint on this host, and goes with the last."""
+    def render_occupied(self, network: Network, segments: Collection[int]) -> Iterable[KernelObject]:
+        """What comes with the first endpoint on this host, and goes with the last; on each of its segments."""

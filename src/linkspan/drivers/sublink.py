@@ -9,7 +9,7 @@ so it answers for its own alone, and containers are told to go to the others thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from linkspan.drivers.inside import render_inside
 from linkspan.model.endpoint import Endpoint, Sandbox
@@ -33,7 +33,7 @@ class MacvlanDriver:
             base, _, number = network.parent.rpartition(".")
             yield Device(HOST, network.parent, "vlan", _SHARED, base, number)
 
-    def render_occupied(self, network: Network) -> Iterator[KernelObject]:
+    def render_occupied(self, network: Network, segments: Collection[int]) -> Iterator[KernelObject]:
         if not network.host_access:
             return
         name = host_link(network)

@@ -27,6 +27,7 @@ from linkspan.engine.links import check_links, follow_links
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.names import veth_name
 from linkspan.ipam.ports import PortSpace, allocate_ports, owners
+from linkspan.ipam.segments import choose_segment
 from linkspan.model.container import Container, EndpointSettings
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
@@ -250,6 +251,7 @@ def _endpoint(
     return msgspec.structs.replace(
         endpoint,
         interface=interface,
+        segment=choose_segment(snapshot.segments_on.get(network.id, {})) if network.bridge else 0,
         host_interface=veth_name(id_),
         mac=choose_mac(snapshot, container, network, settings, endpoint.address or endpoint.address6),
         bandwidth=asked_bandwidth(settings),
@@ -261,8 +263,9 @@ def _endpoint(
 
 def _check_room(snapshot: Snapshot, network: Network) -> None:
     """In passthru an interface of the host is one container's alone."""
-    users = [snapshot.containers[e.container_id].name for e in snapshot.endpoints_at(network)]
-    if network.mode == "passthru" and users:
+    if network.mode != "passthru":
+        return
+    if users := [snapshot.containers[e.container_id].name for e in snapshot.endpoints_at(network)]:
         raise Forbidden(
             f"network {network.name} has room for one container in mode passthru, and {users[0]} is connected to it"
         )

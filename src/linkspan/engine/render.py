@@ -98,8 +98,9 @@ def _render_network(network: Network, drivers: Drivers) -> Iterable[KernelObject
 
 def _render_occupied(snapshot: Snapshot, network: Network, drivers: Drivers) -> Iterable[KernelObject]:
     driver = drivers[network.driver]
-    if isinstance(driver, Occupied) and network.id in snapshot.endpoints_on:
-        return driver.render_occupied(network)
+    segments = snapshot.segments_on.get(network.id)
+    if segments and isinstance(driver, Occupied):
+        return driver.render_occupied(network, segments)
     return ()
 
 

@@ -2,6 +2,7 @@
 
 pools       subnets for networks that name none
 addresses   addresses from a network's pools
+segments    which of a network's bridges an endpoint is on
 ports       host ports
 names       MAC addresses and interface names, derived
 """

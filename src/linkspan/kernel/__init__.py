@@ -4,6 +4,7 @@ contract    Kernel, the protocol; Interface, RouteEntry, EphemeralPorts, Statist
 linux       LinuxKernel: takes a plan's steps in order, undoes them when one fails
 netlink     messages and attributes, packed and parsed; a socket that matches answers by sequence number
 rtnetlink   links, addresses and routes
+links       bridges and what joins them, veth pairs, devices
 devices     modes of macvlan and its like, as attributes
 shaping     token buckets
 failure     from errno to our kinds of error

@@ -22,6 +22,7 @@ from linkspan.state.objects import (
     Bridge,
     Device,
     ForwardAccept,
+    Joint,
     KernelObject,
     Key,
     NftElement,
@@ -93,6 +94,9 @@ class FakeKernel:
             case Bridge(name=name):
                 if any(other.name == name for other in self.host):
                     raise _foreign(name)
+            case Joint(bridge=bridge, peer_bridge=other):
+                if not (self._has_link(HOST, bridge) and self._has_link(HOST, other)):
+                    raise NotFound(f"cannot create joint of bridge {bridge} and bridge {other}: no such device")
             case Veth(name=name, bridge=bridge):
                 if any(other.name == name for other in self.host):
                     raise _foreign(name)
@@ -163,6 +167,9 @@ class FakeKernel:
             match item:
                 case Bridge() if namespace == HOST:
                     found.append(_interface(item.name, "bridge", item.mac, item.mtu, alias=item.alias))
+                case Joint() if namespace == HOST:
+                    found.append(_interface(item.name, "veth", "", item.mtu, item.bridge, item.alias))
+                    found.append(_interface(item.peer, "veth", "", item.mtu, item.peer_bridge, f"{item.alias}:far"))
                 case Veth():
                     if namespace == HOST:
                         found.append(_interface(item.name, "veth", "", item.mtu, item.bridge, item.alias))

@@ -6,18 +6,18 @@ import contextlib
 import errno
 import itertools
 import logging
-import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound, Unsupported
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
 from linkspan.kernel import announce, conntrack, rtnetlink, shaping, sysctl
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
-from linkspan.kernel.devices import FEATURES, device_mode
+from linkspan.kernel.devices import FEATURES
 from linkspan.kernel.drift import Drift
 from linkspan.kernel.failure import explain
+from linkspan.kernel.links import Links, device_of, of_host
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.neighbours import Others
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
@@ -32,6 +32,7 @@ from linkspan.state.objects import (
     Bridge,
     Device,
     ForwardAccept,
+    Joint,
     KernelObject,
     Namespace,
     NftElement,
@@ -73,7 +74,7 @@ class LinuxKernel:
             self._ports = Ports()
             self._nft = Nftables(owned=owned_table, accept_mark=accept_mark)
             self._watch: Watch | None = None
-            self._parents: dict[str, int] = {}  # what devices stand on, and its index; 0 where it is not there
+            self._links = Links(self._namespaces, self._inside)
             opened.pop_all()
 
     def close(self) -> None:
@@ -104,7 +105,7 @@ class LinuxKernel:
     def watch(self) -> Watch:
         if self._watch is None:
             try:
-                self._watch = Watch(self._parents, self._nft.port, self._drift.happened)
+                self._watch = Watch(self._links.parents, self._nft.port, self._drift.happened)
             except OSError as error:
                 raise explain(error, "watch the kernel for losses") from error
         return self._watch
@@ -124,7 +125,7 @@ class LinuxKernel:
             self._nft.apply(steps)
             self._forget(steps)
         elif len(steps) > 1:
-            names = [item.name for item in map(_subject, steps) if isinstance(item, (Bridge, Veth))]
+            names = [item.name for item in map(_subject, steps) if isinstance(item, (Bridge, Joint, Veth))]
             try:
                 rtnetlink.delete_links(self._sockets[HOST], names)
             except OSError as error:
@@ -165,12 +166,8 @@ class LinuxKernel:
                 self._ports.bind(item)
             case Namespace(path):
                 self._create_namespace(path)
-            case Bridge():
-                self._create_bridge(item)
-            case Veth():
-                self._create_veth(item)
-            case Device():
-                self._create_device(item)
+            case Bridge() | Joint() | Veth() | Device():
+                self._links.create(item)
             case Address(namespace=namespace):
                 rtnetlink.add_address(self._inside(namespace), item)
             case Sysctl():
@@ -186,12 +183,8 @@ class LinuxKernel:
 
     def _change(self, item: KernelObject) -> None:
         match item:
-            case Bridge():
-                rtnetlink.change_bridge(self._sockets[HOST], item)
-            case Veth():
-                rtnetlink.change_veth(self._sockets[HOST], self._inside(item.namespace), item)
-            case Device():
-                rtnetlink.change_device(self._inside(item.namespace), item)
+            case Bridge() | Joint() | Veth() | Device():
+                self._links.change(item)
             case Sysctl():
                 self._write(item)
             case Shaper():
@@ -210,9 +203,9 @@ class LinuxKernel:
             case Namespace(path):
                 self._leave(path)
                 self._namespaces.delete(path)
-            case Bridge(name=name) | Veth(name=name):
-                rtnetlink.delete_link(self._sockets[HOST], name)
-            case Address() | Route() | Device() | Shaper():
+            case Bridge() | Joint() | Veth() | Device():
+                self._links.delete(item)
+            case Address() | Route() | Shaper():
                 try:
                     inside = self._inside(item.namespace)
                 except FileNotFoundError:
@@ -224,9 +217,6 @@ class LinuxKernel:
                         rtnetlink.delete_route(inside, item)
                     case Shaper():
                         shaping.delete_shaper(inside, item)
-                    case Device(name=name):
-                        rtnetlink.delete_link(inside, name)
-                        rtnetlink.delete_link(inside, shaping.beside(name))  # what its shaper has made
             case Sysctl():
                 pass  # nobody owns a setting
             case ForwardAccept():
@@ -255,74 +245,8 @@ class LinuxKernel:
             self._leave(path)
             raise
 
-    def _create_bridge(self, bridge: Bridge) -> None:
-        host = self._sockets[HOST]
-        try:
-            rtnetlink.create_bridge(host, bridge)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            there = rtnetlink.link(host, bridge.name).interface
-            if there.kind != "bridge" or not there.alias.startswith(rtnetlink.ALIAS):
-                raise _foreign(bridge.name) from None
-            rtnetlink.change_bridge(host, bridge)
-
-    def _create_veth(self, veth: Veth) -> None:
-        host, inside = self._sockets[HOST], self._inside(veth.namespace)
-        namespace = self._namespaces.open(veth.namespace) if veth.namespace else None
-        try:
-            rtnetlink.create_veth(host, veth, namespace)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            self._adopt_veth(veth)
-            return
-        finally:
-            if namespace is not None:
-                os.close(namespace)
-        try:
-            rtnetlink.up_peer(inside, veth)
-        except OSError:
-            rtnetlink.delete_link(host, veth.name)
-            raise
-
-    def _adopt_veth(self, veth: Veth) -> None:
-        """One of the two names is taken: by this very veth, left from before, or by something else."""
-        host, inside = self._sockets[HOST], self._inside(veth.namespace)
-        with contextlib.suppress(OSError):
-            here = rtnetlink.link(host, veth.name)
-            there = rtnetlink.link(inside, veth.peer)
-            if here.interface.alias.startswith(rtnetlink.ALIAS) and here.peer_index == there.interface.index:
-                rtnetlink.change_veth(host, inside, veth)
-                return
-        if any(item.interface.name == veth.name for item in rtnetlink.links(host)):
-            raise _foreign(veth.name)
-        raise Conflict(f"interface {veth.peer} exists already in {veth.namespace or 'the host'}")
-
-    def _create_device(self, device: Device) -> None:
-        host, inside = self._sockets[HOST], self._inside(device.namespace)
-        if device.parent:
-            self._parents[device.parent] = self._index(device.parent)
-        namespace = self._namespaces.open(device.namespace) if device.namespace else None
-        try:
-            rtnetlink.create_device(host, inside, device, namespace)
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP and device.kind in FEATURES:
-                raise Unsupported(
-                    f"cannot create {_name(device)}: the running kernel lacks {FEATURES[device.kind]}"
-                ) from None
-            if error.errno != errno.EEXIST:
-                raise
-            there = rtnetlink.link(inside, device.name)
-            if not there.interface.alias.startswith(rtnetlink.ALIAS):
-                raise _foreign(device.name) from None
-            found = _device(there, device.namespace, {there.peer_index: device.parent})
-            if (found.kind, found.mode) != (device.kind, device.mode):
-                raise Conflict(f"interface {device.name} exists already as another link of linkspan's") from None
-            rtnetlink.change_device(inside, device)
-        finally:
-            if namespace is not None:
-                os.close(namespace)
+    def expect(self, interfaces: Iterable[str]) -> None:
+        self._links.expect(interfaces)
 
     def announce(self, namespace: str, interface: str, addresses: tuple[str, ...]) -> None:
         try:
@@ -330,17 +254,6 @@ class LinuxKernel:
                 announce.send(interface, addresses)
         except OSError as error:
             raise explain(error, f"announce {', '.join(addresses)} on {interface}") from error
-
-    def expect(self, interfaces: Iterable[str]) -> None:
-        self._parents.clear()
-        self._parents.update((name, self._index(name)) for name in interfaces)
-
-    def _index(self, name: str) -> int:
-        """Of an interface of the host; 0 where there is none."""
-        try:
-            return rtnetlink.link(self._sockets[HOST], name).interface.index
-        except OSError:
-            return 0
 
     def _create_route(self, route: Route) -> None:
         inside = self._inside(route.namespace)
@@ -396,15 +309,11 @@ class LinuxKernel:
                     mine[item.interface.index] = item
                 elif item.interface.kind in FEATURES and item.interface.alias.startswith(rtnetlink.ALIAS):
                     mine[item.interface.index] = item
-                    yield _device(item, path, names)
+                    yield device_of(item, path, names)
             yield from self._read_addresses(path, mine)
             yield from shaping.shapers(inside, path, found, mine.keys())
             yield from self._read_routes(path)
-        for item in ours.values():
-            if item.interface.kind in FEATURES:
-                yield _device(item, HOST, names)
-            else:
-                yield from _link_object(item, peers.get(item.interface.index))
+        yield from of_host(host, peers)
         yield from self._read_addresses(HOST, ours)
         yield from shaping.shapers(self._sockets[HOST], HOST, host, ours.keys())
         yield from self._read_routes(HOST)
@@ -536,7 +445,7 @@ def _group(step: Step) -> str:
     subject = _subject(step)
     if isinstance(subject, NftElement):
         return "elements"
-    return "links" if isinstance(step, Delete) and isinstance(subject, (Bridge, Veth)) else ""
+    return "links" if isinstance(step, Delete) and isinstance(subject, (Bridge, Joint, Veth)) else ""
 
 
 def _udp_port(step: Step) -> int:
@@ -558,6 +467,8 @@ def _name(item: KernelObject) -> str:
             return f"network namespace {path}"
         case Bridge(name=name):
             return f"bridge {name}"
+        case Joint(bridge=bridge, peer_bridge=other):
+            return f"joint of bridge {bridge} and bridge {other}"
         case Veth(name=name, bridge=bridge):
             return f"veth {name} on bridge {bridge}"
         case Device(kind=kind, name=name, parent=parent):
@@ -576,46 +487,6 @@ def _name(item: KernelObject) -> str:
             return f"rule in chain {item}"
         case NftElement(set=set_, element=element):
             return f"element {{ {element} }} of {set_}"
-
-
-def _link_object(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None) -> Iterator[KernelObject]:
-    seen = item.interface
-    up = seen.up and (peer is None or peer[1].interface.up)
-    mtu = seen.mtu if up else 0
-    if seen.kind == "bridge":
-        yield Bridge(seen.name, seen.alias, mtu, seen.mac)
-    elif seen.kind == "veth":
-        yield Veth(
-            name=seen.name,
-            alias=seen.alias,
-            namespace=peer[0] if peer else HOST,
-            peer=peer[1].interface.name if peer else "",
-            mac=peer[1].interface.mac if peer else "",
-            bridge=seen.master,
-            mtu=mtu,
-            hairpin=item.hairpin,
-            isolated=item.isolated,
-        )
-
-
-def _device(item: rtnetlink.Link, namespace: str, names: Mapping[int, str]) -> Device:
-    """`names` of the host's interfaces, by index."""
-    seen = item.interface
-    return Device(
-        namespace,
-        seen.name,
-        seen.kind,
-        seen.alias,
-        parent=names.get(item.peer_index, ""),
-        mode=device_mode(seen.kind, item.data),
-        mac=seen.mac,
-        mtu=seen.mtu,
-        up=seen.up,
-    )
-
-
-def _foreign(name: str) -> Conflict:
-    return Conflict(f"interface {name} exists already and was not made by linkspan: remove it, or choose another name")
 
 
 @contextlib.contextmanager

@@ -30,10 +30,11 @@ from linkspan.kernel.netlink import (
     u8,
     u32,
 )
-from linkspan.state.objects import Address, Bridge, Device, Route, Veth
+from linkspan.state.objects import Address, Bridge, Device, Joint, Route, Veth
 
 PROTOCOL = 76  # "L"; free in iproute2's rt_protos. Marks our routes, and (since Linux 5.18) our addresses
 ALIAS = "linkspan:"
+FAR_END = ":far"  # of the alias, at the other end of a veth pair that has both ends on the host
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
@@ -185,6 +186,31 @@ def up_peer(inside: NetlinkSocket, veth: Veth) -> None:
     _put_up(inside, name + _NO_LINK_LOCAL, name + _mac(veth.mac) + u32(_MTU, veth.mtu) + _PROMOTE_SECONDARIES)
 
 
+def create_joint(host: NetlinkSocket, joint: Joint) -> None:
+    """OSError(EEXIST) where either name is taken."""
+    peer = text(_IFNAME, joint.peer) + u32(_MTU, joint.mtu)
+    pair = nested(_INFO_DATA, nested(_VETH_PEER, _LINK.pack(0, 0, 0, 0, 0) + peer))
+    creation = text(_IFNAME, joint.name) + u32(_MTU, joint.mtu) + nested(_LINKINFO, text(_INFO_KIND, "veth"), pair)
+    host.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + creation)])
+    try:
+        change_joint(host, joint)
+    except OSError:
+        delete_link(host, joint.name)
+        raise
+
+
+def change_joint(host: NetlinkSocket, joint: Joint) -> None:
+    """Everything but the names. What comes over it does not go back over it: there hairpin would be a loop."""
+    for name, alias, bridge, isolated in (
+        (joint.name, joint.alias, joint.bridge, False),
+        (joint.peer, joint.alias + FAR_END, joint.peer_bridge, joint.isolated),
+    ):
+        master = u32(_MASTER, link(host, bridge).interface.index)
+        port = _bridge_port(hairpin=False, isolated=isolated)
+        settings = text(_IFNAME, name) + u32(_MTU, joint.mtu) + _NO_LINK_LOCAL
+        _put_up(host, settings + master, text(_IFNAME, name) + text(_IFALIAS, alias) + port)
+
+
 def delete_link(host: NetlinkSocket, name: str) -> None:
     _tolerate(host, _DELLINK, _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name), errno.ENODEV)
 
@@ -234,12 +260,16 @@ def create_ifb(inside: NetlinkSocket, name: str) -> None:
 def _port(veth: Veth) -> bytes:
     settings = text(_IFNAME, veth.name) + text(_IFALIAS, veth.alias)
     if veth.bridge:
-        settings += nested(
-            _LINKINFO,
-            text(_INFO_SLAVE_KIND, "bridge"),
-            nested(_INFO_SLAVE_DATA, u8(_BRPORT_HAIRPIN, veth.hairpin), u8(_BRPORT_ISOLATED, veth.isolated)),
-        )
+        settings += _bridge_port(hairpin=veth.hairpin, isolated=veth.isolated)
     return settings
+
+
+def _bridge_port(*, hairpin: bool, isolated: bool) -> bytes:
+    return nested(
+        _LINKINFO,
+        text(_INFO_SLAVE_KIND, "bridge"),
+        nested(_INFO_SLAVE_DATA, u8(_BRPORT_HAIRPIN, hairpin), u8(_BRPORT_ISOLATED, isolated)),
+    )
 
 
 def _create(host: NetlinkSocket, name: str, creation: bytes, *settings: bytes) -> None:

@@ -21,7 +21,7 @@ from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
-from linkspan.state.objects import Address, Bridge, Device, Route, Sysctl, Veth
+from linkspan.state.objects import Address, Bridge, Device, Joint, Route, Sysctl, Veth
 from linkspan.state.plan import Delete, Plan
 
 _GROUPS = (1, 5, 7, 24, 9, 11, 25)  # RTNLGRP_LINK; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
@@ -160,6 +160,8 @@ def _own(plan: Plan) -> _Own:
         match step.before if isinstance(step, Delete) else step.after:
             case Bridge(name=name) | Veth(name=name):
                 interfaces.add(name)
+            case Joint(name=name, peer=peer):
+                interfaces.update((name, peer))
             case Device(namespace="", name=name):
                 interfaces.add(name)
             case Address(namespace="", interface=name) | Route(namespace="", interface=name):

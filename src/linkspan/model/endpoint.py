@@ -34,6 +34,7 @@ class Endpoint(Wire, frozen=True, kw_only=True):
     sandbox_id: str
     container_id: str
     interface: str = ""  # inside the sandbox: eth0
+    segment: int = 0  # which of the network's bridges it is on
     host_interface: str = ""  # on the host: veth1a2b3c4
     mac: str = ""
     address: str = ""  # IPv4 without prefix length, "" where there is none

@@ -67,6 +67,8 @@ class Snapshot:
     sandbox_of: Map[str, str] = dataclasses.field(default_factory=Map)  # container id → sandbox id
     endpoints_of: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → in order
     endpoints_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → endpoint ids
+    # network id → how many endpoints are on each of its bridges
+    segments_on: Map[str, Map[int, int]] = dataclasses.field(default_factory=Map)
     # (network id, address as an integer) → endpoint id
     address_holders: Map[tuple[str, int], str] = dataclasses.field(default_factory=Map)
     # (protocol, port) → (address, endpoint id) of each binding there
@@ -205,7 +207,13 @@ class Snapshot:
             of = of.set(new.container_id, (*of.get(new.container_id, ()), new.id))
             on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
         had, has = (e if isinstance(e, Endpoint) else None for e in (old, new))
-        changed = {"endpoints_of": of, "endpoints_on": on, "resting": self._remember(had, has, on)}
+        segments = _counted(_counted(self.segments_on, had, -1), has, 1)
+        changed: dict[str, object] = {
+            "segments_on": segments,
+            "endpoints_of": of,
+            "endpoints_on": on,
+            "resting": self._remember(had, has, on),
+        }
         return changed | self._index_addresses(had, has) | self._index_ports(had, has)
 
     def _remember(self, old: Endpoint | None, new: Endpoint | None, on: Map[str, Map[str, None]]) -> Resting:
@@ -250,6 +258,14 @@ class Snapshot:
 
 def _linked_ids(container: Container | None) -> set[str]:
     return {link.partition(":")[0] for link in container.host_config.links or ()} if container else set()
+
+
+def _counted(segments: Map[str, Map[int, int]], endpoint: Endpoint | None, change: int) -> Map[str, Map[int, int]]:
+    if endpoint is None:
+        return segments
+    sizes = segments.get(endpoint.network_id, Map())
+    sizes = _set_or_delete(sizes, endpoint.segment, sizes.get(endpoint.segment, 0) + change)
+    return _set_or_delete(segments, endpoint.network_id, sizes)
 
 
 def _addresses(endpoint: Endpoint | None) -> list[tuple[str, int]]:

@@ -41,6 +41,27 @@ class Bridge:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Joint:
+    """A veth pair on the host that makes two bridges one segment, up: `name` on `bridge`, `peer` on `peer_bridge`.
+
+    With `isolated`, what comes over it does not reach isolated ports of `peer_bridge`. Ours are known by the aliases of
+    both ends, `linkspan:<network id>` and `linkspan:<network id>:far`.
+    """
+
+    name: str
+    alias: str
+    bridge: str
+    peer: str
+    peer_bridge: str
+    mtu: int = 1500
+    isolated: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Veth:
     """A veth pair, up: `name` on the host, enslaved to `bridge`, and `peer` in `namespace`.
 
@@ -202,7 +223,18 @@ class ForwardAccept:
 
 
 KernelObject: TypeAlias = (
-    Namespace | Bridge | Veth | Device | Address | Shaper | Route | Sysctl | NftElement | BoundPort | ForwardAccept
+    Namespace
+    | Bridge
+    | Joint
+    | Veth
+    | Device
+    | Address
+    | Shaper
+    | Route
+    | Sysctl
+    | NftElement
+    | BoundPort
+    | ForwardAccept
 )
 Key: TypeAlias = tuple[str, ...]
 State: TypeAlias = Mapping[Key, KernelObject]

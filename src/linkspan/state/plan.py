@@ -1,10 +1,10 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
-Created first, referents before what refers to them: ports → namespaces → bridges → devices (those that others stand on
-first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset → rules in others' chains. A port
-comes first because it is the step most likely to fail, and costs nothing to undo; the elements come last because they
-let traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.) Deletions
-follow, in reverse. Exceptions:
+Created first, referents before what refers to them: ports → namespaces → bridges → joints → devices (those that others
+stand on first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset → rules in others' chains. A
+port comes first because it is the step most likely to fail, and costs nothing to undo; the elements come last because
+they let traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.)
+Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
   about to go.
@@ -29,6 +29,7 @@ from linkspan.state.objects import (
     Bridge,
     Device,
     ForwardAccept,
+    Joint,
     KernelObject,
     Key,
     Namespace,
@@ -79,7 +80,7 @@ class Plan:
         return len(self.steps)
 
 
-_ORDER = (BoundPort, Namespace, Bridge, Device, Veth, Sysctl, Address, Shaper, Route, NftElement, ForwardAccept)
+_ORDER = (BoundPort, Namespace, Bridge, Joint, Device, Veth, Sysctl, Address, Shaper, Route, NftElement, ForwardAccept)
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _RANK_NFT = _RANK[NftElement]
 _UPPER = ("macvlan", "ipvlan")
@@ -88,6 +89,7 @@ _UPPER = ("macvlan", "ipvlan")
 _IN_PLACE: dict[type, frozenset[str] | None] = {
     Bridge: None,
     Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated"}),
+    Joint: frozenset({"alias", "bridge", "peer_bridge", "mtu", "isolated"}),
     Device: frozenset({"alias", "mac", "mtu", "up"}),
     Shaper: None,
     Sysctl: None,
