@@ -93,7 +93,7 @@ def crowded(place: Place, console: Console, runs: int) -> Section:
     with console.working(f"{THERE} published ports"):
         filled = ports.call("attach", ports=list(range(20000, 20000 + THERE)))
     with console.working(f"{ENDPOINTS} endpoints"):
-        # A bridge has 1,024 ports at most; so the measured one is the 1,000th each time.
+        # Each measured one is taken away again: it is the 1,000th each time.
         for _ in range(ENDPOINTS - 2):
             endpoints.call("attach", ports=[])
     publishing: dict[Worker, list[dict[str, Any]]] = defaultdict(list)
