@@ -284,6 +284,21 @@ def test_a_namespace_whose_making_was_cut_short_leaves_no_file(host: Host, tmp_p
         host.call(again.close)
 
 
+def test_what_a_killed_daemon_was_starting_lets_go_soon(host: Host, tmp_path: Path) -> None:
+    """A child of its that has not executed its program yet holds what the daemon held."""
+    code = (
+        "import os, sys, time; from pathlib import Path; from linkspan.kernel.linux import LinuxKernel\n"
+        "kernel = LinuxKernel(Path(sys.argv[1]))\n"
+        "if os.fork(): os._exit(0)\n"
+        "print('child', flush=True); time.sleep(0.4)"
+    )
+    command = ["nsenter", f"--net={host.path}", sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "netns")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout and killed.stdout.readline() == b"child\n"
+        killed.wait()
+        host.call(host.call(LinuxKernel, tmp_path / "netns").close)
+
+
 def test_an_older_ruleset_is_replaced_and_elements_stay(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     old = host.call(Nftables)
     element = NftElement("published", "tcp . 80", "172.17.0.2 . 80", "ep")

@@ -6,8 +6,10 @@ import contextlib
 import errno
 import itertools
 import logging
+import os
 import socket
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -48,6 +50,7 @@ from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
 log = logging.getLogger(__name__)
 _CLAIM = "\0linkspan"
 _UCRED = struct.Struct("=iII")  # pid, uid, gid
+_LETTING_GO = 1.0  # seconds until the last child of a daemon that was killed has let go of what it inherited
 
 
 class LinuxKernel:
@@ -401,35 +404,51 @@ def _claim() -> socket.socket:
     where this kernel has owned tables that persist, and where ours is one.
     """
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        claim.bind(_CLAIM)
-        claim.listen()  # so that whoever finds the name taken can ask the kernel by whom
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            claim.close()
-            raise explain(error, "claim the host's network") from error
-        if _held_by_root():
-            claim.close()
-            raise Conflict(
-                "another linkspand programs this host's network: stop it first, or start this one in a network "
-                "namespace of its own; `ss -xlp` names the process that holds @linkspan"
-            ) from None
-        # Anybody may take an abstract name. A user who is not root must not keep the daemon from starting by that.
-        log.warning("the socket @linkspan is held by a user's process: a second linkspand would not be noticed")
-    return claim
+    patience = time.monotonic() + _LETTING_GO
+    while True:
+        try:
+            claim.bind(_CLAIM)
+            claim.listen()  # so that whoever finds the name taken can ask the kernel by whom
+            return claim
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                claim.close()
+                raise explain(error, "claim the host's network") from error
+        holder, user = _holder()
+        if user != 0:
+            # Anybody may take an abstract name. A user who is not root must not keep the daemon from starting by that.
+            log.warning("the socket @linkspan is held by a user's process: a second linkspand would not be noticed")
+            return claim
+        if _gone(holder) and time.monotonic() < patience:
+            time.sleep(0.01)
+            continue
+        claim.close()
+        raise Conflict(
+            "another linkspand programs this host's network: stop it first, or start this one in a network "
+            "namespace of its own; `ss -xlp` names the process that holds @linkspan"
+        )
 
 
-def _held_by_root() -> bool:
-    """Whether root listens at the claim, as a linkspand does."""
+def _holder() -> tuple[int, int]:
+    """(process id, user id) of who listens at the claim, as a linkspand does; a user's process where nobody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         try:
             asking.connect(_CLAIM)
         except BlockingIOError:
-            return True  # it listens, and others asked before
+            return 0, 0  # it listens, and others asked before
         except OSError:
-            return False
+            return 0, -1
         credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return int(_UCRED.unpack(credentials)[1]) == 0
+    pid, user, _ = _UCRED.unpack(credentials)
+    return pid, user
+
+
+def _gone(pid: int) -> bool:
+    """The daemon before us has ended, and a child that it was just starting still holds what it held.
+
+    Process 0 is one of a process namespace that we do not see into.
+    """
+    return pid == os.getpid() or (pid != 0 and not Path(f"/proc/{pid}").exists())
 
 
 def _grouped(plan: Plan) -> Iterator[list[Step]]:

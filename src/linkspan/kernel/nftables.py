@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterable, Sequence
 from importlib import resources
 
@@ -38,6 +39,7 @@ _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEWTABLE = 10 << 8
 _BATCH = struct.pack("=BBH", 0, 0, socket.htons(10))
 _FAMILY = struct.pack("=BBH", 1, 0, 0)
+_LETTING_GO = 1.0  # seconds
 
 
 class Nftables:
@@ -145,7 +147,28 @@ class Nftables:
         self._load(anew=anew)
 
     def _own(self) -> bool:
-        """Takes the table, making it if need be; False where the kernel, or a plain table that is there, forbids it."""
+        """Takes the table, making it if need be; False where the kernel, or a plain table that is there, forbids it.
+
+        Whatever else of a daemon that was killed we have got hold of already: the kernel may need a moment more to see
+        that the table's owner is gone. Raises Conflict.
+        """
+        patience = time.monotonic() + _LETTING_GO
+        while True:
+            try:
+                self._take_table()
+                return True
+            except OSError as error:
+                if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+                    return False
+                if error.errno != errno.EPERM or not elements.chains(self._reader, TABLE):
+                    raise explain(error, f"make nft table inet {TABLE}") from error
+            if time.monotonic() > patience:
+                raise Conflict(
+                    f"nft table inet {TABLE} belongs to another running process: is another linkspand running here?"
+                )
+            time.sleep(0.01)
+
+    def _take_table(self) -> None:
         connection = NetlinkSocket(NETLINK_NETFILTER, descriptor=os.dup(self._library.descriptor))
         try:
             connection.request(
@@ -155,17 +178,8 @@ class Nftables:
                     (_BATCH_END, 0, _BATCH),
                 ]
             )
-        except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
-                return False
-            if error.errno == errno.EPERM and elements.chains(self._reader, TABLE):
-                raise Conflict(
-                    f"nft table inet {TABLE} belongs to another running process: is another linkspand running here?"
-                ) from None
-            raise explain(error, f"make nft table inet {TABLE}") from error
         finally:
             connection.close()
-        return True
 
     def _load(self, *, anew: bool) -> None:
         """Loads the static part unless this very one is there; elements stay, and there is no moment without rules."""
