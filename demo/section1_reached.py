@@ -9,6 +9,7 @@ from demo.step import (
     prints,
     prints_an_id,
     prints_exactly,
+    published,
     require,
     succeeded,
     works,
@@ -28,7 +29,7 @@ def mysql(sql: str, address: str = HOST_ADDRESS) -> str:
 def docker_port(stage: Stage, output: Output) -> str:
     """The published address; for IPv6 too where the host has it, and then it answers there as well."""
     succeeded(output)
-    lines = output.out.split()
+    lines = published(output)
     require("0.0.0.0:3306" in lines and set(lines) <= {"0.0.0.0:3306", "[::]:3306"}, output.both)
     if "[::]:3306" in lines:
         require(stage.ask("::1", 3306).status == 0, "[::]:3306 is printed, but does not answer on [::1]")

@@ -4,7 +4,7 @@ import re
 
 from demo.section1_reached import STARTING
 from demo.stage import HOST_ADDRESS, OUTSIDE_ADDRESS, Stage
-from demo.step import Check, Hopeless, Output, Section, Step, prints_an_id, require, succeeded
+from demo.step import Check, Hopeless, Output, Section, Step, prints_an_id, published, require, succeeded
 
 _RANGE = range(8000, 8011)
 
@@ -23,7 +23,7 @@ def _answers(
     def check(stage: Stage, output: Output) -> str:
         if output.status:  # a binding is there before the server behind it answers, or never
             raise Hopeless(output.both)
-        lines = [line for line in output.out.split() if not line.startswith("[")]
+        lines = [line for line in published(output) if not line.startswith("[")]
         require(len(lines) == 1 and re.fullmatch(wanted, lines[0]) is not None, output.both)
         port = int(lines[0].rpartition(":")[2])
         if chosen:
@@ -42,7 +42,7 @@ def _answers(
 
 def _range(stage: Stage, output: Output) -> str:
     succeeded(output)
-    lines = {line for line in output.out.splitlines() if "[" not in line}
+    lines = {line for line in published(output) if "[" not in line}
     wanted = {f"{port}/udp -> 0.0.0.0:{port}" for port in _RANGE}
     require(lines == wanted, output.both)
     for port in _RANGE:

@@ -34,6 +34,11 @@ class Output:
         return "\n".join(text.strip() for text in (self.out, self.err) if text.strip())
 
 
+def published(output: Output) -> list[str]:
+    """The lines of `docker port`. Older clients (Debian 12 has 20.10) write `:::80` for `[::]:80`."""
+    return [re.sub(r"(^|(?<= )):::(?=\d+$)", "[::]:", line) for line in output.out.splitlines()]
+
+
 # Looks at what the command printed, and at whatever else it likes; returns what was seen, or raises Wrong.
 Check = Callable[["Stage", Output], str]
 

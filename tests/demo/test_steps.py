@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 from demo.client import Client
 from demo.stage import Stage
-from demo.step import Output, Wrong, fails_with, prints, prints_an_id, prints_exactly
+from demo.step import Output, Wrong, fails_with, prints, prints_an_id, prints_exactly, published
 
 STAGE = cast(Stage, None)  # the claims look at the output alone
 
@@ -31,3 +31,10 @@ def test_a_failure_holds_only_where_one_is_expected() -> None:
             check(STAGE, failed)
     with pytest.raises(Wrong, match="succeeded"):
         fails_with("conflicting")(STAGE, Output(0, "conflicting", ""))
+
+
+def test_ports_are_read_from_older_clients_too() -> None:
+    older = Output(0, "0.0.0.0:80\n:::80\n", "")
+    assert published(older) == published(Output(0, "0.0.0.0:80\n[::]:80\n", "")) == ["0.0.0.0:80", "[::]:80"]
+    all_of_them = Output(0, "80/tcp -> 0.0.0.0:80\n80/tcp -> :::80\n80/tcp -> [::1]:81\n", "")
+    assert published(all_of_them) == ["80/tcp -> 0.0.0.0:80", "80/tcp -> [::]:80", "80/tcp -> [::1]:81"]
