@@ -22,6 +22,7 @@ class Daemon:
         """The command line of a daemon that keeps everything in `folder`."""
         return [
             self.program,
+            *("--config-file", f"{folder}/daemon.json"),  # not the machine's own
             *("--data-root", f"{folder}/lib"),
             *("--exec-root", f"{folder}/exec"),
             *("-H", f"unix://{socket}"),

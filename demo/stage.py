@@ -82,6 +82,7 @@ class Stage:
 
     def start_daemon(self, *flags: str) -> None:
         """Starts the daemon with these flags beside its own, and waits until it answers."""
+        (self.folder / "daemon.json").write_text("{}")
         command = self.daemon.command(self.folder, self.socket, *flags)
         self._running = self.host.start(command, log=self.folder / "daemon.log", env=self.environment)
         deadline = time.monotonic() + 30

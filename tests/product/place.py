@@ -56,6 +56,7 @@ class Place:
         self.here, self.there = space(self.host), space(self.outside)
         self.data_root, self.exec_root = folder / "lib", folder / "exec"
         self.socket = folder / "d.sock"
+        (folder / "none.json").write_text("{}")
         self.log = folder / "daemon.log"
         self.flags: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
@@ -74,6 +75,7 @@ class Place:
     def command(self, *flags: str) -> list[str]:
         return [
             str(PROGRAMS / "linkspand"),
+            *("--config-file", str(self.folder / "none.json")),  # not the machine's own
             *("--data-root", str(self.data_root), "--exec-root", str(self.exec_root)),
             *("-H", f"unix://{self.socket}", "--pidfile", str(self.folder / "pid"), "--cgroup-parent", f"/{CGROUP}"),
             *flags,
