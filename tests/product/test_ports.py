@@ -246,3 +246,14 @@ def test_nat_view(engine: Place) -> None:
     assert "tcp dpt:8080 to:172.17.0.2:80" in said and "udp dpt:5353 to:172.17.0.2:5353" in said
     ruleset = engine.linkspan("nat", "--nft").out
     assert "container web, network bridge" in ruleset and "network bridge" in ruleset
+
+
+def test_sctp(engine: Place) -> None:
+    """Translated like the others. This kernel has no SCTP sockets: nobody could take the port, nor speak to it here."""
+    engine.run("--name", "s1", "-p", "9000:9001/sctp", "-p", "9000:80", "web")
+    assert engine.out("port", "s1", "9001/sctp").splitlines()[0] == "0.0.0.0:9000"
+    assert "sctp . 9000 comment" in engine.linkspan("nat", "--nft").out
+    refused = engine.docker("run", "-d", "-p", "9000:1/sctp", "web", status=125).err
+    assert "Bind for 0.0.0.0:9000 failed: port is already allocated" in refused
+    engine.docker("rm", "-f", "s1")
+    assert "sctp . 9000" not in engine.linkspan("nat", "--nft").out
