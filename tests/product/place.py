@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ from typing import Any
 import docker
 from demo.hosts import Fabric, Host
 
-from tests.docker_client import DOCKER
+from tests.docker_client import DOCKER, OLD_CLIENT
 from tests.product import image
 
 HOST, OUTSIDE, THIRD = "10.211.55.4", "10.211.55.9", "10.211.55.10"
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 CGROUP = f"linkspan-product-{os.getpid()}"
 CGROUPS = Path("/sys/fs/cgroup")
+_UNBRACKETED = re.compile(r"(?<!\S)([0-9a-f:]*::[0-9a-f:]*?):(\d+)(?=->|\s|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -161,13 +163,20 @@ class Place:
             )
         except subprocess.TimeoutExpired as late:
             raise AssertionError(f"docker {' '.join(arguments)}: no end; the daemon: {self.busy_with()}") from late
-        result = Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        out = done.stdout.decode(errors="replace")
+        if OLD_CLIENT and not program:  # it prints `:::8080`, and later ones `[::]:8080`
+            out = _UNBRACKETED.sub(r"[\1]:\2", out)
+        result = Done(done.returncode, out, done.stderr.decode(errors="replace"))
         assert status is None or result.status == status, f"docker {' '.join(arguments)}: {result}"
         assert "Traceback" not in result.both, result.both
         return result
 
     def linkspan(self, *arguments: str, **options: Any) -> Done:
         return self.docker(*arguments, program=str(PROGRAMS / "linkspan"), **options)
+
+    def newest(self, *arguments: str, **options: Any) -> Done:
+        """A command that needs a flag which Docker 20.10's client does not know."""
+        return self.linkspan(*arguments, **options) if OLD_CLIENT else self.docker(*arguments, **options)
 
     def out(self, *arguments: str, **options: Any) -> str:
         """What a docker command prints."""

@@ -89,6 +89,10 @@ def test_one_that_never_ran_and_no_name(engine: Place) -> None:
     image = engine.out("commit", "-c", 'CMD ["ls"]', "box")
     found = engine.inspect(image)
     assert found["RepoTags"] == [] and found["Config"]["Cmd"] == ["ls"]
+    for version, tags, digests in (("1.42", ["<none>:<none>"], ["<none>@<none>"]), ("1.43", [], [])):
+        (listed,) = [one for one in engine.request("GET", f"/v{version}/images/json")[1] if one["Id"] == found["Id"]]
+        assert (listed["RepoTags"], listed["RepoDigests"]) == (tags, digests)
+    assert found["Id"] in engine.out("images", "-q", "--no-trunc", "-f", "dangling=true")
     status, old = engine.request("GET", f"/v1.44/images/{image}/json")  # what went away with 1.45
     assert (
         status == 200 and old["Container"] == engine.inspect("box")["Id"] and old["ContainerConfig"]["Image"] == "plain"

@@ -72,7 +72,7 @@ def test_a_network_with_both(six: Place) -> None:
 
 
 def test_ipv6_alone(six: Place) -> None:
-    six.docker("network", "create", "--ipv6", "--ipv4=false", "--subnet", "fd00:66::/64", "alone")
+    six.newest("network", "create", "--ipv6", "--ipv4=false", "--subnet", "fd00:66::/64", "alone")
     asked = ("--network", "alone", "--ip6", "fd00:66::5", "-p", "8080:80", "-p", "8053:53/udp")
     six.run("--name", "web", *asked, "web", *SERVER)
     settings = six.inspect("web")["NetworkSettings"]
@@ -112,7 +112,7 @@ def test_what_is_not_published_is_closed(six: Place) -> None:
     ],
 )
 def test_what_cannot_be(engine: Place, arguments: list[str], words: str) -> None:
-    assert words in engine.docker("network", "create", *arguments, "bad", status=1).both
+    assert words in engine.newest("network", "create", *arguments, "bad", status=1).both
     assert "bad" not in engine.out("network", "ls")
 
 

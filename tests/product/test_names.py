@@ -119,7 +119,7 @@ def test_both_families(engine: Place) -> None:
     assert six and addresses(asking, "web", "AAAA") == [six]
     assert addresses(asking, "web") == [engine.address("web")]
     assert addresses(asking, ipaddress.ip_address(six).reverse_pointer, "PTR") == ["web.own."]
-    engine.docker("network", "create", "--ipv4=false", "--ipv6", "six")
+    engine.newest("network", "create", "--ipv4=false", "--ipv6", "six")
     engine.docker("network", "connect", "six", "asking")
     sleeper(engine, "far", net="six")
     assert addresses(asking, "far") == [] != addresses(asking, "far", "AAAA")

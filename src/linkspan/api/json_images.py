@@ -25,8 +25,8 @@ def summary(view: ImageView, version: tuple[int, int]) -> dict[str, Any]:
         "Labels": image.config.labels or {},
         "Containers": view.containers,
     }
-    if version < (1, 43) and not image.tags:
-        result["RepoTags"] = ["<none>:<none>"]
+    if version < (1, 43) and not image.tags and not image.digests:
+        result |= {"RepoTags": ["<none>:<none>"], "RepoDigests": ["<none>@<none>"]}  # clients of then list no other
     if version < (1, 44):
         result["VirtualSize"] = image.size
     return result
