@@ -85,17 +85,21 @@ def test_it_survives_anything(kernel: LossyKernel, programmer: Programmer, caplo
             rounds.put_nowait(1)
             return next(outcomes)()
 
-        async def one_round() -> None:
+        async def one_round(said: int) -> None:
+            """Until so much was said in all: the next loss must not come in the midst of dealing with this one."""
             kernel.lose()
             await asyncio.wait_for(rounds.get(), 5)
+            async with asyncio.timeout(5):
+                while len(caplog.records) < said:  # noqa: ASYNC110 - a log tells nobody
+                    await asyncio.sleep(0.001)
             assert not task.done()
 
         kernel.failures = [OSError("no watch"), RuntimeError("no watch either")]
         task = asyncio.create_task(Healing(programmer, converge, nothing_new).run())
-        for _ in range(3):
-            await one_round()
+        for said in (3, 4, 5):
+            await one_round(said)
         kernel.failures = [ValueError("a look that fails")]
-        await one_round()
+        await one_round(7)
         await cancelled(task)
         assert kernel.watches == 5
 
