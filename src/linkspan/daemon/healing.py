@@ -62,7 +62,7 @@ class Healing:
         self._happened.clear()
 
     async def _deal_with(self, watch: Losses, deal: Callable[[], Awaitable[None]]) -> None:
-        """What goes wrong because more was taken away in the midst of it is tried once more."""
+        """What goes wrong because more was taken away in the midst of it is tried again, until nothing more goes."""
         while True:
             try:
                 return await deal()

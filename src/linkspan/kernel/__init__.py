@@ -9,6 +9,7 @@ devices     modes of macvlan and its like, as attributes
 shaping     token buckets
 failure     from errno to our kinds of error
 namespaces  network namespaces as files in a folder
+claim       the name by which a second daemon finds the first
 nftables    one table, edited through libnftables; ruleset.nft is its static part, with every set explained
 libnftables the library; ruleset takes our .nft files apart
 user_table  the administrator's table, whose skeleton (user.nft) is completed
