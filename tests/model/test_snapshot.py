@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.errors import InvalidArgument, NotFound
+from linkspan.model.cluster import Block, Host, Remote, Reservation
 from linkspan.model.container import (
     Config,
     Container,
@@ -76,6 +77,10 @@ records = st.one_of(
     st.builds(Sandbox, id=few, container_id=few, kind=st.just("own"), path=st.just("")),
     endpoints,
     st.builds(Volume, name=few, created=st.just(""), mountpoint=st.just("")),
+    st.builds(Host, id=few, name=few),
+    st.builds(Remote, id=few, network_id=few, host_id=few, container_id=few, name=few, address=addresses),
+    st.builds(Block, id=few, network_id=few, subnet=st.just("10.0.0.0/26"), host_id=few),
+    st.builds(Reservation, id=few.map("/{}".format), network_id=few, identity=few, address=addresses),
 )
 
 
@@ -105,7 +110,8 @@ written = st.lists(st.one_of(records.map(put), records.map(drop)), max_size=20).
 
 
 def rebuilt(snapshot: Snapshot) -> Snapshot:
-    kinds = (snapshot.networks, snapshot.volumes, snapshot.containers, snapshot.sandboxes, snapshot.endpoints)
+    own = (snapshot.networks, snapshot.volumes, snapshot.containers, snapshot.sandboxes, snapshot.endpoints)
+    kinds = (*own, snapshot.hosts, snapshot.remotes, snapshot.blocks, snapshot.reservations)
     return Snapshot().after(put(record) for kind in kinds for record in kind.values())
 
 
@@ -126,6 +132,11 @@ def without_order(snapshot: Snapshot) -> list[object]:
         snapshot.address_pages,
         snapshot.port_pages,
         snapshot.claims,
+        snapshot.hosts,
+        snapshot.remotes,
+        snapshot.blocks,
+        snapshot.reservations,
+        snapshot.elsewhere,
     ]
 
 
@@ -141,7 +152,10 @@ def test_pages_say_what_the_holders_say(writes: list[Write]) -> None:
     for network in "abc":
         for number in range(0x0A000000, 0x0A000004):
             page, bit = place(number)
-            assert bool(snapshot.held_addresses(network, page) & bit) == ((network, number) in snapshot.address_holders)
+            others = [*snapshot.remotes.values(), *snapshot.reservations.values()]
+            elsewhere = any(o.network_id == network and o.address == f"10.0.0.{number & 255}" for o in others)
+            here = (network, number) in snapshot.address_holders
+            assert bool(snapshot.held_addresses(network, page) & bit) == (here or elsewhere)
     for protocol in ("tcp", "udp"):
         for address in ("0.0.0.0", "127.0.0.1", "10.0.0.1", "::", "::1", "fd00::1", "*"):
             held = snapshot.held_ports(protocol, address, 0)

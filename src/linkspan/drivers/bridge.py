@@ -22,6 +22,7 @@ ROUTER_LINK_LOCAL = "fe80::1/64"  # of every bridge with IPv6: the same everywhe
 class BridgeDriver:
     name = "bridge"
     allocates = True
+    spans = False
 
     def __init__(self, host: Host | None = None) -> None:
         self.host = host or Host()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol, runtime_checkable
 
+from linkspan.model.cluster import Host, Remote
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.state.objects import KernelObject
@@ -14,6 +15,9 @@ class Driver(Protocol):
     name: str
     allocates: bool
     """Networks of this driver have subnets; their endpoints get an interface and an address, and can publish ports."""
+
+    spans: bool
+    """Networks of this driver are the cluster's, where there is one."""
 
     def render_network(self, network: Network) -> Iterable[KernelObject]:
         """What the network itself needs on this host, whoever is connected."""
@@ -28,3 +32,14 @@ class Occupied(Protocol):
 
     def render_occupied(self, network: Network, segments: Collection[int]) -> Iterable[KernelObject]:
         """What comes with the first endpoint on this host, and goes with the last; on each of its segments."""
+
+
+@runtime_checkable
+class Spanning(Protocol):
+    """The ability of a driver whose networks reach other hosts. Asked only while somebody here is on the network."""
+
+    def render_host(self, network: Network, host: Host) -> Iterable[KernelObject]:
+        """What another host of the cluster needs here, whoever is on it."""
+
+    def render_remote(self, network: Network, remote: Remote, host: Host) -> Iterable[KernelObject]:
+        """What one endpoint on another host needs here."""

@@ -12,6 +12,7 @@ from linkspan.state.objects import KernelObject
 class HostDriver:
     name = "host"
     allocates = False
+    spans = False
 
     def render_network(self, network: Network) -> Iterable[KernelObject]:
         return ()

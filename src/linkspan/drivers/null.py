@@ -12,6 +12,7 @@ from linkspan.state.objects import KernelObject
 class NullDriver:
     name = "null"
     allocates = False
+    spans = False
 
     def render_network(self, network: Network) -> Iterable[KernelObject]:
         return ()

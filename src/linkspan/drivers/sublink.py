@@ -22,6 +22,7 @@ _SHARED = "linkspan:parent"
 class MacvlanDriver:
     name = "macvlan"
     allocates = True
+    spans = False
 
     def render_network(self, network: Network) -> Iterator[KernelObject]:
         """The parent, where it is ours. A VLAN may be the parent of several networks, which render the same."""

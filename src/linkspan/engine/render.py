@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from linkspan.drivers.contract import Driver, Occupied
+from linkspan.drivers.contract import Driver, Occupied, Spanning
+from linkspan.model.cluster import Host, Remote
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write
@@ -26,6 +27,7 @@ def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Ke
             *render_host(host),
             *(o for n in snapshot.networks.values() for o in _render_network(n, drivers)),
             *(o for n in snapshot.networks.values() for o in _render_occupied(snapshot, n, drivers)),
+            *(o for n in snapshot.networks.values() for o in _render_spanning(snapshot, n, drivers)),
             *(o for s in snapshot.sandboxes.values() for o in _render_sandbox(s)),
             *(o for e in snapshot.endpoints.values() for o in _render_endpoint(snapshot, e, drivers)),
         ]
@@ -35,17 +37,21 @@ def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Ke
 @dataclasses.dataclass(frozen=True, slots=True)
 class Touched:
     """Ids of the records whose rendering a set of writes can change; `occupied` are networks that somebody joins or
-    leaves."""
+    leaves, `spanned` those whose first endpoint on this host comes, or whose last one goes."""
 
     networks: frozenset[str]
     occupied: frozenset[str]
     sandboxes: frozenset[str]
     endpoints: frozenset[str]
+    spanned: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    remotes: frozenset[str] = frozenset()
 
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
     """An endpoint depends on its network and sandbox; networks whose parent we made share it."""
     networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
+    hosts, remotes = set[str](), set[str]()
     for write in writes:
         for snapshot in (before, after):
             match write.kind:
@@ -63,7 +69,13 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                     endpoints.add(write.id)
                     endpoint = snapshot.endpoints.get(write.id)
                     occupied.update((endpoint.network_id,) if endpoint else ())
-    return Touched(*map(frozenset, (networks, occupied | networks, sandboxes, endpoints)))
+                case "host":
+                    hosts.add(write.id)
+                case "remote":
+                    remotes.add(write.id)
+    spanned = networks | {id_ for id_ in occupied if (id_ in before.endpoints_on) != (id_ in after.endpoints_on)}
+    groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes
+    return Touched(*map(frozenset, groups))
 
 
 def render_touched(snapshot: Snapshot, parts: Touched, drivers: Drivers) -> dict[Key, KernelObject]:
@@ -86,6 +98,7 @@ def _render_parts(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Itera
         yield from _render_network(network, drivers)
     for network in filter(None, map(snapshot.networks.get, parts.occupied)):
         yield from _render_occupied(snapshot, network, drivers)
+    yield from _render_others(snapshot, drivers, parts)
     for sandbox in filter(None, map(snapshot.sandboxes.get, parts.sandboxes)):
         yield from _render_sandbox(sandbox)
     for endpoint in filter(None, map(snapshot.endpoints.get, parts.endpoints)):
@@ -102,6 +115,44 @@ def _render_occupied(snapshot: Snapshot, network: Network, drivers: Drivers) -> 
     if segments and isinstance(driver, Occupied):
         return driver.render_occupied(network, segments)
     return ()
+
+
+def _render_spanning(snapshot: Snapshot, network: Network, drivers: Drivers) -> Iterator[KernelObject]:
+    """All that the other hosts and their endpoints on the network need here."""
+    for host in snapshot.hosts.values():
+        yield from _render_host(snapshot, network, host, drivers)
+    for remote in snapshot.remotes_at(network):
+        yield from _render_remote(snapshot, remote, drivers)
+
+
+def _render_others(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iterator[KernelObject]:
+    """The same, as far as these parts go: each pair of a network and a host, and each remote endpoint, once."""
+    for network in snapshot.networks.values() if parts.hosts else ():
+        for host in filter(None, map(snapshot.hosts.get, parts.hosts)):
+            if network.id not in parts.spanned:
+                yield from _render_host(snapshot, network, host, drivers)
+    of_hosts = (id_ for host in parts.hosts for id_ in snapshot.elsewhere.at.get(host, ()))
+    for remote in filter(None, map(snapshot.remotes.get, parts.remotes.union(of_hosts))):
+        if remote.network_id not in parts.spanned:
+            yield from _render_remote(snapshot, remote, drivers)
+    for network in filter(None, map(snapshot.networks.get, parts.spanned)):
+        yield from _render_spanning(snapshot, network, drivers)
+
+
+def _render_host(snapshot: Snapshot, network: Network, host: Host, drivers: Drivers) -> Iterable[KernelObject]:
+    driver = drivers[network.driver]
+    if network.id in snapshot.endpoints_on and isinstance(driver, Spanning):
+        return driver.render_host(network, host)
+    return ()
+
+
+def _render_remote(snapshot: Snapshot, remote: Remote, drivers: Drivers) -> Iterable[KernelObject]:
+    """Nothing for as long as its network or its host is not known: the order in which they come does not matter."""
+    network, host = snapshot.networks.get(remote.network_id), snapshot.hosts.get(remote.host_id)
+    if network is None or host is None or network.id not in snapshot.endpoints_on:
+        return ()
+    driver = drivers[network.driver]
+    return driver.render_remote(network, remote, host) if isinstance(driver, Spanning) else ()
 
 
 def _render_sandbox(sandbox: Sandbox) -> Iterable[KernelObject]:

@@ -52,7 +52,7 @@ class Network(Wire, frozen=True, kw_only=True):
     name: str
     driver: str
     created: str  # RFC 3339
-    scope: str = "local"
+    scope: str = "local"  # or "global": the hosts of a cluster share it
     pools: tuple[Pool, ...] = ()
     ipam_driver: str = "default"
     ipam_options: Mapping[str, str] | None = None
@@ -81,6 +81,7 @@ class Network(Wire, frozen=True, kw_only=True):
     trusted_interfaces: tuple[str, ...] = ()  # of the host, from which published ports are reached at their containers
     host_ipv4: str = ""  # under which containers leave the host, instead of the address that the route chooses
     host_ipv6: str = ""
+    vni: int = 0  # the VXLAN network identifier, of a network with tunnels
     # What macvlan and ipvlan resolved. Their `mtu` is 0 where it is the parent's.
     parent: str = ""  # the interface of the host that the containers' own stand on
     parent_made: bool = False  # we made it: a VLAN's, or a dummy

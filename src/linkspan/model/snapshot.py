@@ -15,7 +15,9 @@ from immutables import Map
 
 from linkspan.errors import InvalidArgument, NotFound
 from linkspan.model.claims import Claims, given_addresses
+from linkspan.model.cluster import Block, Host, Remote, Reservation
 from linkspan.model.container import Container
+from linkspan.model.elsewhere import Elsewhere
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.pages import place
@@ -23,13 +25,17 @@ from linkspan.model.port import ANY_IPV4, ANY_IPV6, any_of, clash, each_family, 
 from linkspan.model.resting import Resting
 from linkspan.model.volume import Volume
 
-Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume
+Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume | Host | Remote | Block | Reservation
 KINDS: dict[str, type[Record]] = {
     "network": Network,
     "volume": Volume,
     "container": Container,
     "sandbox": Sandbox,
     "endpoint": Endpoint,
+    "host": Host,
+    "remote": Remote,
+    "block": Block,
+    "reservation": Reservation,
 }
 K = TypeVar("K")
 V = TypeVar("V")
@@ -61,6 +67,11 @@ class Snapshot:
     sandboxes: Map[str, Sandbox] = dataclasses.field(default_factory=Map)
     endpoints: Map[str, Endpoint] = dataclasses.field(default_factory=Map)
     volumes: Map[str, Volume] = dataclasses.field(default_factory=Map)
+    # Of the cluster: the other hosts, endpoints on them, and whose which addresses are.
+    hosts: Map[str, Host] = dataclasses.field(default_factory=Map)
+    remotes: Map[str, Remote] = dataclasses.field(default_factory=Map)
+    blocks: Map[str, Block] = dataclasses.field(default_factory=Map)
+    reservations: Map[str, Reservation] = dataclasses.field(default_factory=Map)
     # Indexes, kept by `after`.
     container_names: Map[str, str] = dataclasses.field(default_factory=Map)
     linked_by: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → those linked to it
@@ -77,6 +88,7 @@ class Snapshot:
     address_pages: Map[tuple[str, int], int] = dataclasses.field(default_factory=Map)
     port_pages: Map[tuple[str, str, int], int] = dataclasses.field(default_factory=Map)
 
+    elsewhere: Elsewhere = dataclasses.field(default_factory=Elsewhere)  # where remote endpoints are
     claims: Claims = dataclasses.field(default_factory=Claims)  # what containers were given by hand
     resting: Resting = dataclasses.field(default_factory=Resting, compare=False)  # what was seen: no index, a memory
 
@@ -113,6 +125,10 @@ class Snapshot:
     def endpoints_at(self, network: Network) -> Iterator[Endpoint]:
         return (self.endpoints[id_] for id_ in self.endpoints_on.get(network.id, Map()))
 
+    def remotes_at(self, network: Network) -> Iterator[Remote]:
+        """Endpoints that other hosts have on the network."""
+        return (self.remotes[id_] for id_ in self.elsewhere.on.get(network.id, Map()))
+
     def holds_port(self, protocol: str, address: str, port: int) -> str | None:
         """The endpoint that holds a host port so that `address` cannot have it too."""
         for held, endpoint in self.port_holders.get((protocol, port), ()):
@@ -121,8 +137,9 @@ class Snapshot:
         return None
 
     def held_addresses(self, network_id: str, page: int) -> int:
-        """Bits of the addresses, as integers, that endpoints of a network hold."""
-        return self.address_pages.get((network_id, page), 0)
+        """Bits of the addresses, as integers, that endpoints of a network hold, here or on other hosts, or that are
+        reserved."""
+        return self.address_pages.get((network_id, page), 0) | self.elsewhere.held(network_id, page)
 
     def held_ports(self, protocol: str, address: str, page: int) -> int:
         """Bits of the host ports that `address` cannot have: `holds_port` for a page of them."""
@@ -171,6 +188,8 @@ class Snapshot:
                 changed |= self._index_sandbox(old, new)
             case "endpoint":
                 changed |= self._index_endpoint(old, new)
+            case "remote" | "reservation":
+                changed |= self._index_elsewhere(old, new)
         return dataclasses.replace(self, **changed)
 
     def _index_container(self, old: Record | None, new: Record | None) -> dict[str, object]:
@@ -215,6 +234,13 @@ class Snapshot:
             "resting": self._remember(had, has, on),
         }
         return changed | self._index_addresses(had, has) | self._index_ports(had, has)
+
+    def _index_elsewhere(self, old: Record | None, new: Record | None) -> dict[str, object]:
+        if isinstance(old or new, Remote):
+            had, has = (r if isinstance(r, Remote) else None for r in (old, new))
+            return {"elsewhere": self.elsewhere.with_remote(had, has)}
+        before, after = (r if isinstance(r, Reservation) else None for r in (old, new))
+        return {"elsewhere": self.elsewhere.with_reservation(before, after)}
 
     def _remember(self, old: Endpoint | None, new: Endpoint | None, on: Map[str, Map[str, None]]) -> Resting:
         endpoint = new or old

@@ -17,6 +17,16 @@ class HostInterface:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Underlay:
+    """Where the other hosts of a cluster reach this one: its addresses ("" where there is none), and on what."""
+
+    interface: str
+    address: str = ""
+    address6: str = ""
+    mtu: int = 1500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class HostFacts:
     """`namespaces` is the folder of our namespace files; routes and addresses are the host's own, as prefixes."""
 
@@ -31,3 +41,5 @@ class HostFacts:
     publish_closed: bool = False  # --publish-policy=closed
     forward_accept: bool = True  # --forward-accept: a rule of ours where others drop what is forwarded
     neighbours: Neighbours = dataclasses.field(default_factory=Neighbours)
+    host_id: str = ""  # of this host in its cluster; "" where it is in none
+    underlay: Underlay | None = None

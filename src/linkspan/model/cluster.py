@@ -1,0 +1,78 @@
+"""What the hosts of a cluster know of each other: the hosts, who is on them, and whose which addresses are.
+
+Networks of scope `global` are the cluster's too, and ordinary `Network` records. What a host itself holds are its own
+endpoints; what it has of the others' are these records, read from the cluster's store and kept beside its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from linkspan.model.wire import Wire
+
+GLOBAL = "global"  # the scope of a network that the hosts of a cluster share
+LOCAL = "local"
+
+
+class Host(Wire, frozen=True, kw_only=True):
+    """A host of the cluster. It is a member until somebody takes it out, whether it answers or not.
+
+    In a snapshot are the other hosts; what this one says of itself is made by its daemon at each start.
+    """
+
+    id: str
+    name: str
+    address: str = ""  # IPv4, at which the others reach it: where tunnels end
+    address6: str = ""
+    mtu: int = 1500  # of the interface that has the address
+    version: str = ""  # of linkspan
+    created: str = ""  # RFC 3339: when it joined
+    data: Mapping[str, str] = msgspec.field(default_factory=dict)  # what a driver says of the host: "flannel.vtep"
+
+
+class Remote(Wire, frozen=True, kw_only=True):
+    """An endpoint on another host."""
+
+    id: str  # of the endpoint
+    network_id: str
+    host_id: str
+    container_id: str
+    name: str  # the container's
+    names: tuple[str, ...] = ()  # what the resolver calls it on this network
+    mac: str = ""
+    address: str = ""
+    prefix_length: int = 0
+    address6: str = ""
+    prefix_length6: int = 0
+
+
+class Block(Wire, frozen=True, kw_only=True):
+    """A part of a network's subnet that one host takes addresses from, so that hosts do not choose the same."""
+
+    id: str  # network id/subnet
+    network_id: str
+    subnet: str
+    host_id: str
+    data: Mapping[str, str] = msgspec.field(default_factory=dict)  # what a driver says of it: "flannel.public-ip"
+
+
+class Reservation(Wire, frozen=True, kw_only=True):
+    """Addresses that belong to an identity (a container's name, or labels), whether a container has it now or not."""
+
+    id: str  # network id/identity
+    network_id: str
+    identity: str
+    address: str = ""
+    address6: str = ""
+    mac: str = ""
+    released: str = ""  # RFC 3339: since when nobody uses it; "" while somebody does
+
+
+def block_id(network_id: str, subnet: str) -> str:
+    return f"{network_id}/{subnet}"
+
+
+def reservation_id(network_id: str, identity: str) -> str:
+    return f"{network_id}/{identity}"

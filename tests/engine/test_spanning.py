@@ -1,0 +1,93 @@
+"""What other hosts need here: the part that a change touches is that part of the whole, in whatever order it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkspan.drivers.bridge import BridgeDriver
+from linkspan.engine.render import render_all, render_touched, touched
+from linkspan.model.cluster import Host, Remote
+from linkspan.model.endpoint import Endpoint, Sandbox
+from linkspan.model.network import Network
+from linkspan.model.snapshot import Snapshot, Write, drop, put
+from linkspan.state.host import HostFacts
+from linkspan.state.objects import HOST, KernelObject, Route
+
+
+class Tying(BridgeDriver):
+    """A driver with something for each other host, and for each endpoint there."""
+
+    name = "tying"
+    spans = True
+
+    def render_host(self, network: Network, host: Host) -> Iterator[KernelObject]:
+        yield Route(HOST, f"host {host.id} {network.id}", network.bridge, host.address)
+
+    def render_remote(self, network: Network, remote: Remote, host: Host) -> Iterator[KernelObject]:
+        yield Route(HOST, f"remote {remote.id}", network.bridge, f"{remote.address} at {host.address}")
+
+
+DRIVERS = {"tying": Tying(), "bridge": BridgeDriver()}
+FACTS = HostFacts(namespaces="/run/netns")
+few = st.sampled_from("abc")
+networks = st.builds(
+    lambda id_, driver: Network(id=id_ * 12, name=id_, driver=driver, created="", bridge=f"br-{id_}"),
+    few,
+    st.sampled_from(["tying", "bridge"]),
+)
+addresses = st.sampled_from(["10.0.0.1", "10.0.0.2"])
+records = st.one_of(
+    networks,
+    st.builds(Host, id=few, name=few, address=addresses),
+    st.builds(
+        lambda id_, network, host, address: Remote(
+            id=id_, network_id=network * 12, host_id=host, container_id=id_, name=id_, address=address
+        ),
+        few,
+        few,
+        few,
+        addresses,
+    ),
+    st.builds(
+        lambda id_: Endpoint(
+            id=id_ * 12, network_id=id_ * 12, sandbox_id="s", container_id="c", host_interface=f"veth{id_}"
+        ),
+        few,
+    ),
+)
+
+
+@given(st.lists(st.lists(st.one_of(records.map(put), records.map(drop)), max_size=4), max_size=8))
+def test_a_change_touches_that_part_of_the_whole(steps: list[list[Write]]) -> None:
+    now = Snapshot().after([put(Sandbox(id="s", container_id="c", kind="own", path="/s"))])
+    for step in steps:
+        before, now = now, now.after(step)
+        for endpoint in list(now.endpoints.values()):  # as the engine has it: no endpoint without its network
+            if endpoint.network_id not in now.networks:
+                step = [*step, drop(endpoint)]
+                now = now.after([drop(endpoint)])
+        parts = touched(before, now, step)
+        whole = dict(render_all(before, DRIVERS, FACTS))
+        for key in render_touched(before, parts, DRIVERS):
+            del whole[key]
+        whole |= render_touched(now, parts, DRIVERS)
+        assert whole == render_all(now, DRIVERS, FACTS)
+
+
+def test_nothing_is_there_before_somebody_here_is_on_the_network() -> None:
+    network = Network(id="a" * 12, name="a", driver="tying", created="", bridge="br-a")
+    host = Host(id="h", name="h", address="10.0.0.9")
+    remote = Remote(id="r", network_id=network.id, host_id="h", container_id="c", name="db", address="10.1.0.2")
+    sandbox = Sandbox(id="s", container_id="c", kind="own", path="/s")
+    endpoint = Endpoint(id="e" * 12, network_id=network.id, sandbox_id="s", container_id="c", host_interface="veth1")
+    alone = Snapshot().after(map(put, (network, host, remote, sandbox)))
+    assert not [o for o in render_all(alone, DRIVERS, FACTS).values() if isinstance(o, Route)]
+    joined = alone.after([put(endpoint)])
+    routes = [o for o in render_all(joined, DRIVERS, FACTS).values() if isinstance(o, Route)]
+    assert routes == [
+        Route(HOST, f"host h {network.id}", "br-a", "10.0.0.9"),
+        Route(HOST, "remote r", "br-a", "10.1.0.2 at 10.0.0.9"),
+    ]
