@@ -116,15 +116,19 @@ class Fabric:
     def __init__(self, mtu: int = 1500) -> None:
         self._mtu = mtu
         self.hosts: list[Host] = []
+        self._ports: dict[str, str] = {}  # name of the host, name of its port at the switch
         self._switch = Host("fabric")
         self._switch.run(["ip", "link", "add", "fabric", "mtu", str(mtu), "type", "bridge"])
         self._switch.run(["ip", "link", "set", "fabric", "up"])
 
     def plug(self, name: str, address: str, interface: str = "eth0") -> Host:
-        """Makes a host with `address` (with its prefix length) on `interface`, plugged into the fabric."""
+        """Makes a host with `address` (with its prefix length) on `interface`, plugged into the fabric.
+
+        One that was ended makes room for another of its name.
+        """
         host = Host(name)
         self.hosts.append(host)
-        port = f"p{len(self.hosts)}"
+        port = self._ports[name] = f"p{len(self.hosts)}"
         # Made in the switch's namespace, with the other end given to the host in the same step. `ip` takes the host by
         # a process id of the machine, so only the network is entered here.
         enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
@@ -134,6 +138,22 @@ class Fabric:
         host.run(["ip", "address", "add", address, "brd", "+", "dev", interface])
         host.run(["ip", "link", "set", interface, "up"])
         return host
+
+    def cable(self, name: str, *, plugged: bool) -> None:
+        """Pulls a host's cable out, or plugs it in again: its interface loses its carrier."""
+        self._switch.run(["ip", "link", "set", self._ports[name], "up" if plugged else "down"])
+
+    def part(self, *pairs: tuple[str, str]) -> None:
+        """From now on the switch drops what the hosts of each pair send each other, both ways, and nothing else."""
+        rules = "table bridge parted\ndelete table bridge parted\n"
+        if pairs:
+            ports = [(self._ports[one], self._ports[other]) for one, other in pairs]
+            both = ", ".join(f"{a} . {b}, {b} . {a}" for a, b in ports)
+            rules += f"""table bridge parted {{
+                set pairs {{ type ifname . ifname; elements = {{ {both} }}; }}
+                chain forward {{ type filter hook forward priority 0; iifname . oifname @pairs drop; }}
+            }}"""
+        self._switch.run(["nft", rules])
 
     def end(self) -> None:
         """Ends every host and the switch."""

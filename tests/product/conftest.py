@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.docker_client import MISSING, THERE
-from tests.product.place import Done, Place, place
+from tests.product.engine import Done
+from tests.product.place import Place, place
 from tests.product.traces import settles, traces
 
 _numbers = itertools.count()

@@ -9,8 +9,10 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from tests.docker_client import DOCKER
 from tests.product import image
-from tests.product.place import CGROUP, DOCKER, ROOT, Place
+from tests.product.engine import CGROUP
+from tests.product.place import ROOT, Place
 
 UNPACKED = ROOT / ".cache" / "neighbours"
 THERE = (UNPACKED / "usr/sbin/ufw").exists() and (UNPACKED / "usr/sbin/dockerd").exists()

@@ -13,7 +13,7 @@ import termios
 import time
 from collections.abc import Iterator
 
-from tests.product.place import Place
+from tests.product.engine import Engine
 
 
 class Terminal:
@@ -54,7 +54,7 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(place: Place, *arguments: str, program: str = "") -> Iterator[Terminal]:
+def terminal(place: Engine, *arguments: str, program: str = "") -> Iterator[Terminal]:
     """The client with these arguments, on a terminal of 33 rows and 77 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.product.place import PROGRAMS, Place
+from tests.product.engine import PROGRAMS
+from tests.product.place import Place
 from tests.product.terminal import terminal
 from tests.product.test_life import until_says
 

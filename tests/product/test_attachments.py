@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.docker_client import OLD_CLIENT
+from tests.product.engine import Done
 from tests.product.network import answers, silent
-from tests.product.place import Done, Place
+from tests.product.place import Place
 
 Client = Callable[..., Done]
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 
 WRITES = (
     "rm -rf /www && mkdir /www && echo new >/www/new; rm /etc/plain; echo more >>/etc/group; "

@@ -15,8 +15,9 @@ import pytest
 
 from tests.docker_client import DOCKER
 from tests.hosts import socket_in
+from tests.product.engine import space
 from tests.product.network import answers, ask, silent, who_server
-from tests.product.place import HOST, OUTSIDE, THIRD, Place, place, space
+from tests.product.place import HOST, OUTSIDE, THIRD, Place, place
 from tests.product.traces import settles, traces
 
 

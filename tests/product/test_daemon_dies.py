@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.docker_client import DOCKER
 from tests.hosts import socket_in
 from tests.product.network import Watch, answers, ask, ask_udp, held, silent, udp_echo
-from tests.product.place import DOCKER, HOST, OUTSIDE, Place, place
+from tests.product.place import HOST, OUTSIDE, Place, place
 from tests.product.terminal import terminal
 from tests.product.test_life import until_says
 from tests.product.traces import settles, traces

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.product.place import PROGRAMS, Done, Place
+from tests.product.engine import PROGRAMS, Done
+from tests.product.place import Place
 from tests.product.terminal import terminal
 from tests.product.traces import settles, traces
 

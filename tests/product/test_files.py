@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 
 Client = Callable[..., Done]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 
 # It does what the file says that the test writes into the container: nothing yet, 0, 1, or for ever.
 CHECK = ("--health-cmd", "echo looked; . /state", "--health-interval", "100ms", "--health-retries", "1")

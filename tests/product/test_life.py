@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 
 Client = Callable[..., Done]
 

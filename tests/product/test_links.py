@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.product.engine import Done
 from tests.product.network import answers, silent
-from tests.product.place import Done, Place
+from tests.product.place import Place
 from tests.product.test_configuration import ground, start
 
 __all__ = ["ground", "start"]  # fixtures

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 from tests.product.test_life import until_says
 
 Client = Callable[..., Done]

@@ -7,7 +7,8 @@ import re
 import time
 from collections.abc import Callable
 
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 
 Client = Callable[..., Done]
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}Z"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 import time
 
+from tests.product.engine import Done
 from tests.product.network import answers
-from tests.product.place import HOST, OUTSIDE, Done, Place
+from tests.product.place import HOST, OUTSIDE, Place
 
 
 def together(engine: Place, *commands: tuple[str, ...]) -> list[Done]:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.docker_client import OLD_CLIENT
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 from tests.product.test_options import sh
 
 Client = Callable[..., Done]

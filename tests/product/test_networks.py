@@ -11,7 +11,8 @@ from typing import Any
 import docker
 import pytest
 
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 
 Client = Callable[..., Done]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.docker_client import OLD_CLIENT
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 from tests.product.test_life import cgroup
 
 Client = Callable[..., Done]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.hosts import socket_in
-from tests.product.place import Done, Place
+from tests.product.engine import Done
+from tests.product.place import Place
 
 PORT = 5004
 GOOD = "Basic " + base64.b64encode(b"me:secret").decode()

@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.product.place import Place, cgroups
+from tests.product.engine import Engine
 
 
-def traces(place: Place) -> dict[str, object]:
+def traces(place: Engine) -> dict[str, object]:
     """By kind. Nothing in it changes by itself while nothing is asked of the daemon."""
     return {
         "links": sorted(link["ifname"] for link in place.ip("link")),
@@ -25,7 +25,7 @@ def traces(place: Place) -> dict[str, object]:
         "ports": _listening(place),
         "processes": _processes(place),
         "daemon's files": _open_files(place),
-        "cgroups": cgroups(),
+        "cgroups": place.control_groups(),
         "containers": sorted(place.out("ps", "-aq", "--no-trunc").split()),
         "volumes": sorted(place.out("volume", "ls", "-q").split()),
         "networks": sorted(place.out("network", "ls", "-q", "--no-trunc").split()),
@@ -33,7 +33,7 @@ def traces(place: Place) -> dict[str, object]:
     }
 
 
-def settles(place: Place, before: dict[str, object], within: float = 5) -> None:
+def settles(place: Engine, before: dict[str, object], within: float = 5) -> None:
     """Asserts that what is there becomes the same as before; what is being let go needs a moment."""
     deadline = time.monotonic() + within
     while True:
@@ -46,7 +46,7 @@ def settles(place: Place, before: dict[str, object], within: float = 5) -> None:
         time.sleep(0.1)
 
 
-def _tables(place: Place) -> list[str]:
+def _tables(place: Engine) -> list[str]:
     """In any order: a table that was flushed, and made again, comes last."""
     listed = re.sub(r"counter packets \d+ bytes \d+", "", place.host.run(["nft", "list", "ruleset"]).stdout)
     return sorted(re.split(r"^(?=table )", listed, flags=re.M))
@@ -56,12 +56,12 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def _mounts(place: Place) -> list[str]:
+def _mounts(place: Engine) -> list[str]:
     lines = Path(f"/proc/{place.host.pid}/mountinfo").read_text().splitlines()
     return sorted(line.split()[4] for line in lines)
 
 
-def _listening(place: Place) -> list[str]:
+def _listening(place: Engine) -> list[str]:
     """Ports with a TCP listener or a UDP socket. Ports that are only bound show as the daemon's open files."""
     found = []
     for protocol in ("tcp", "udp"):
@@ -72,7 +72,7 @@ def _listening(place: Place) -> list[str]:
     return sorted(found)
 
 
-def _processes(place: Place) -> dict[str, int]:
+def _processes(place: Engine) -> dict[str, int]:
     """Names of the host's processes, with how many there are."""
     namespace = Path(f"/proc/{place.host.pid}/ns/pid").readlink()
     names: Counter[str] = Counter()
@@ -86,7 +86,7 @@ def _processes(place: Place) -> dict[str, int]:
     return dict(names)
 
 
-def _open_files(place: Place) -> dict[str, int]:
+def _open_files(place: Engine) -> dict[str, int]:
     """How many files of which kind the daemon holds open, without the connections of clients."""
     kinds: Counter[str] = Counter()
     clients = _clients(place)
@@ -100,7 +100,7 @@ def _open_files(place: Place) -> dict[str, int]:
     return dict(kinds)
 
 
-def _clients(place: Place) -> set[str]:
+def _clients(place: Engine) -> set[str]:
     """Sockets of the daemon's accepted connections: docker-py keeps some of them open."""
     # The kernel lists an accepted connection in the client's network namespace.
     lists = ("/proc/self/net/unix", f"/proc/{place.host.pid}/net/unix")
