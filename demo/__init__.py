@@ -11,6 +11,7 @@ stage       what the steps act on: hosts, daemon, clients
 daemons     the daemon under the scenario
 client      the client that the commands are typed into: docker, or linkspan
 hosts       test hosts: network namespaces on a fabric
+members     etcd in test hosts
 sweep       what a run may have left, found and removed
 images      where the images come from; builds them from Debian packages
 layers      image layers and manifests from directories

@@ -3,9 +3,12 @@
 Tests marked `root` are left out where pytest does not run as root, and the end says so.
 """
 
+import itertools
 import os
 import shutil
 import signal
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.machine import WORKSHOP, own_mounts
 
 _LEFT_OUT = pytest.StashKey[int]()
 _FOLDER = pytest.StashKey[Path]()
+_numbers = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,3 +59,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             yellow=True,
             bold=True,
         )
+
+
+@pytest.fixture(scope="session")
+def new_folder() -> Callable[[], Path]:
+    """Names of folders that are not there yet, on a disk where layers can be mounted, and short enough for sockets."""
+    base = WORKSHOP
+    try:
+        base.mkdir(exist_ok=True)
+    except OSError:
+        base = Path(tempfile.gettempdir())
+    return lambda: base / f"product-{os.getpid()}-{next(_numbers)}"

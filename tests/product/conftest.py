@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +11,6 @@ from tests.docker_client import MISSING, THERE
 from tests.product.engine import Done
 from tests.product.place import Place, place
 from tests.product.traces import settles, traces
-
-_numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,17 +22,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
             if not THERE:
                 item.add_marker(missing)
-
-
-@pytest.fixture(scope="session")
-def new_folder() -> Callable[[], Path]:
-    """Names of folders that are not there yet, on a disk where layers can be mounted, and short enough for sockets."""
-    base = Path("/var/lib/linkspan")
-    try:
-        base.mkdir(exist_ok=True)
-    except OSError:
-        base = Path(tempfile.gettempdir())
-    return lambda: base / f"product-{os.getpid()}-{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")

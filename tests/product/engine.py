@@ -229,11 +229,18 @@ class Engine:
             self.docker("import", *(word for change in changes for word in ("-c", change)), str(archive), name)
         archive.unlink()
 
-    def clear(self) -> None:
-        """Removes what a test has made: containers, networks, volumes."""
+    def remove_containers(self) -> None:
         if containers := self.out("ps", "-aq", "--no-trunc").split():
             self.docker("rm", "-f", "-v", *containers, status=None)
-        if networks := self.out("network", "ls", "-q", "-f", "type=custom").split():
+
+    def networks(self) -> list[str]:
+        """Ids of the networks that somebody has made."""
+        return self.out("network", "ls", "-q", "--no-trunc", "-f", "type=custom").split()
+
+    def clear(self) -> None:
+        """Removes what a test has made: containers, networks, volumes."""
+        self.remove_containers()
+        if networks := self.networks():
             self.docker("network", "rm", *networks)
         if volumes := self.out("volume", "ls", "-q").split():
             self.docker("volume", "rm", *volumes)
@@ -253,11 +260,15 @@ class Engine:
             self.api.close()
         if self.process is not None:
             self.process.wait(20)
+        self.remove_control_groups()
+        shutil.rmtree(self.folder)
+
+    def remove_control_groups(self) -> None:
+        """Those that the host's end has left empty."""
         deadline = time.monotonic() + 10
         while left := self._remove_control_groups():
             assert time.monotonic() < deadline, left
             time.sleep(0.05)
-        shutil.rmtree(self.folder)
 
     def _remove_control_groups(self) -> list[str]:
         left = []

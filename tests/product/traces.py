@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.product.engine import Engine
@@ -35,9 +36,14 @@ def traces(place: Engine) -> dict[str, object]:
 
 def settles(place: Engine, before: dict[str, object], within: float = 5) -> None:
     """Asserts that what is there becomes the same as before; what is being let go needs a moment."""
+    becomes(before, lambda: traces(place), within)
+
+
+def becomes(before: dict[str, object], look: Callable[[], dict[str, object]], within: float) -> None:
+    """Asserts that a look finds the same as before within so many seconds."""
     deadline = time.monotonic() + within
     while True:
-        after = traces(place)
+        after = look()
         different = {kind: (before[kind], after[kind]) for kind in before if before[kind] != after[kind]}
         if not different:
             return
