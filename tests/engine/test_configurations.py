@@ -72,7 +72,7 @@ ONLY_SPECIFIC = "configuration network can only contain network specific fields"
         ({"ingress": True}, Forbidden, "Ingress network can only be global scope network"),
         ({"scope": "swarm"}, Forbidden, "cannot create a swarm scoped network when swarm is not active"),
         ({"scope": "galaxy"}, InvalidArgument, "invalid scope 'galaxy'"),
-        ({"driver": "overlay"}, Forbidden, "This node is not a swarm manager"),
+        ({"scope": "global"}, Forbidden, "cannot create a global scoped network when a cluster is not active"),
         ({"driver": "nonsense"}, NotFound, "plugin not found"),
         ({"driver": "host"}, Forbidden, 'only one instance of "host" network is allowed'),
         ({"driver": "null"}, Forbidden, 'only one instance of "null" network is allowed'),

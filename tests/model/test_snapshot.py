@@ -137,6 +137,7 @@ def without_order(snapshot: Snapshot) -> list[object]:
         snapshot.blocks,
         snapshot.reservations,
         snapshot.elsewhere,
+        snapshot.blocks_on,
     ]
 
 

@@ -90,7 +90,6 @@ def test_what_only_a_swarm_has(engine: Place, client: Client) -> None:
     for flags, text in (
         (("--ingress",), "Ingress network can only be global scope network"),
         (("--scope", "swarm"), "cannot create a swarm scoped network when swarm is not active"),
-        (("-d", "overlay"), "This node is not a swarm manager"),
         (("--config-from", "nothing"), 'configuration network "nothing" does not exist'),
     ):
         assert text in client("network", "create", *flags, "new", status=1).err

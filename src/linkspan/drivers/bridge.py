@@ -23,6 +23,7 @@ class BridgeDriver:
     name = "bridge"
     allocates = True
     spans = False
+    needs_cluster = False
 
     def __init__(self, host: Host | None = None) -> None:
         self.host = host or Host()

@@ -18,6 +18,8 @@ class Driver(Protocol):
 
     spans: bool
     """Networks of this driver are the cluster's, where there is one."""
+    needs_cluster: bool
+    """And there are none where there is none."""
 
     def render_network(self, network: Network) -> Iterable[KernelObject]:
         """What the network itself needs on this host, whoever is connected."""

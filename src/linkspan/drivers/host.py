@@ -13,6 +13,7 @@ class HostDriver:
     name = "host"
     allocates = False
     spans = False
+    needs_cluster = False
 
     def render_network(self, network: Network) -> Iterable[KernelObject]:
         return ()

@@ -13,6 +13,7 @@ class NullDriver:
     name = "null"
     allocates = False
     spans = False
+    needs_cluster = False
 
     def render_network(self, network: Network) -> Iterable[KernelObject]:
         return ()

@@ -23,6 +23,7 @@ class MacvlanDriver:
     name = "macvlan"
     allocates = True
     spans = False
+    needs_cluster = False
 
     def render_network(self, network: Network) -> Iterator[KernelObject]:
         """The parent, where it is ours. A VLAN may be the parent of several networks, which render the same."""

@@ -9,24 +9,15 @@ from __future__ import annotations
 import dataclasses
 
 from linkspan.engine.request import NetworkRequest
-from linkspan.errors import Forbidden, InvalidArgument, NotFound
+from linkspan.errors import Forbidden, NotFound
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot
 
 
 def check_operator(request: NetworkRequest) -> None:
-    """What only a swarm has. Raises Forbidden with Docker's words, InvalidArgument for a scope that does not exist."""
-    if request.driver == "overlay":
-        raise Forbidden(
-            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
-            "swarm and try again."
-        )
+    """What only a swarm has. Raises Forbidden with Docker's words."""
     if request.ingress:
         raise Forbidden("Ingress network can only be global scope network")
-    if request.scope == "swarm":
-        raise Forbidden("cannot create a swarm scoped network when swarm is not active")
-    if request.scope not in ("", "local"):
-        raise InvalidArgument(f"invalid scope {request.scope!r}: networks of this engine are local")
 
 
 def configuration(request: NetworkRequest) -> Network:

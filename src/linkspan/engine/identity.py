@@ -7,16 +7,19 @@ given back comes last; a container that is started again gets what it had before
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from linkspan.engine.attachment import without_ipv6
-from linkspan.errors import Forbidden, InvalidArgument
+from linkspan.engine.blocks import windows
+from linkspan.errors import Conflict, Forbidden, InvalidArgument
 from linkspan.ipam.addresses import allocate_address
 from linkspan.ipam.names import mac_address, parse_mac
 from linkspan.model.claims import given_addresses, plain_mac
+from linkspan.model.cluster import GLOBAL
 from linkspan.model.container import Container, EndpointSettings
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
@@ -24,21 +27,27 @@ from linkspan.model.snapshot import Snapshot
 
 
 def with_addresses(
-    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, endpoint: Endpoint
+    snapshot: Snapshot,
+    container: Container,
+    network: Network,
+    settings: EndpointSettings,
+    endpoint: Endpoint,
+    host_id: str = "",
 ) -> Endpoint:
     """The endpoint with an address of each IP version that the network has; those that it has stay.
 
-    Raises Forbidden ("Address already in use"), InvalidArgument, Conflict (none is left).
+    `host_id` is this host's in its cluster. Raises Forbidden ("Address already in use"), InvalidArgument, Conflict
+    (none is left).
     """
     check_claims(snapshot, container, network, settings)
     if not endpoint.address:
-        address, pool = _choose_address(snapshot, container, network, settings, 4)
+        address, pool = _choose_address(snapshot, container, network, settings, 4, host_id)
         if pool:
             endpoint = msgspec.structs.replace(
                 endpoint, address=address, prefix_length=pool.prefix_length, gateway=pool.router
             )
     if not endpoint.address6 and not without_ipv6(container, settings):
-        address, pool = _choose_address(snapshot, container, network, settings, 6)
+        address, pool = _choose_address(snapshot, container, network, settings, 6, host_id)
         if pool:
             endpoint = msgspec.structs.replace(
                 endpoint, address6=address, prefix_length6=pool.prefix_length, gateway6=pool.router
@@ -47,7 +56,7 @@ def with_addresses(
 
 
 def _choose_address(
-    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, version: int
+    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, version: int, host_id: str
 ) -> tuple[str, Pool | None]:
     """An address of an IP version and the pool that it is of; "" and None where the network has no such pool."""
     asked = settings.ipam_config
@@ -64,13 +73,23 @@ def _choose_address(
         bits = snapshot.held_addresses(network.id, page)
         return bits if wanted else bits | snapshot.claims.claimed_addresses(network.id, page)
 
-    return allocate_address(
-        pools,
-        held,
-        wanted,
-        preferred=snapshot.resting.had_by(container.id, network.id),
-        behind=lambda pool: snapshot.resting.latest_in(network.id, pool),
-    )
+    def allocate(pools: Sequence[Pool]) -> tuple[str, Pool]:
+        return allocate_address(
+            pools,
+            held,
+            wanted,
+            preferred=snapshot.resting.had_by(container.id, network.id),
+            behind=lambda pool: snapshot.resting.latest_in(network.id, pool),
+        )
+
+    if wanted or network.scope != GLOBAL:
+        return allocate(pools)
+    for window in windows(snapshot, network, version, host_id):
+        with contextlib.suppress(Conflict):
+            return allocate(window)
+    if network.strict_blocks:
+        raise Conflict(f"no available IPv{version} addresses in this host's part of network {network.name}")
+    return allocate(pools)  # which says that none is left
 
 
 def choose_mac(
@@ -111,11 +130,15 @@ def _refusals(snapshot: Snapshot, container: Container, network: Network, settin
             yield f"Address already in use: {text} is the address of container {_name(snapshot, holder.container_id)}"
         elif _is_others(owner := snapshot.claims.address_owner(network.id, number), container):
             yield f"Address already in use: {text} was given to container {_name(snapshot, owner)}"
+        elif remote := snapshot.remote_holder(network.id, number):
+            yield f"Address already in use: {text} is the address of container {remote.name} on another host"
     if mac := plain_mac(settings.mac_address):
         using = next((e.container_id for e in snapshot.endpoints_at(network) if e.mac == mac), "")
         owner = using or snapshot.claims.mac_owner(network.id, mac)
         if _is_others(owner, container):
             yield f"MAC address already in use: {mac} is that of container {_name(snapshot, owner)}"
+        elif remote := next((r for r in snapshot.remotes_at(network) if r.mac == mac), None):
+            yield f"MAC address already in use: {mac} is that of container {remote.name} on another host"
 
 
 def _is_others(owner: str, container: Container) -> bool:

@@ -21,6 +21,7 @@ from linkspan.engine.attachment import (
     link_local_addresses,
 )
 from linkspan.engine.bandwidth import asked_bandwidth
+from linkspan.engine.blocks import check_subnets, new_blocks
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.identity import check_claims, choose_mac, with_addresses
 from linkspan.engine.links import check_links, follow_links
@@ -55,6 +56,7 @@ class Surroundings:
     namespaces: str  # folder of the namespace files
     ports: PortSpace
     ids: tuple[str, ...]
+    host_id: str = ""  # this host's in its cluster
 
 
 def port_requests(container: Container) -> tuple[PortRequest, ...]:
@@ -109,13 +111,14 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
     made: dict[str, Write] = {}
     events = []
     moment = snapshot
-    for network_id, settings in container.networks.items():
+    for (network_id, settings), endpoint_id in zip(container.networks.items(), endpoint_ids, strict=False):
         network = moment.networks.get(network_id)
         if network is None:
             raise Conflict(f"network {network_id} of container {container.name} no longer exists")
-        endpoint = _endpoint(moment, container, sandbox, network, settings, around, endpoint_ids[len(made)])
-        moment = moment.after((put(endpoint),))
-        made[endpoint.id] = put(endpoint)
+        endpoint = _endpoint(moment, container, sandbox, network, settings, around, endpoint_id)
+        joined = _claimed(moment, network, settings, endpoint, around)
+        moment = moment.after(joined.values())
+        made |= joined
         events.append(network_event("connect", network, container.id))
     made |= elect(moment, container, around.ports)
     made |= _linked(moment.after(made.values()), container)
@@ -179,7 +182,8 @@ def connect(
     if sandbox is None:
         return Change((put(asked),))
     endpoint = _endpoint(snapshot, container, sandbox, network, settings, around, around.ids[0])
-    made = {endpoint.id: put(endpoint)} | elect(snapshot.after((put(endpoint),)), asked, around.ports)
+    made = _claimed(snapshot, network, settings, endpoint, around)
+    made |= elect(snapshot.after(made.values()), asked, around.ports)
     made |= _linked(snapshot.after((put(asked), *made.values())), asked)
     return Change((put(asked), *made.values()), (network_event("connect", network, container.id),))
 
@@ -245,7 +249,8 @@ def _endpoint(
     if not around.drivers[network.driver].allocates:
         return bare
     _check_room(snapshot, network)
-    endpoint = with_addresses(snapshot, container, network, settings, bare)
+    check_subnets(snapshot, network)
+    endpoint = with_addresses(snapshot, container, network, settings, bare, around.host_id)
     taken = {e.interface for e in snapshot.endpoints_in(container)}
     interface = interface_name(settings, network, taken, asked_names(container))
     return msgspec.structs.replace(
@@ -259,6 +264,14 @@ def _endpoint(
         sysctls=interface_sysctls(settings, interface),
         exposed=listed_ports(container) if network.publishes else (),
     )
+
+
+def _claimed(
+    snapshot: Snapshot, network: Network, settings: EndpointSettings, endpoint: Endpoint, around: Surroundings
+) -> dict[str, Write]:
+    """The endpoint, and the blocks of addresses that this host claims with it, by id."""
+    blocks = new_blocks(snapshot, network, settings, endpoint, around.host_id)
+    return {endpoint.id: put(endpoint)} | {block.id: put(block) for block in blocks}
 
 
 def _check_room(snapshot: Snapshot, network: Network) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from linkspan.model.cluster import Remote
 from linkspan.model.container import EndpointSettings
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.names import dns_names, link_names
@@ -42,7 +43,7 @@ def resolves(snapshot: Snapshot, sandbox: Sandbox) -> bool:
 
 def render_names(snapshot: Snapshot, settings: NameSettings) -> dict[NameKey, NameRecord]:
     keys: list[NameKey] = [("sandbox", id_) for id_ in snapshot.sandboxes]
-    keys += [("endpoint", id_) for id_ in snapshot.endpoints]
+    keys += [("endpoint", id_) for id_ in (*snapshot.endpoints, *snapshot.remotes)]
     if settings.listener:
         keys.append(settings.listener.key)
     return {key: record for key in keys if (record := name_record(snapshot, key, settings))}
@@ -56,8 +57,10 @@ def name_record(snapshot: Snapshot, key: NameKey, settings: NameSettings) -> Nam
     if kind == "sandbox":
         sandbox = snapshot.sandboxes.get(id_)
         return _listening(snapshot, sandbox, settings) if sandbox and resolves(snapshot, sandbox) else None
-    endpoint = snapshot.endpoints.get(id_)
-    return _named(snapshot, endpoint, settings) if endpoint else None
+    if endpoint := snapshot.endpoints.get(id_):
+        return _named(snapshot, endpoint, settings)
+    remote = snapshot.remotes.get(id_)
+    return _named_elsewhere(snapshot, remote, settings) if remote else None
 
 
 def touched_names(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> set[NameKey]:
@@ -68,8 +71,13 @@ def touched_names(before: Snapshot, after: Snapshot, writes: Iterable[Write]) ->
             match write.kind:
                 case "endpoint":
                     endpoints: Iterable[str] = (write.id,)
+                    touched |= _elsewhere(before, after, write.id)
+                case "remote":
+                    touched.add(("endpoint", write.id))
+                    continue
                 case "network":
                     endpoints = snapshot.endpoints_on.get(write.id, {})
+                    touched |= {("endpoint", id_) for id_ in snapshot.elsewhere.on.get(write.id, {})}
                 case "container":
                     endpoints = snapshot.endpoints_of.get(write.id, ())
                     if sandbox := snapshot.sandbox_of.get(write.id):
@@ -129,6 +137,33 @@ def _named(snapshot: Snapshot, endpoint: Endpoint, settings: NameSettings) -> Na
         links=link_names(asked) if named(network) else {},
         rank=(-asked.gw_priority, network.internal, network.name),
     )
+
+
+def _named_elsewhere(snapshot: Snapshot, remote: Remote, settings: NameSettings) -> Named | None:
+    """What a container on another host is called: as long as somebody here is on its network, who could ask."""
+    network = snapshot.networks.get(remote.network_id)
+    addresses = tuple(filter(None, (remote.address, remote.address6)))
+    if network is None or not addresses or not (network.id in snapshot.endpoints_on or settings.listener):
+        return None
+    return Named(
+        id=remote.id,
+        sandbox="",
+        network=network.id,
+        network_name=network.name,
+        names=remote.names,
+        host_name=remote.name,
+        addresses=addresses,
+        rank=(0, network.internal, network.name),
+    )
+
+
+def _elsewhere(before: Snapshot, after: Snapshot, endpoint_id: str) -> set[NameKey]:
+    """With the first endpoint here on a network, those of other hosts get names here, and lose them with the last."""
+    endpoint = before.endpoints.get(endpoint_id) or after.endpoints.get(endpoint_id)
+    network_id = endpoint.network_id if endpoint else ""
+    if (network_id in before.endpoints_on) == (network_id in after.endpoints_on):
+        return set()
+    return {("endpoint", id_) for id_ in after.elsewhere.on.get(network_id, {})}
 
 
 def _endpoints(snapshot: Snapshot, sandbox: Sandbox) -> list[Endpoint]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -16,6 +16,7 @@ from linkspan.engine.change import Change, network_event
 from linkspan.engine.configurations import check_operator, configuration, with_configuration
 from linkspan.engine.join import sharers
 from linkspan.engine.request import NetworkRequest
+from linkspan.engine.scope import scope_of, sources_of
 from linkspan.engine.subnets import choose_pools
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from linkspan.ipam.pools import PoolSource
@@ -28,6 +29,28 @@ _NAME = re.compile(r"[^\s/\x00-\x1f-](?:[^/\x00-\x1f]*[^\s/\x00-\x1f])?")
 _COMMON_OPTIONS = {bridges.MTU, IFACE_PREFIX, TIMES, PAUSE}
 _KNOWN_OPTIONS = {
     name: {*options, *_COMMON_OPTIONS} for name, options in (("bridge", bridges.OPTIONS), *sublinks.OPTIONS.items())
+}
+
+
+def _on_bridge(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
+    network = bridges.with_options(network)
+    if any(n.bridge == network.bridge for n in snapshot.networks.values()):
+        raise InvalidArgument(f"invalid bridge name {network.bridge!r}: it is another network's")
+    return network
+
+
+def _on_parent(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
+    mtu = network.options.get(bridges.MTU)
+    return sublinks.on_parent(
+        snapshot, msgspec.structs.replace(network, mtu=bridges.parse_mtu(mtu) if mtu else 0), host
+    )
+
+
+# By driver: the network with what its options say, once and for all.
+_RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
+    "bridge": _on_bridge,
+    "macvlan": _on_parent,
+    "ipvlan": _on_parent,
 }
 
 
@@ -113,13 +136,19 @@ def create_network(
     if problems := list(announcement_problems(request.options)):
         raise InvalidArgument("\n".join(problems))
     check_interface_prefix(request.options.get(IFACE_PREFIX, ""))
-    network = _network(snapshot, request, driver, sources, host)
+    scope = scope_of(request, driver, host)
+    network = _network(snapshot, request, driver, scope, sources_of(scope, sources), host)
     warnings = tuple(f"subnet {p.subnet} is not used: its IP version is not enabled" for p in network.configured)
     return Change((put(network),), (network_event("create", network),), warnings)
 
 
 def _network(
-    snapshot: Snapshot, request: NetworkRequest, driver: Driver, sources: Iterable[PoolSource], host: HostFacts
+    snapshot: Snapshot,
+    request: NetworkRequest,
+    driver: Driver,
+    scope: str,
+    sources: Iterable[PoolSource],
+    host: HostFacts,
 ) -> Network:
     options = request.options
     ipv4, ipv6 = (bridges.enabled(options, v, asked=asked) for v, asked in ((4, request.ipv4), (6, request.ipv6)))
@@ -130,6 +159,7 @@ def _network(
         name=request.name,
         driver=driver.name,
         created=request.created,
+        scope=scope,
         options=dict(options),
         ipam_options=request.ipam_options,
         labels=dict(request.labels),
@@ -139,15 +169,7 @@ def _network(
         ipv4=ipv4,
         ipv6=ipv6,
     )
-    if driver.name == "bridge":
-        network = bridges.with_options(network)
-        if any(n.bridge == network.bridge for n in snapshot.networks.values()):
-            raise InvalidArgument(f"invalid bridge name {network.bridge!r}: it is another network's")
-    else:
-        mtu = options.get(bridges.MTU)
-        network = sublinks.on_parent(
-            snapshot, msgspec.structs.replace(network, mtu=bridges.parse_mtu(mtu) if mtu else 0), host
-        )
+    network = _RESOLVED[driver.name](snapshot, network, host)
     versions = [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
     pools = choose_pools(
         request.pools, versions, snapshot, sources, host, without_gateway=bridges.without_gateway(network)
@@ -163,7 +185,12 @@ def remove_network(snapshot: Snapshot, network: Network) -> Change:
     if network.config_only and any(n.config_from == network.name for n in snapshot.networks.values()):
         raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
     endpoints = {snapshot.containers[e.container_id].name: e.id[:12] for e in snapshot.endpoints_at(network)}
+    for remote in snapshot.remotes_at(network):
+        host = snapshot.hosts.get(remote.host_id)
+        endpoints[f"{remote.name} on {host.name if host else remote.host_id}"] = remote.id[:12]
     if endpoints:
         users = ", ".join(f'name:"{name}" id:"{id_}"' for name, id_ in sorted(endpoints.items()))
         raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({users})")
-    return Change((drop(network),), (network_event("destroy", network),))
+    blocks = tuple(map(drop, snapshot.blocks_of(network)))
+    reserved = tuple(drop(r) for r in snapshot.reservations.values() if r.network_id == network.id)
+    return Change((*blocks, *reserved, drop(network)), (network_event("destroy", network),))

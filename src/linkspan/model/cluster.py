@@ -57,6 +57,11 @@ class Block(Wire, frozen=True, kw_only=True):
     host_id: str
     data: Mapping[str, str] = msgspec.field(default_factory=dict)  # what a driver says of it: "flannel.public-ip"
 
+    @property
+    def subnet_version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.subnet else 4
+
 
 class Reservation(Wire, frozen=True, kw_only=True):
     """Addresses that belong to an identity (a container's name, or labels), whether a container has it now or not."""
@@ -67,6 +72,7 @@ class Reservation(Wire, frozen=True, kw_only=True):
     address: str = ""
     address6: str = ""
     mac: str = ""
+    host_id: str = ""  # where it was used last: that host looks after it, until another one takes it over
     released: str = ""  # RFC 3339: since when nobody uses it; "" while somebody does
 
 

@@ -27,6 +27,10 @@ class Elsewhere:
     def held(self, network_id: str, page: int) -> int:
         return self.pages.get((network_id, page), 0)
 
+    def reserved(self, network_id: str, address: str) -> bool:
+        """Whether the address belongs to an identity."""
+        return any("/" in id_ for id_ in self.holders.get((network_id, int(ip_address(address))), ()))
+
     def with_remote(self, old: Remote | None, new: Remote | None) -> Elsewhere:
         on, at = self.on, self.at
         if old:

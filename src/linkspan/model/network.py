@@ -81,6 +81,7 @@ class Network(Wire, frozen=True, kw_only=True):
     trusted_interfaces: tuple[str, ...] = ()  # of the host, from which published ports are reached at their containers
     host_ipv4: str = ""  # under which containers leave the host, instead of the address that the route chooses
     host_ipv6: str = ""
+    strict_blocks: bool = False  # hosts take addresses from their own blocks only, which are not ours to choose
     vni: int = 0  # the VXLAN network identifier, of a network with tunnels
     # What macvlan and ipvlan resolved. Their `mtu` is 0 where it is the parent's.
     parent: str = ""  # the interface of the host that the containers' own stand on

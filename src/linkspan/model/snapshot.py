@@ -88,6 +88,7 @@ class Snapshot:
     address_pages: Map[tuple[str, int], int] = dataclasses.field(default_factory=Map)
     port_pages: Map[tuple[str, str, int], int] = dataclasses.field(default_factory=Map)
 
+    blocks_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → block ids
     elsewhere: Elsewhere = dataclasses.field(default_factory=Elsewhere)  # where remote endpoints are
     claims: Claims = dataclasses.field(default_factory=Claims)  # what containers were given by hand
     resting: Resting = dataclasses.field(default_factory=Resting, compare=False)  # what was seen: no index, a memory
@@ -128,6 +129,15 @@ class Snapshot:
     def remotes_at(self, network: Network) -> Iterator[Remote]:
         """Endpoints that other hosts have on the network."""
         return (self.remotes[id_] for id_ in self.elsewhere.on.get(network.id, Map()))
+
+    def blocks_of(self, network: Network) -> Iterator[Block]:
+        """The parts of the network's subnets that hosts take their addresses from."""
+        return (self.blocks[id_] for id_ in self.blocks_on.get(network.id, Map()))
+
+    def remote_holder(self, network_id: str, address: int) -> Remote | None:
+        """The endpoint on another host that has the address."""
+        holders = self.elsewhere.holders.get((network_id, address), ())
+        return next((self.remotes[id_] for id_ in holders if id_ in self.remotes), None)
 
     def holds_port(self, protocol: str, address: str, port: int) -> str | None:
         """The endpoint that holds a host port so that `address` cannot have it too."""
@@ -188,6 +198,8 @@ class Snapshot:
                 changed |= self._index_sandbox(old, new)
             case "endpoint":
                 changed |= self._index_endpoint(old, new)
+            case "block":
+                changed |= self._index_block(old, new)
             case "remote" | "reservation":
                 changed |= self._index_elsewhere(old, new)
         return dataclasses.replace(self, **changed)
@@ -234,6 +246,14 @@ class Snapshot:
             "resting": self._remember(had, has, on),
         }
         return changed | self._index_addresses(had, has) | self._index_ports(had, has)
+
+    def _index_block(self, old: Record | None, new: Record | None) -> dict[str, object]:
+        on = self.blocks_on
+        if isinstance(old, Block):
+            on = _set_or_delete(on, old.network_id, on[old.network_id].delete(old.id))
+        if isinstance(new, Block):
+            on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
+        return {"blocks_on": on}
 
     def _index_elsewhere(self, old: Record | None, new: Record | None) -> dict[str, object]:
         if isinstance(old or new, Remote):

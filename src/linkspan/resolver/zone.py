@@ -80,7 +80,7 @@ class Zone:
         for reverse, _ in entry.addresses:
             self._addresses.setdefault(reverse, {})[record.id] = None
         self._host_names.setdefault(_on_host(record), {})[record.id] = None
-        if record.names:
+        if record.names and record.sandbox:  # on another host it has none
             joined = [*self._joined.get(record.sandbox, ()), entry]
             self._joined[record.sandbox] = sorted(joined, key=lambda entry: entry.record.rank)
 

@@ -28,7 +28,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True, tag="endpoint"):
     """An endpoint's names on its network."""
 
     id: str
-    sandbox: str
+    sandbox: str  # "" on another host
     network: str  # its id
     network_name: str
     names: tuple[str, ...]  # for its neighbours; the first one is the reverse name. None on a predefined network

@@ -1,0 +1,198 @@
+"""What this host tells the other hosts of its cluster, as keys and values of the cluster's store.
+
+Like kernel objects, it is rendered from the records and never taken back by hand: what is published no more is not
+rendered any more. `published` is the whole truth, `published_touched` the part of it that a set of writes can change.
+
+Hosts, endpoints, blocks and reservations belong to one host, which alone writes them. Networks belong to nobody: who
+changes one writes it under the condition that no other network has changed since (`shared`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from linkspan.model.cluster import GLOBAL, Block, Host, Remote, Reservation
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.names import dns_names
+from linkspan.model.network import Network
+from linkspan.model.snapshot import KINDS, Record, Snapshot, Write, drop, put
+
+# Folders of the store, and the kind of record under each. A record's key there is its id, or network id/id.
+FOLDERS = {
+    "hosts": "host",
+    "networks": "network",
+    "endpoints": "remote",
+    "blocks": "block",
+    "reservations": "reservation",
+}
+SERIAL = "serial"  # written with every change of a network
+SCHEMA = "schema"
+ALIVE = "alive"
+ADDRESSES = "addresses"
+UNDERLAYS = "underlays"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A value to be published. With `claim`, only one host can have the key: it is refused where it is another's."""
+
+    value: bytes
+    claim: bool = False
+
+
+Published = Mapping[str, Entry]
+
+
+def published(snapshot: Snapshot, own: Host) -> dict[str, Entry]:
+    """Everything that is this host's."""
+    return dict(
+        [
+            *_host(own),
+            *(entry for endpoint in snapshot.endpoints.values() for entry in _endpoint(snapshot, endpoint, own)),
+            *(entry for block in snapshot.blocks.values() for entry in _block(block, own)),
+            *(entry for found in snapshot.reservations.values() for entry in _reservation(snapshot, found, own)),
+        ]
+    )
+
+
+def published_touched(snapshot: Snapshot, writes: Iterable[Write], own: Host) -> dict[str, Entry]:
+    """That part of it which depends on the records written."""
+    entries: dict[str, Entry] = {}
+    for write in writes:
+        match snapshot.get(write.kind, write.id):
+            case Endpoint() as endpoint:
+                entries.update(_endpoint(snapshot, endpoint, own))
+            case Block() as block:
+                entries.update(_block(block, own))
+            case Reservation() as reservation:
+                entries.update(_reservation(snapshot, reservation, own))
+        if write.kind in ("container", "network"):
+            of = snapshot.endpoints_of if write.kind == "container" else snapshot.endpoints_on
+            for id_ in of.get(write.id, ()):
+                entries.update(_endpoint(snapshot, snapshot.endpoints[id_], own))
+    return entries
+
+
+def shared(before: Snapshot, writes: Iterable[Write]) -> dict[str, bytes | None]:
+    """Networks of the cluster that the writes change: what is to be at each key, None for nothing."""
+    changed: dict[str, bytes | None] = {}
+    for write in writes:
+        record = write.record or before.get(write.kind, write.id)
+        if isinstance(record, Network) and record.scope == GLOBAL:
+            changed[f"networks/{write.id}"] = msgspec.json.encode(record) if write.record else None
+    return changed
+
+
+def read(key: str, value: bytes) -> Record | None:
+    """The record at a key, as another host wrote it; None at a key that holds none.
+
+    Raises msgspec.MsgspecError where somebody else has written something else.
+    """
+    kind = FOLDERS.get(key.partition("/")[0])
+    return msgspec.json.decode(value, type=KINDS[kind]) if kind else None
+
+
+def gone(key: str) -> tuple[str, str]:
+    """The kind and the id of the record that was at a key; ("", "") where there was none."""
+    folder, _, rest = key.partition("/")
+    kind = FOLDERS.get(folder, "")
+    return (kind, rest.partition("/")[2] if kind == "remote" else rest) if kind else ("", "")
+
+
+def owner(record: Record) -> str:
+    """The host that a record belongs to; "" for one that is everybody's."""
+    match record:
+        case Host(id=id_) | Remote(host_id=id_) | Block(host_id=id_) | Reservation(host_id=id_):
+            return id_
+    return ""
+
+
+def keys_of(record: Record) -> tuple[str, ...]:
+    """Every key that a host writes for a record of its own: those that claim its addresses too."""
+    match record:
+        case Host():
+            places = [f"{UNDERLAYS}/{a}" for a in (record.address, record.address6) if a]
+            return (f"hosts/{record.id}", *places)
+        case Remote():
+            return (f"endpoints/{record.network_id}/{record.id}", *_address_keys(record))
+        case Block():
+            return (f"blocks/{record.id}",)
+        case Reservation():
+            return (f"reservations/{record.id}", *_address_keys(record))
+    return ()
+
+
+def _host(own: Host) -> Iterator[tuple[str, Entry]]:
+    yield f"hosts/{own.id}", Entry(msgspec.json.encode(own))
+    for address in filter(None, (own.address, own.address6)):
+        yield f"{UNDERLAYS}/{address}", Entry(own.id.encode(), claim=True)
+
+
+def _endpoint(snapshot: Snapshot, endpoint: Endpoint, own: Host) -> Iterator[tuple[str, Entry]]:
+    """The endpoint, and its addresses: its container's, so that one that starts again has nothing new to claim."""
+    network = snapshot.networks.get(endpoint.network_id)
+    if network is None or network.scope != GLOBAL:
+        return
+    remote = as_remote(snapshot, endpoint, network, own.id)
+    yield f"endpoints/{network.id}/{endpoint.id}", Entry(msgspec.json.encode(remote))
+    holder = f"{own.id}/{endpoint.container_id}".encode()
+    for key, address in zip(_address_keys(remote), _addresses(remote), strict=True):
+        if not snapshot.elsewhere.reserved(network.id, address):
+            yield key, Entry(holder, claim=True)
+
+
+def as_remote(snapshot: Snapshot, endpoint: Endpoint, network: Network, host_id: str) -> Remote:
+    """An endpoint of this host as the others see it."""
+    container = snapshot.containers[endpoint.container_id]
+    return Remote(
+        id=endpoint.id,
+        network_id=network.id,
+        host_id=host_id,
+        container_id=container.id,
+        name=container.name,
+        names=dns_names(container, network),
+        mac=endpoint.mac,
+        address=endpoint.address,
+        prefix_length=endpoint.prefix_length,
+        address6=endpoint.address6,
+        prefix_length6=endpoint.prefix_length6,
+    )
+
+
+def _block(block: Block, own: Host) -> Iterator[tuple[str, Entry]]:
+    if block.host_id == own.id:
+        yield f"blocks/{block.id}", Entry(msgspec.json.encode(block), claim=True)
+
+
+def _reservation(snapshot: Snapshot, reservation: Reservation, own: Host) -> Iterator[tuple[str, Entry]]:
+    network = snapshot.networks.get(reservation.network_id)
+    if network is None or network.scope != GLOBAL or reservation.host_id != own.id:
+        return
+    yield f"reservations/{reservation.id}", Entry(msgspec.json.encode(reservation), claim=True)
+    for key in _address_keys(reservation):
+        yield key, Entry(f"={reservation.identity}".encode(), claim=True)
+
+
+def _addresses(record: Remote | Reservation) -> list[str]:
+    return [address for address in (record.address, record.address6) if address]
+
+
+def _address_keys(record: Remote | Reservation) -> tuple[str, ...]:
+    return tuple(f"{ADDRESSES}/{record.network_id}/{address}" for address in _addresses(record))
+
+
+def expelled(snapshot: Snapshot, host_id: str) -> tuple[Write, ...]:
+    """The records that go with a host which is taken out of the cluster. Reservations stay, and are nobody's."""
+    host = snapshot.hosts.get(host_id)
+    remotes = [snapshot.remotes[id_] for id_ in snapshot.elsewhere.at.get(host_id, ())]
+    blocks = [block for block in snapshot.blocks.values() if block.host_id == host_id]
+    kept = [r for r in snapshot.reservations.values() if r.host_id == host_id]
+    return (
+        *map(drop, remotes),
+        *map(drop, blocks),
+        *(put(msgspec.structs.replace(r, host_id="")) for r in kept),
+        *((drop(host),) if host else ()),
+    )
