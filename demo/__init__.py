@@ -2,12 +2,14 @@
 
 The map:
 
-__main__    the command line: builds, starts, runs the sections, sums up, cleans up
+__main__    the command line of the single-host scenario
+play        how a demo goes: starts, runs the sections, sums up, cleans up
 section*    the scenario, one file a section: steps as data, with their checks
 afterwards  the last step of each section
 settings    NetworkSettings, as the talk lists them
 step        what a step is, and how it is run and told
-stage       what the steps act on: hosts, daemon, clients
+stage       what the steps act on: hosts, daemons, clients
+seat        a host with a daemon in it
 daemons     the daemon under the scenario
 client      the client that the commands are typed into: docker, or linkspan
 hosts       test hosts: network namespaces on a fabric

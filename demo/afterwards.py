@@ -12,7 +12,8 @@ def _nothing_left(stage: Stage, output: Output) -> str:
     require(containers == "", f"containers: {containers}")
     links = {link["ifname"] for link in stage.links()}
     require(links <= _STAYS, f"interfaces: {sorted(links - _STAYS)}")
-    mounts = [line for line in stage.output("cat /proc/self/mounts").splitlines() if f"{stage.folder}/lib" in line]
+    data_root = f"{stage.seats[stage.first].folder}/lib"
+    mounts = [line for line in stage.output("cat /proc/self/mounts").splitlines() if data_root in line]
     require(not any(line.startswith("overlay") for line in mounts), f"mounts: {mounts}")
     rows = [row for row in stage.output("linkspan nat").splitlines() if "DNAT" in row or "dpt:" in row]
     require(not rows, f"NAT rows: {rows}")

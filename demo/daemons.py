@@ -10,12 +10,12 @@ CGROUP = "linkspan-demo"
 
 @dataclass(frozen=True)
 class Daemon:
-    """A daemon by its program, the paths where it finds what it starts, and the flags that only it has."""
+    """A daemon by its program, the paths where it finds what it starts, and where its containers run."""
 
     name: str
     program: str
     paths: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    cgroup: str = ""  # below which each daemon's containers have a control group of their own
     nat: str = "linkspan nat"  # what shows the NAT view
 
     def command(self, folder: Path, socket: Path, *more: str) -> Sequence[str]:
@@ -27,14 +27,14 @@ class Daemon:
             *("--exec-root", f"{folder}/exec"),
             *("-H", f"unix://{socket}"),
             *("--pidfile", f"{folder}/daemon.pid"),
-            *self.flags,
+            *(("--cgroup-parent", f"/{self.cgroup}/{folder.name}") if self.cgroup else ()),
             *more,
         ]
 
 
 def linkspand() -> Daemon:
     """Our own, from the environment that runs this."""
-    return Daemon("linkspand", str(Path(sys.executable).parent / "linkspand"), flags=("--cgroup-parent", f"/{CGROUP}"))
+    return Daemon("linkspand", str(Path(sys.executable).parent / "linkspand"), cgroup=CGROUP)
 
 
 def dockerd(root: Path) -> Daemon:

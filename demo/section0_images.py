@@ -1,6 +1,6 @@
 """0. Images: pulled from a registry, and given the names that the talk uses."""
 
-from demo.stage import REGISTRY
+from demo.seat import REGISTRY
 from demo.step import Section, Step, prints, works
 
 _TAGS = ("mysql mysql", "postgres postgres", "postgres postgres:9.4", "busybox busybox")

@@ -11,7 +11,7 @@ from demo.step import Output, Section, Step, prints_an_id, prints_exactly, requi
 def _before(stage: Stage) -> None:
     stage.stop_daemon()
     if stage.daemon.name == "dockerd":  # 20.10 makes docker0 once more while it forgets the network of its last run
-        shutil.rmtree(stage.folder / "lib" / "network")
+        shutil.rmtree(stage.seats[stage.first].folder / "lib" / "network")
 
 
 def _after(stage: Stage) -> None:

@@ -55,7 +55,7 @@ class Step:
     command: str
     expect: str
     check: Check
-    where: str = "host"  # or "outside"
+    where: str = ""  # a host of the stage: the first, where none is named; or "outside"
     within: float = 0
     vital: bool = False
 
