@@ -2,4 +2,6 @@
 
 sqlite   the default: an acknowledged change survives a kill and a power cut
 memory   for tests
+
+Another thing is `etcd`: what the hosts of a cluster know of each other.
 """

@@ -1,0 +1,202 @@
+"""All members of the cluster: whom to ask, and what a lost answer means.
+
+One is asked for as long as it answers well, then the next. Every request demands that the member knows of a leader, so
+that one that is cut off says so at once instead of letting us wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+from linkspan.errors import Forbidden, Internal, InvalidArgument, LinkspanError, Unavailable
+from linkspan.store.etcd.address import ClusterAddress, MemberAddress, Tls
+from linkspan.store.etcd.contract import Compacted, LeaseGone, OutcomeUnknown
+from linkspan.store.etcd.http import Broken, Connection, NotConnected, connect
+from linkspan.store.etcd.wire import Failure, decode
+
+REQUEST = 3.0  # seconds until a member has answered
+_AT_ONCE = 16  # requests, each on a connection of its own
+_ROUND = 0.1  # seconds before those are asked again that just now have no leader
+_LEADER = {"Grpc-Metadata-Hasleader": "true"}
+_ANYBODY: Mapping[str, str] = {}
+
+# gRPC's codes
+_CANCELLED, _UNKNOWN, _INVALID, _DEADLINE, _NOT_FOUND, _DENIED, _EXHAUSTED = 1, 2, 3, 4, 5, 7, 8
+_OUT_OF_RANGE, _UNIMPLEMENTED, _INTERNAL, _UNAVAILABLE, _UNAUTHENTICATED = 11, 12, 13, 14, 16
+_NOT_BEGUN = ("no leader", "too many requests", "not capable", "not supported for learner", "unhealthy cluster")
+
+
+class NotBegun(Exception):
+    """This member did nothing. `passing`: asking it again in a moment may help."""
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
+class TooLarge(Exception):
+    """The answer is larger than a member can send: ask for less."""
+
+
+class Members:
+    def __init__(self, cluster: ClusterAddress, tls: Tls | None = None) -> None:
+        """Raises InvalidArgument naming a certificate file that cannot be used."""
+        self.addresses: Sequence[MemberAddress] = cluster.members
+        self._tls = None if tls is None else _context(tls)
+        self._server_name = "" if tls is None else tls.server_name
+        self._idle: dict[MemberAddress, list[Connection]] = {address: [] for address in cluster.members}
+        self._turn = 0  # the number of the member that is asked first
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(self, path: str, body: bytes, *, repeatable: bool) -> bytes:
+        """The answer of the first member that has one.
+
+        What is not repeatable is sent once: raises OutcomeUnknown where its answer is lost. Raises Unavailable where
+        surely nothing was done; Compacted, LeaseGone, Forbidden, Internal as the answer says.
+        """
+        until = asyncio.get_running_loop().time() + REQUEST
+        failures: dict[MemberAddress, str] = {}
+        while True:
+            passing = False
+            for address in self.in_order():
+                try:
+                    async with self._room:
+                        return await self.ask_one(address, path, body)
+                except NotBegun as error:
+                    failures[address] = str(error)
+                    passing |= error.passing
+                except Broken as error:
+                    if not repeatable:
+                        self.avoid(address)
+                        raise OutcomeUnknown(_lost(address, str(error))) from None
+                    failures[address] = str(error)
+                    passing = True
+                self.avoid(address)
+            if not passing or asyncio.get_running_loop().time() >= until:
+                raise Unavailable(no_answer(failures))
+            await asyncio.sleep(_ROUND)
+
+    def in_order(self) -> Sequence[MemberAddress]:
+        """Those that answered last first."""
+        return [*self.addresses[self._turn :], *self.addresses[: self._turn]]
+
+    def avoid(self, address: MemberAddress) -> None:
+        if self.addresses[self._turn] == address:
+            self._turn = (self._turn + 1) % len(self.addresses)
+
+    async def ask_one(self, address: MemberAddress, path: str, body: bytes, *, leader: bool = True) -> bytes:
+        """One member's answer. Raises NotBegun or Broken, or what the answer says."""
+        try:
+            async with asyncio.timeout(REQUEST), self._connection(address) as connection:
+                status, answer = await connection.request(path, body, _LEADER if leader else _ANYBODY)
+        except TimeoutError:
+            raise Broken(f"no answer within {REQUEST:g} s") from None
+        if status != 200:
+            raise failed(status, answer)
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, address: MemberAddress) -> AsyncIterator[Connection]:
+        idle = self._idle[address]
+        connection = None
+        while idle and connection is None:
+            connection = idle.pop()
+            if not connection.usable:
+                connection.close()
+                connection = None
+        connection = connection or await self._connect(address)
+        try:
+            yield connection
+        finally:
+            if connection.usable:
+                idle.append(connection)
+            else:
+                connection.close()
+
+    @contextlib.asynccontextmanager
+    async def stream(self, address: MemberAddress, path: str, body: bytes) -> AsyncIterator[AsyncGenerator[bytes]]:
+        """The pieces of one member's answer as they come, over a connection of its own. Raises as `ask_one` does."""
+        connection = await self._connect(address)
+        try:
+            async with asyncio.timeout(REQUEST):
+                status, pieces = await connection.stream(path, body, _LEADER)
+                if status != 200:
+                    raise failed(status, b"".join([piece async for piece in pieces]))
+            yield pieces
+        except TimeoutError:
+            raise Broken(f"no answer within {REQUEST:g} s") from None
+        finally:
+            connection.close()
+
+    async def _connect(self, address: MemberAddress) -> Connection:
+        try:
+            return await connect(address, self._tls, self._server_name)
+        except NotConnected as error:
+            raise NotBegun(str(error)) from None
+
+    def close(self) -> None:
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+
+def no_answer(failures: Mapping[MemberAddress, str]) -> str:
+    return "etcd does not answer: " + "; ".join(f"{address}: {why}" for address, why in failures.items())
+
+
+def _lost(address: MemberAddress, why: str) -> str:
+    return f"etcd: the answer to a change was lost ({address}: {why}); it may have been carried out"
+
+
+def failed(status: int, answer: bytes) -> Exception:
+    """The error that an answer with this status stands for."""
+    try:
+        failure = decode(answer, Failure)
+    except ValueError:
+        words = answer.decode(errors="replace").strip()
+        if "HTTP request to an HTTPS server" in words:
+            return NotBegun("it speaks TLS: certificates are needed (--cluster-tls)")
+        if status == 404:
+            return NotBegun("there is no HTTP gateway of etcd 3.4 or newer")
+        return NotBegun(f"it answers with HTTP status {status}: {words[:100]}")
+    return failed_as(failure)
+
+
+def failed_as(failure: Failure) -> Exception:
+    words = (failure.message or failure.error).removeprefix("etcdserver: ")
+    code = failure.grpc_code or failure.code
+    if any(part in words for part in _NOT_BEGUN):
+        return NotBegun(f"it says: {words}", passing=True)
+    if "larger than max" in words:
+        return TooLarge(words)
+    if "compacted" in words:
+        return Compacted(f"etcd: {words}")
+    if "lease not found" in words:
+        return LeaseGone(f"etcd: {words}")
+    if code in (_DENIED, _UNAUTHENTICATED) or "user name is empty" in words:
+        return Forbidden(f"etcd does not let us in: {words}")
+    if code in (_CANCELLED, _DEADLINE, _INTERNAL, _UNAVAILABLE):
+        return Broken(f"it says: {words}")
+    if code == _UNIMPLEMENTED:
+        return NotBegun(f"it says: {words}")
+    return Internal(f"etcd refuses: {words}")
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    def wrong(option: str, path: str, error: Exception) -> LinkspanError:
+        words = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else ""
+        return InvalidArgument(f"cluster TLS: {option}={path}: {words or 'it is not what it should be, a PEM file'}")
+
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca)
+    except OSError as error:
+        raise wrong("ca", tls.ca, error) from None
+    if tls.certificate:
+        try:
+            context.load_cert_chain(tls.certificate, tls.key)
+        except OSError as error:
+            raise wrong("cert", f"{tls.certificate},key={tls.key}", error) from None
+    return context
