@@ -8,15 +8,15 @@ from tests.cluster.place import Cluster, Member
 from tests.product.traces import becomes, traces
 
 PREFIX = "/linkspan/"
-# These say who is there and what was decided last.
-_STAYS = ("v1/schema", "v1/hosts/", "v1/alive/", "v1/serial")
+# What says who is there, and what was decided last.
+_STAYS = {"schema", "hosts", "underlays", "alive", "serial"}
 
 
 def everything(cluster: Cluster) -> dict[str, object]:
     """By host and kind. A host that was replaced by another, with an empty disk, looks the same."""
     found = {f"{member.name}: {kind}": value for member in cluster for kind, value in _on(member).items()}
-    keys = (key.removeprefix(PREFIX) for key in cluster.etcd.keys(PREFIX))
-    return {**found, "etcd": [key for key in keys if not key.startswith(_STAYS)]}
+    keys = cluster.etcd.ctl("get", "--prefix", "--keys-only", PREFIX).split()
+    return {**found, "etcd": [key for key in keys if not _STAYS & set(key.split("/"))]}
 
 
 def _on(member: Member) -> dict[str, object]:

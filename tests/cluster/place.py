@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from demo.etcd import CLIENTS, Members, place
 from demo.hosts import Fabric, Host
-from demo.members import CLIENTS, Members
 
 from tests.product.engine import CGROUP, Engine, space
 
@@ -53,7 +53,7 @@ class Cluster:
             self.hosts[name] = Member(folder / name, self._plugged(name, address), address)
         self.outside = self._plugged("outside", OUTSIDE)
         self.there = space(self.outside)
-        self.etcd = Members(folder / "etcd", {name: (each.host, each.address) for name, each in self.hosts.items()})
+        self.etcd = Members([place(each.host, each.address) for each in self], folder / "etcd")
         self.flags: tuple[str, ...] = ()
 
     def _plugged(self, name: str, address: str) -> Host:
@@ -98,10 +98,10 @@ class Cluster:
     def kill_host(self, name: str) -> None:
         """Every process of the host is gone at once, and with them its links, mounts and rules. Its disk stays."""
         member = self.hosts[name]
+        self.etcd.kill(name)
         member.host.end()
-        assert member.process is not None
-        member.process.wait(20)
-        self.etcd.died(name)
+        if member.process is not None:
+            member.process.wait(20)
 
     def replace_host(self, name: str, *, disk: bool) -> None:
         """Another host in the place of one that was killed: with its disk, or with an empty one. etcd keeps its own.
@@ -114,7 +114,8 @@ class Cluster:
         shutil.rmtree(member.exec_root)  # /run of a machine that has started anew is empty
         if not disk:
             shutil.rmtree(member.data_root)
-        self.etcd.replace(name, member.host)
+        self.etcd.places[name] = place(member.host, member.address)
+        self.etcd.start(name)
         member.start(*member.flags)
         if not disk:
             member.import_images()
@@ -141,8 +142,8 @@ class Cluster:
 
     def close(self) -> None:
         """Ends the hosts with everything in them, and removes what they leave."""
+        self.etcd.end()
         self.fabric.end()
-        self.etcd.close()
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self.folder)
             for member in self:
