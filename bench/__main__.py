@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
-import os
 import platform
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
+from demo.alone import alone
 from demo.console import Console
 
 from bench import engine, footprint, peers, results
@@ -29,29 +26,7 @@ SECTIONS = ("attach", "crowded", "run", "networks", "ports", "names", "memory")
 
 def main() -> int:
     arguments = _arguments()
-    if os.geteuid():
-        print(
-            "The measurements make network namespaces and containers, which needs root: sudo make bench",
-            file=sys.stderr,
-        )
-        return 2
-    for interruption in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(interruption, _interrupted)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another bench is running on this machine", file=sys.stderr)
-            return 2
-        try:
-            return _run(arguments, Console())
-        except RuntimeError as error:
-            print(f"\nbench: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nbench: interrupted", file=sys.stderr)
-            return 130
+    return alone("bench", FOLDER, lambda console: _run(arguments, console))
 
 
 def _arguments() -> argparse.Namespace:
@@ -126,10 +101,6 @@ def _show(section: Section, console: Console) -> None:
 
 def _mark(row: Row, console: Console) -> str:
     return " " if row.met is None else console.colour("✓" if row.met else "✗", row.met)
-
-
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from demo.hosts import Host
+
 from bench.peers import Docker
 from bench.place import CGROUP, Place
 from bench.worker import CHECKOUT
@@ -35,18 +37,19 @@ class Daemon:
         program: Sequence[str],
         flags: Sequence[str] = (),
         paths: Sequence[str] = (),
+        host: Host | None = None,
     ) -> None:
-        """`paths` come before everything else where it looks for programs."""
+        """`paths` come before everything else where it looks for programs. Without `host`, it has one made for it."""
         self.name = name
         self.folder = place.folder_for(name)
-        self.host = place.host(name)
+        self.host = host or place.host(name)
         self.socket = self.folder / "daemon.sock"
         self._docker = docker
         self._command = [
             *program,
             *("--data-root", str(self.folder / "lib"), "--exec-root", str(self.folder / "exec")),
             *("--pidfile", str(self.folder / "daemon.pid"), "-H", f"unix://{self.socket}"),
-            *("--cgroup-parent", f"/{CGROUP}", *flags),
+            *("--cgroup-parent", f"/{CGROUP}/{name}", *flags),
         ]
         path = ":".join([*docker.paths, os.environ.get("PATH", ""), "/usr/sbin:/sbin"])
         self._environment = {
@@ -64,10 +67,10 @@ class Daemon:
             "DOCKER_CONFIG": str(self.folder),
         }
 
-    def start(self) -> float:
-        """Starts it; seconds until it answers."""
+    def start(self, *flags: str) -> float:
+        """Starts it with these flags beside its own; seconds until it answers."""
         began = time.perf_counter()
-        self._process = self.host.start(self._command, log=self.folder / "daemon.log", env=self._environment)
+        self._process = self.host.start([*self._command, *flags], log=self.folder / "daemon.log", env=self._environment)
         while True:
             try:
                 if self.api("GET", "/_ping")[0] == 200:
@@ -118,14 +121,23 @@ class Daemon:
         answer = self._must(method, path, body)
         return time.perf_counter() - start, json.loads(answer or b"null")
 
-    def create(self, ports: Sequence[int] = (), network: str = "default") -> str:
+    def create(self, ports: Sequence[int] = (), network: str = "default", name: str = "") -> str:
         """A container with these host ports published at the same ports of it: its id."""
         host_config = {
             "NetworkMode": network,
             "PortBindings": {f"{port}/tcp": [{"HostPort": str(port)}] for port in ports},
         }
         body = {"Image": IMAGE, "ExposedPorts": {f"{port}/tcp": {} for port in ports}, "HostConfig": host_config}
-        return str(json.loads(self._must("POST", "/containers/create", body))["Id"])
+        query = f"?name={name}" if name else ""
+        return str(json.loads(self._must("POST", f"/containers/create{query}", body))["Id"])
+
+    def inspect(self, id_: str) -> Any:
+        """What is known of a container. Raises RuntimeError."""
+        return json.loads(self._must("GET", f"/containers/{id_}/json"))
+
+    def sandbox(self, id_: str) -> str:
+        """Path of a running container's network namespace, as the machine can open it."""
+        return f"/proc/{self.host.pid}/root{self.inspect(id_)['NetworkSettings']['SandboxKey']}"
 
     def run(self, id_: str) -> float:
         """Starts a container; seconds that the request took."""
@@ -160,13 +172,19 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def linkspand(
-    place: Place, docker: Docker, *, name: str = "linkspand", traced: Path | None = None, paths: Sequence[str] = ()
+    place: Place,
+    docker: Docker,
+    *,
+    name: str = "linkspand",
+    traced: Path | None = None,
+    paths: Sequence[str] = (),
+    host: Host | None = None,
 ) -> Daemon:
     """Ours, from the environment that runs this; with `traced`, its phases are written to that file."""
     program = [str(Path(sys.executable).parent / "linkspand")]
     if traced is not None:
         program = [sys.executable, "-m", "bench.traced", str(traced)]
-    return Daemon(place, name, docker, program, paths=paths)
+    return Daemon(place, name, docker, program, paths=paths, host=host)
 
 
 def dockerd(place: Place, docker: Docker, *, name: str = "dockerd", flags: Sequence[str] = ()) -> Daemon:

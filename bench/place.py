@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from demo.hosts import Host
@@ -32,6 +33,7 @@ class Place:
         self.folder.mkdir(parents=True)
         self._before = _machine()
         self._hosts: list[Host] = []
+        self._ends: list[Callable[[], None]] = []
 
     def host(self, name: str, *, own_run: bool = True) -> Host:
         """A test host; with `own_run`, what programs write to /run, /etc and /opt is its own too, and gone with it."""
@@ -45,6 +47,10 @@ class Place:
                 layers = f"lowerdir=/{tree},upperdir=/run/over/{tree},workdir=/run/over/{tree}.work"
                 host.run(["mount", "-t", "overlay", "overlay", "-o", layers, f"/{tree}"])
         return host
+
+    def ends_with(self, end: Callable[[], None]) -> None:
+        """What else there is to be ended with the place, before the hosts."""
+        self._ends.append(end)
 
     def folder_for(self, name: str) -> Path:
         folder = self.folder / name
@@ -61,6 +67,8 @@ class Place:
         host.end()
 
     def end(self) -> list[str]:
+        for end in reversed(self._ends):
+            end()
         for host in self._hosts:
             host.end()
         left = self._sweep()

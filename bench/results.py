@@ -29,7 +29,7 @@ def text(sections: Sequence[Section], runs: int, versions: Mapping[str, str]) ->
         f"middle half of the runs. Peers are measured in the same run, in turns with linkspan; “{TIMES}” is the peer's "
         "median over ours.",
         "",
-        *_machine(versions),
+        *machine(versions),
     ]
     for section in sections:
         parts += ["", f"## {section.title}", "", *_table(section.rows), "", section.measured]
@@ -46,18 +46,19 @@ def text(sections: Sequence[Section], runs: int, versions: Mapping[str, str]) ->
 def _table(rows: Sequence[Row]) -> list[str]:
     lines = [f"| what | linkspan | peers | {TIMES} | budget | |", "|---|---|---|---|---|---|"]
     for row in rows:
-        peers = "; ".join(f"{name} {_cell(samples)}" for name, samples in row.peers)
+        peers = "; ".join(f"{name} {cell(samples)}" for name, samples in row.peers)
         ratios = ", ".join(row.ratios)
         budget = row.budget + (f" (is {figure(row.measured)})" if row.measured is not None else "")
-        lines.append(f"| {row.what} | {_cell(row.ours)} | {peers} | {ratios} | {budget} | {_VERDICT[row.met]} |")
+        lines.append(f"| {row.what} | {cell(row.ours)} | {peers} | {ratios} | {budget} | {_VERDICT[row.met]} |")
     return lines
 
 
-def _cell(samples: Samples) -> str:
+def cell(samples: Samples) -> str:
+    """The median, and the middle half of the samples."""
     return f"{samples} [{samples.spread}]" if len(samples.values) > 1 else str(samples)
 
 
-def _machine(versions: Mapping[str, str]) -> list[str]:
+def machine(versions: Mapping[str, str]) -> list[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     model = next(
         (

@@ -3,6 +3,7 @@
 The map:
 
 __main__    the command line of the single-host scenario
+alone       one run at a time, ended in order
 play        how a demo goes: starts, runs the sections, sums up, cleans up
 section*    the scenario, one file a section: steps as data, with their checks
 afterwards  the last step of each section
@@ -13,7 +14,6 @@ seat        a host with a daemon in it
 daemons     the daemon under the scenario
 client      the client that the commands are typed into: docker, or linkspan
 hosts       test hosts: network namespaces on a fabric
-members     etcd in test hosts
 sweep       what a run may have left, found and removed
 images      where the images come from; builds them from Debian packages
 layers      image layers and manifests from directories

@@ -16,10 +16,11 @@ from demo import (
     section7_bridge_of_ones_own,
 )
 from demo.afterwards import REMOVE_EVERYTHING
+from demo.alone import alone
 from demo.client import choose
 from demo.console import Console
 from demo.daemons import Daemon, dockerd, linkspand
-from demo.play import alone, images_told, perform
+from demo.play import FOLDER, images_told, perform
 from demo.stage import HOST_ADDRESS, OUTSIDE_ADDRESS, Stage
 
 SECTIONS = (
@@ -38,7 +39,7 @@ SECTIONS = (
 def main() -> int:
     """Runs the scenario. Status 0 only if every step held."""
     arguments = _arguments()
-    return alone(lambda console: _run(arguments, console))
+    return alone("demo", FOLDER, lambda console: _run(arguments, console))
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,18 +6,23 @@ from demo.step import Output, Step, require, succeeded
 _STAYS = {"lo", "eth0", "docker0", "br0"}
 
 
+def nothing_left(stage: Stage, where: str = "") -> list[str]:
+    """Raises Wrong if a host has containers, or interfaces, mounts or published ports of containers; its interfaces."""
+    containers = stage.output("docker ps -aq", where)
+    require(containers == "", f"containers: {containers}")
+    links = {link["ifname"] for link in stage.links(where=where)}
+    require(links <= _STAYS, f"interfaces: {sorted(links - _STAYS)}")
+    data_root = f"{stage.seats[where or stage.first].folder}/lib"
+    mounts = [line for line in stage.output("cat /proc/self/mounts", where).splitlines() if data_root in line]
+    require(not any(line.startswith("overlay") for line in mounts), f"mounts: {mounts}")
+    rows = [row for row in stage.output("linkspan nat", where).splitlines() if "DNAT" in row or "dpt:" in row]
+    require(not rows, f"NAT rows: {rows}")
+    return sorted(links)
+
+
 def _nothing_left(stage: Stage, output: Output) -> str:
     succeeded(output)
-    containers = stage.output("docker ps -aq")
-    require(containers == "", f"containers: {containers}")
-    links = {link["ifname"] for link in stage.links()}
-    require(links <= _STAYS, f"interfaces: {sorted(links - _STAYS)}")
-    data_root = f"{stage.seats[stage.first].folder}/lib"
-    mounts = [line for line in stage.output("cat /proc/self/mounts").splitlines() if data_root in line]
-    require(not any(line.startswith("overlay") for line in mounts), f"mounts: {mounts}")
-    rows = [row for row in stage.output("linkspan nat").splitlines() if "DNAT" in row or "dpt:" in row]
-    require(not rows, f"NAT rows: {rows}")
-    return "no container, no interface but " + ", ".join(sorted(links)) + ", no mount, no published port"
+    return f"no container, no interface but {', '.join(nothing_left(stage))}, no mount, no published port"
 
 
 REMOVE_EVERYTHING = Step(

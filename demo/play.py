@@ -1,55 +1,17 @@
 """How a demo goes: its steps are run and told section by section, and nothing of it is left at the end."""
 
-import fcntl
-import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 from demo import images
+from demo.alone import let_nothing_interrupt
 from demo.console import Console
 from demo.stage import Stage
 from demo.step import Result, Section, Step, run_step
 from demo.sweep import mounts_below, sweep
 
 FOLDER = Path("/var/lib/linkspan/demo")
-
-
-def alone(play: Callable[[Console], int]) -> int:
-    """Runs it as root, one at a time on a machine, to its end also where it is interrupted. Answers its status."""
-    if os.geteuid():
-        print("The demo makes network namespaces and containers, which needs root: sudo make demo", file=sys.stderr)
-        return 2
-    for interruption in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(interruption, _interrupted)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another demo is running on this machine", file=sys.stderr)
-            return 2
-        try:
-            return play(Console())
-        except RuntimeError as error:
-            print(f"\ndemo: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\ndemo: interrupted", file=sys.stderr)
-            return 130
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    _let_nothing_interrupt()
-    raise KeyboardInterrupt
-
-
-def _let_nothing_interrupt() -> None:
-    """Ending the hosts takes a moment, and must not be cut short."""
-    for interruption in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(interruption, signal.SIG_IGN)
+Played = Sequence[tuple[Section, Result | None]]  # None: a step that was not run, as a vital one before it did not hold
 
 
 def images_told(console: Console) -> Path:
@@ -69,10 +31,12 @@ def perform(
     *,
     last: Step,
     keep: bool,
+    sum_up: Callable[[Console, Played], None] = lambda console, results: None,
 ) -> int:
     """Makes the stage in the run's folder, starts it, runs the sections, sums up, clears away. Status 0 if all held.
 
     `last` is the step that ends each section but the one with the number 0: images are what the others stand on.
+    `sum_up` may have more to tell of the results.
     """
     folder = FOLDER / "run"
     sweep(folder)
@@ -88,9 +52,9 @@ def perform(
             start(stage)
         for section in sections:
             results += [(section, result) for result in _run_section(stage, section, last)]
-        failed = not all(result is not None and result.held for _, result in results)
+        failed = not all(_well(result) for _, result in results)
     finally:
-        _let_nothing_interrupt()
+        let_nothing_interrupt()
         if stage is not None:
             stage.end()
         if keep:
@@ -102,8 +66,13 @@ def perform(
         if left:
             console.line(f"Could not be removed: {', '.join(left)}")
             failed = True
+    sum_up(console, results)
     _sum_up(console, sections, results)
     return 1 if failed else 0
+
+
+def _well(result: Result | None) -> bool:
+    return result is not None and (result.held or result.unsupported)
 
 
 def _keep_logs(stage: Stage, failed: bool, console: Console) -> None:
@@ -138,6 +107,9 @@ def _run_section(stage: Stage, section: Section, last: Step) -> list[Result | No
         console.line(_indented("expected", step.expect))
         console.line(_indented("seen", result.seen))
         mark = console.colour("✓", True) if result.held else console.colour("✗ does not hold", False)
+        if result.unsupported:
+            console.line("  ∅ not here: the rest of the section is left out")
+            return [result]
         console.line(f"  {mark} ({result.seconds:.1f} s)")
         results.append(result)
         lost = step.vital and not result.held
@@ -153,11 +125,14 @@ def _indented(title: str, text: str) -> str:
     return "\n".join([f"  {title:<9}{first}", *(" " * 11 + line for line in more)])
 
 
-def _sum_up(console: Console, sections: Sequence[Section], results: list[tuple[Section, Result | None]]) -> None:
+def _sum_up(console: Console, sections: Sequence[Section], results: Played) -> None:
     console.heading("Summary")
     for section in sections:
         own = [result for one, result in results if one is section]
         if not own:
+            continue
+        if own[0] is not None and own[0].unsupported:
+            console.line(f"  ∅ {section.number}. {section.title:<34} left out: {own[0].seen}")
             continue
         held = sum(result is not None and result.held for result in own)
         mark = console.colour("✓", True) if held == len(own) else console.colour("✗", False)
@@ -168,5 +143,6 @@ def _sum_up(console: Console, sections: Sequence[Section], results: list[tuple[S
         for result in own:
             if result is not None and not result.held:
                 console.line(f"      ✗ {result.step.command}: {result.step.expect}")
+    results = [(section, result) for section, result in results if result is None or not result.unsupported]
     held = sum(result is not None and result.held for _, result in results)
     console.line(f"\n  {held} of {len(results)} steps held, in {console.elapsed():.0f} s")

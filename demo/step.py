@@ -20,6 +20,10 @@ class Hopeless(Wrong):
     """What was seen is wrong, and will not become right by waiting."""
 
 
+class Unsupported(Hopeless):
+    """What the section is about needs what this kernel or machine lacks. The text says what."""
+
+
 @dataclass(frozen=True)
 class Output:
     """What a typed command came to."""
@@ -49,7 +53,7 @@ class Step:
 
     The command is a line of shell in which `docker` stands for the client. With `within`, it is typed again until the
     check holds or so many seconds are over: for what needs time to come up, and for commands that change nothing.
-    Where `vital`, the rest of the section has no sense without it.
+    Where `vital`, the rest of the section has no sense without it. `claim` is the column of a table that it stands for.
     """
 
     command: str
@@ -58,6 +62,7 @@ class Step:
     where: str = ""  # a host of the stage: the first, where none is named; or "outside"
     within: float = 0
     vital: bool = False
+    claim: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,23 +84,25 @@ class Result:
     held: bool
     seen: str
     seconds: float
+    unsupported: bool = False
 
 
 def run_step(stage: Stage, step: Step) -> Result:
     """Types the command and checks it, until it holds or its time is over."""
     began = time.monotonic()
     while True:
-        hopeless = False
+        hopeless = unsupported = False
         try:
             output = stage.type(step.command, where=step.where)
             seen, held = step.check(stage, output), True
         except Wrong as wrong:
-            seen, held, hopeless = str(wrong), False, isinstance(wrong, Hopeless)
+            seen, held = str(wrong), False
+            hopeless, unsupported = isinstance(wrong, Hopeless), isinstance(wrong, Unsupported)
         except Exception as error:  # a check that stumbles over what it sees is a step that does not hold
             seen, held = f"{type(error).__name__}: {error}", False
         seconds = time.monotonic() - began
         if held or hopeless or seconds > step.within:
-            return Result(step, held, seen, seconds)
+            return Result(step, held, seen, seconds, unsupported)
         time.sleep(0.1)
 
 
