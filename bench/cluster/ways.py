@@ -1,0 +1,120 @@
+"""The ways: how two ends that talk to each other are made, on two hosts of one cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from demo.etcd import Members, place
+from demo.hosts import Fabric, Host
+
+from bench.daemons import Daemon, linkspand
+from bench.peers import Docker
+from bench.place import Place
+
+ADDRESSES = {"h1": "10.211.55.4", "h2": "10.211.55.5", "h3": "10.211.55.6"}
+STREAM, PING = 5201, 5202  # ports
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A server's namespace and the address it is reached at; the client's namespace."""
+
+    server: str
+    address: str
+    client: str
+
+
+class Cluster:
+    """Three hosts with linkspand, one etcd with a member in each."""
+
+    def __init__(self, place_: Place, docker: Docker) -> None:
+        self.fabric = Fabric()
+        place_.ends_with(self.fabric.end)
+        hosts = {name: self.fabric.plug(name, f"{address}/24") for name, address in ADDRESSES.items()}
+        self.etcd = Members([place(host, ADDRESSES[name]) for name, host in hosts.items()], place_.folder / "etcd")
+        place_.ends_with(self.etcd.end)
+        self.etcd.start()
+        self.daemons = {name: linkspand(place_, docker, name=name, host=host) for name, host in hosts.items()}
+        for daemon in self.daemons.values():
+            daemon.start("--cluster", self.etcd.url)
+            daemon.load_image()
+
+
+@dataclass(frozen=True)
+class Way:
+    """`make` gives the two ends, and takes everything away afterwards."""
+
+    name: str
+    make: Callable[[Cluster], contextlib.AbstractContextManager[Ends]]
+
+
+@contextlib.contextmanager
+def _hosts(cluster: Cluster) -> Iterator[Ends]:
+    one, two = cluster.daemons["h1"].host, cluster.daemons["h2"].host
+    yield Ends(_space(one), ADDRESSES["h1"], _space(two))
+
+
+@contextlib.contextmanager
+def _published(cluster: Cluster) -> Iterator[Ends]:
+    """Docker's way between hosts: the client's bridge, the server's host, a published port, its bridge."""
+    one, two = cluster.daemons["h1"], cluster.daemons["h2"]
+    server, client = one.create([STREAM, PING]), two.create()
+    with _running((one, server), (two, client)):
+        yield Ends(one.sandbox(server), ADDRESSES["h1"], two.sandbox(client))
+
+
+@contextlib.contextmanager
+def _one_bridge(cluster: Cluster) -> Iterator[Ends]:
+    """Two containers of one host."""
+    one = cluster.daemons["h1"]
+    server, client = one.create(), one.create()
+    with _running((one, server), (one, client)):
+        yield Ends(one.sandbox(server), address_of(one, server), one.sandbox(client))
+
+
+def _network(*create: str) -> Callable[[Cluster], contextlib.AbstractContextManager[Ends]]:
+    """Two containers on two hosts, on a network made with these arguments."""
+
+    @contextlib.contextmanager
+    def make(cluster: Cluster) -> Iterator[Ends]:
+        one, two = cluster.daemons["h1"], cluster.daemons["h2"]
+        one.docker("network", "create", *create, "bench")
+        try:
+            server, client = one.create(network="bench"), two.create(network="bench")
+            with _running((one, server), (two, client)):
+                yield Ends(one.sandbox(server), address_of(one, server), two.sandbox(client))
+        finally:
+            one.docker("network", "rm", "bench")
+
+    return make
+
+
+@contextlib.contextmanager
+def _running(*containers: tuple[Daemon, str]) -> Iterator[None]:
+    try:
+        for daemon, id_ in containers:
+            daemon.run(id_)
+        yield
+    finally:
+        for daemon, id_ in containers:
+            daemon.remove(id_)
+
+
+def address_of(daemon: Daemon, id_: str) -> str:
+    """A running container's address on its one network."""
+    (network,) = daemon.inspect(id_)["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
+def _space(host: Host) -> str:
+    return f"/proc/{host.pid}/ns/net"
+
+
+WAYS: Sequence[Way] = (
+    Way("host", _hosts),
+    Way("bridge, one host", _one_bridge),
+    Way("bridge, published port", _published),
+    Way("overlay", _network("-d", "overlay")),
+)
