@@ -7,6 +7,8 @@ from typing import Any
 from linkspan.api.versions import LEAN, Version
 from linkspan.daemon.views import NetworkView
 from linkspan.ipam.usage import usage
+from linkspan.model.cluster import GLOBAL, Remote
+from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Pool
 
 
@@ -40,11 +42,15 @@ def listed(view: NetworkView) -> dict[str, Any]:
 
 def inspect(view: NetworkView, version: Version) -> dict[str, Any]:
     result = listed(view) | {"Containers": _containers(view)}
+    if view.network.scope == GLOBAL:
+        result["Peers"] = _peers(view)
     return result | {"Status": {"IPAM": {"Subnets": _subnets(view)}}} if version >= LEAN else result
 
 
 def _subnets(view: NetworkView) -> dict[str, Any]:
-    held = [address for _, endpoint in view.endpoints for address in (endpoint.address, endpoint.address6)]
+    places: list[Endpoint | Remote] = [endpoint for _, endpoint in view.endpoints]
+    places += [remote for _, remote in view.remotes]
+    held = [address for place in places for address in (place.address, place.address6)]
     counted = {pool.subnet: usage(pool, held) for pool in view.network.pools}
     return {
         subnet: {"IPsInUse": found.used, "DynamicIPsAvailable": found.available} for subnet, found in counted.items()
@@ -63,13 +69,28 @@ def _pool(pool: Pool) -> dict[str, Any]:
 
 
 def _containers(view: NetworkView) -> dict[str, Any]:
-    return {
-        container.id: {
-            "Name": container.name,
-            "EndpointID": endpoint.id,
-            "MacAddress": endpoint.mac,
-            "IPv4Address": f"{endpoint.address}/{endpoint.prefix_length}" if endpoint.address else "",
-            "IPv6Address": f"{endpoint.address6}/{endpoint.prefix_length6}" if endpoint.address6 else "",
-        }
-        for container, endpoint in view.endpoints
+    """Those on other hosts too, who say where they are."""
+    here = {container.id: _place(container.name, endpoint) for container, endpoint in view.endpoints}
+    there = {
+        remote.container_id: {**_place(remote.name, remote), "Host": host.name if host else remote.host_id}
+        for host, remote in view.remotes
     }
+    return there | here
+
+
+def _place(name: str, place: Endpoint | Remote) -> dict[str, str]:
+    return {
+        "Name": name,
+        "EndpointID": place.id,
+        "MacAddress": place.mac,
+        "IPv4Address": f"{place.address}/{place.prefix_length}" if place.address else "",
+        "IPv6Address": f"{place.address6}/{place.prefix_length6}" if place.address6 else "",
+    }
+
+
+def _peers(view: NetworkView) -> list[dict[str, str]]:
+    """The hosts with somebody on the network, as Docker shows those of an overlay network."""
+    hosts = {host.id: host for host, _ in view.remotes if host}
+    if view.own and view.endpoints:
+        hosts[view.own.id] = view.own
+    return [{"Name": host.name, "IP": host.address or host.address6} for host in hosts.values()]

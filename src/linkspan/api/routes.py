@@ -11,6 +11,7 @@ from linkspan import __version__, errors
 from linkspan.api import (
     routes_archive,
     routes_bandwidth,
+    routes_cluster,
     routes_containers,
     routes_images,
     routes_networks,
@@ -97,6 +98,7 @@ class Api:
             routes_bandwidth,
             routes_publishing,
             routes_volumes,
+            routes_cluster,
         ):
             for method, pattern, handler in module.ROUTES:
                 self._router.add(method, pattern, handler)

@@ -63,6 +63,19 @@ IMAGE_VERBS = {
     "tag": ("tag", "Give an image another name"),
 }
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "cluster": (
+        "The hosts that share networks (only in linkspan)",
+        {"status": ("cluster:STATUS", "Show the store that they share, and how this host follows it")},
+    ),
+    "host": (
+        "Hosts of the cluster (only in linkspan)",
+        {
+            "ls": ("cluster:LIST", "List the hosts"),
+            "list": ("cluster:LIST", "List the hosts"),
+            "rm": ("cluster:REMOVE", "Take out hosts that have gone for good"),
+            "remove": ("cluster:REMOVE", "Take out hosts that have gone for good"),
+        },
+    ),
     "container": (
         "Work with containers",
         {

@@ -17,6 +17,7 @@ from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
 from linkspan.model.container import LogConfig
 from linkspan.model.resolv_conf import check_overrides
 from linkspan.state.names import HostListener
+from linkspan.store.etcd.address import ClusterAddress, Tls, parse_cluster, parse_tls
 
 log = logging.getLogger(__name__)
 DEFAULT_HOST = "unix:///run/linkspan.sock"
@@ -59,6 +60,9 @@ class Configuration:
     publish_closed: bool = False  # published ports answer outside only what linkspan-user allows
     forward_accept: bool = True
     container_log: LogConfig = logs.DEFAULT  # of containers that name no log driver
+    cluster: ClusterAddress | None = None
+    cluster_tls: Tls | None = None
+    advertise: str = ""  # an address or an interface; "" is where it reaches etcd from
     proxies: tuple[tuple[str, str], ...] = ()  # http_proxy and its kin, for requests to registries
     validate: bool = False  # --validate: say whether the configuration is in order, and end
     notes: tuple[str, ...] = ()  # said once at start: flags that are accepted and do nothing here
@@ -131,6 +135,7 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         dns=tuple(_address("dns", server) for server in values.get("dns", ())),
         dns_search=dns_search,
         dns_options=dns_options,
+        **_cluster(values),
         host_dns=_host_listener(values.get("host-dns", "")),
         host_gateway_ips=_host_gateways(values.get("host-gateway-ip", ())),
         insecure_registries=tuple(map(_registry, values.get("insecure-registry", ()))),
@@ -142,6 +147,19 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         container_log=_container_log(values.get("log-driver", ""), values.get("log-opt", ())),
         notes=notes,
     )
+
+
+def _cluster(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields about the cluster."""
+    address, tls, advertise = (str(values.get(name, "")) for name in ("cluster", "cluster-tls", "advertise"))
+    for name, value in (("cluster-tls", tls), ("advertise", advertise)):
+        if value and not address:
+            raise InvalidArgument(f"--{name} is about a cluster: it needs --cluster")
+    return {
+        "cluster": parse_cluster(address) if address else None,
+        "cluster_tls": parse_tls(tls) if tls else None,
+        "advertise": advertise,
+    }
 
 
 def _publish_policy(value: object) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.boot import Boot
+from linkspan.daemon.cluster.cluster import Cluster, own_host
+from linkspan.daemon.cluster.joining import VERSION, find_underlay
 from linkspan.daemon.commits import Commits
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
@@ -47,21 +49,24 @@ from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
 from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
+from linkspan.engine.change import Change
 from linkspan.engine.names import NameSettings
 from linkspan.engine.networks import default_networks
 from linkspan.errors import Internal, InvalidArgument, NotFound
 from linkspan.ipam.pools import ula_source
 from linkspan.kernel.contract import Kernel
 from linkspan.kernel.linux import LinuxKernel
+from linkspan.model.cluster import GLOBAL
 from linkspan.model.container import Container
 from linkspan.model.event import Event
 from linkspan.model.port import version_of
-from linkspan.model.snapshot import Snapshot
+from linkspan.model.snapshot import Snapshot, drop
 from linkspan.runtime import rootfs
 from linkspan.runtime.host_facts import host_facts
 from linkspan.runtime.images import ImageStore
 from linkspan.runtime.processes import Processes
 from linkspan.state.host import HostFacts, HostInterface
+from linkspan.store.etcd.client import EtcdClient
 from linkspan.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
@@ -100,6 +105,7 @@ class Daemon:
         self._events = Events()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wired = False
+        self.cluster: Cluster | None = None
 
     async def start(self) -> None:
         configuration, ledger = self.configuration, self._ledger
@@ -107,6 +113,7 @@ class Daemon:
         # First of all: what does not run any more must not hold the default bridge to its old settings.
         await settle_records(ledger, self._processes)
         await self._programmer.run(self._read_host)
+        self._join_cluster()
         bridge = await self._programmer.run(self._find_bridge)
         change = default_networks(ledger.now, bridge, self._sources, self._host, (new_id(), new_id(), new_id()), now())
         ledger.commit(change.writes)
@@ -114,6 +121,8 @@ class Daemon:
             log.warning("%s", note)
         if self._host.relay:
             self._run(self._relay.run())
+        if self.cluster:
+            await self.cluster.start()
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
         self._names.start()  # the namespaces are there now
@@ -187,7 +196,9 @@ class Daemon:
             announcing.follow(before, after, containers)
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
-        mutation = Mutation(ledger, self._programmer, self._drivers, events, follow, self._names.follow)
+        self._mutation = mutation = Mutation(
+            ledger, self._programmer, self._drivers, events, follow, self._names.follow
+        )
         launch = Launch(
             ledger,
             self._processes,
@@ -239,10 +250,45 @@ class Daemon:
     def _all_containers(self) -> list[Container]:
         return list(self._ledger.now.containers.values())
 
+    def _join_cluster(self) -> None:
+        configuration, underlay = self.configuration, self._host.underlay
+        if configuration.cluster is None or underlay is None:
+            self._forget_cluster()
+            return
+        etcd = EtcdClient(configuration.cluster, configuration.cluster_tls)
+        own = own_host(self._host.host_id, platform.node(), underlay, now())
+        root = f"{configuration.cluster.prefix}/{VERSION}/"
+        self.cluster = Cluster(
+            etcd,
+            str(configuration.cluster),
+            root,
+            own,
+            now=lambda: self._ledger.now,
+            follow=self._mutation.take_over,
+            change=lambda writes: self._mutation.carry_out(Change(tuple(writes))),
+            evict=self.networks.evict,
+        )
+        self._mutation.cluster = self.cluster
+        self.networks.own_host = own
+
+    def _forget_cluster(self) -> None:
+        """A host that is in no cluster has no use for what it knew of one; its own endpoints there end as they are."""
+        snapshot = self._ledger.now
+        unused = [n for n in snapshot.networks.values() if n.scope == GLOBAL and n.id not in snapshot.endpoints_on]
+        records = (*snapshot.remotes.values(), *snapshot.blocks.values(), *snapshot.reservations.values())
+        of_cluster = [r for r in records if (n := snapshot.networks.get(r.network_id)) is None or n.scope == GLOBAL]
+        self._ledger.commit([*map(drop, of_cluster), *map(drop, snapshot.hosts.values()), *map(drop, unused)])
+
     # -- the host -----------------------------------------------------------------------------------------------------
 
     def _read_host(self, kernel: Kernel) -> None:
         ports = kernel.ephemeral_ports()
+        configuration = self.configuration
+        if configuration.cluster:
+            members = [member.host for member in configuration.cluster.members]
+            underlay = find_underlay(kernel, configuration.advertise, members)
+            id_ = engine_id(configuration.data_root)
+            self._host = dataclasses.replace(self._host, underlay=underlay, host_id=id_)
         ours = {network.bridge for network in self._ledger.now.networks.values() if network.managed}
         self._host = dataclasses.replace(
             self._host,
@@ -310,6 +356,8 @@ class Daemon:
             self._relay.end()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._wired:
+            if self.cluster:
+                await self.cluster.close()
             await self._health.close()
             await self._lifecycle.close()
             await self._names.close()

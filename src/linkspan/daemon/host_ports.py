@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
+from linkspan.daemon.cluster.contract import Overtaken
 from linkspan.daemon.mutation import Mutation
 from linkspan.engine.change import Change
 from linkspan.engine.join import external_connectivity, port_requests
@@ -21,11 +23,14 @@ async def carry_out(mutation: Mutation, container: Container, decide: Callable[[
     Answers the change that was carried out. Raises PortUnavailable with Docker's words around it.
     """
     busy: Busy = frozenset()
+    attempts = count(1)
     while True:
         change = decide(busy)
         try:
             await mutation.carry_out(change)
             return change
+        except Overtaken as error:
+            await mutation.catch_up(error, next(attempts))
         except PortUnavailable as error:
             taken = (error.protocol, error.address, error.port)
             asking = next((w.record for w in change.writes if isinstance(w.record, Container)), container)

@@ -84,7 +84,7 @@ class Lifecycle:
         first, last = host.ephemeral_ports
         ids = tuple(new_id() for _ in range(endpoints + 1))
         space = PortSpace(first, last, host.reserved_ports, busy, host.ipv6, host.relay)
-        return Surroundings(self._drivers, host.namespaces, space, ids)
+        return Surroundings(self._drivers, host.namespaces, space, ids, host.host_id)
 
     def publish(self, action: str, container: Container, **attributes: str) -> None:
         """A container's event, with its labels, image and name, as Docker's clients expect."""

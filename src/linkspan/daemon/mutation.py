@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import count
 
+from linkspan.daemon.cluster.contract import Overtaken, Publishing
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
@@ -13,11 +15,13 @@ from linkspan.engine.render import Drivers, render_touched, touched
 from linkspan.errors import LinkspanError
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint
+from linkspan.model.event import Event
 from linkspan.model.snapshot import Record, Snapshot, Write
 from linkspan.state.objects import State
 from linkspan.state.plan import diff, revert
 
 log = logging.getLogger(__name__)
+_ATTEMPTS = 20  # at a decision that other hosts overtake each time
 
 
 class Mutation:
@@ -34,17 +38,26 @@ class Mutation:
         what was written since a snapshot, and returns once it is answered to those who ask for names."""
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
         self._follow, self._names = follow, names
+        self.cluster: Publishing | None = None
 
     async def carry_out(self, change: Change) -> None:
-        """Raises what the kernel or the store raised, with records and kernel as they were.
+        """Raises what the kernel, the store or the cluster raised, with records and kernel as they were.
 
-        Not to be cancelled half-way: the verbs run in tasks of their own, which a client that goes away does not end.
+        What other hosts have to know is told before anything follows from it here: it may be that one of them was
+        quicker (Overtaken). Not to be cancelled half-way: the verbs run in tasks of their own, which a client that
+        goes away does not end.
         """
         writes = change.writes
         # Sandboxes and endpoints stand for what a power cut takes away with them: they need not outlive it.
         passing = all(write.kind in ("sandbox", "endpoint") for write in writes)
         before = self._ledger.commit(writes, durable=not passing)
         now = self._ledger.now
+        if self.cluster:
+            try:
+                await self.cluster.publish(before, now, writes)
+            except Exception:
+                self._ledger.commit(before.inverse(writes))
+                raise
         parts = touched(before, now, writes)
         old, new = (render_touched(moment, parts, self._drivers) for moment in (before, now))
         if plan := diff(old, new):
@@ -52,14 +65,49 @@ class Mutation:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))
             except Exception:
                 self._ledger.commit(before.inverse(writes))
+                if self.cluster:
+                    self.cluster.withdraw()
                 await self._take_back(old, new)
                 raise
+        await self._tell(before, writes, change.events)
+
+    async def decide(self, decide: Callable[[], Change]) -> Change:
+        """Carries out what is decided, and decides anew for as long as other hosts are quicker."""
+        for attempt in count(1):
+            change = decide()
+            try:
+                await self.carry_out(change)
+                return change
+            except Overtaken as error:
+                await self.catch_up(error, attempt)
+        raise AssertionError
+
+    async def catch_up(self, error: Overtaken, attempt: int) -> None:
+        """Returns once the records know what the other host did. Raises the error where that did not help so often."""
+        if attempt == _ATTEMPTS or not self.cluster:
+            raise error
+        await self.cluster.caught_up(error.revision)
+
+    async def take_over(self, writes: Sequence[Write], events: Sequence[Event]) -> None:
+        """What other hosts have done: it is so, whether this kernel follows or not. What does not is said, and put
+        right by the next look over everything."""
+        before = self._ledger.commit(writes, durable=False)
+        parts = touched(before, self._ledger.now, writes)
+        old, new = (render_touched(moment, parts, self._drivers) for moment in (before, self._ledger.now))
+        if plan := diff(old, new):
+            try:
+                await self._programmer.run(lambda kernel: kernel.apply(plan))
+            except LinkspanError as error:
+                log.error("the kernel does not follow what another host has done: %s", error)
+        await self._tell(before, writes, events)
+
+    async def _tell(self, before: Snapshot, writes: Sequence[Write], events: Sequence[Event]) -> None:
         after = self._ledger.now
         records = (snapshot.get(w.kind, w.id) for w in writes for snapshot in (before, after))
         self._follow(before, after, {id_ for record in records if (id_ := _container_of(record))})
         if self._names:
             await self._names(before, writes)
-        for event in change.events:
+        for event in events:
             self._events.publish(event)
 
     async def _take_back(self, old: State, new: State) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -26,14 +27,17 @@ from linkspan.engine.networks import create_network, remove_network
 from linkspan.engine.request import NetworkRequest, with_defaults
 from linkspan.engine.update import NetworkUpdate, update_network
 from linkspan.engine.usage import AddressUse, address_use
-from linkspan.errors import Conflict, Forbidden, NotFound
+from linkspan.errors import Conflict, Forbidden, LinkspanError, NotFound
 from linkspan.ipam.pools import PoolSource
 from linkspan.model.bandwidth import Bandwidth, parse_bandwidth
+from linkspan.model.cluster import Host
 from linkspan.model.container import EndpointSettings
+from linkspan.model.endpoint import Endpoint
 from linkspan.model.event import Event
 from linkspan.model.network import Network
 from linkspan.state.host import HostFacts
 
+log = logging.getLogger(__name__)
 _COMMENT = re.compile(r'comment "([0-9a-f]{12})"')
 
 
@@ -58,6 +62,7 @@ class Networks:
 
         `host` is what is known of the host; `look_again` renews it.
         """
+        self.own_host: Host | None = None  # this one, as the others of its cluster know it
         self._options, self._publish = options, publish
         self._look_again = look_again
         self._ledger, self._mutation, self._programmer, self._lifecycle = ledger, mutation, programmer, lifecycle
@@ -84,16 +89,17 @@ class Networks:
         network = self._ledger.now.network(ref)
         await self._look_again()
 
+        def decide() -> Change:
+            now_ = self._ledger.now
+            ports = self._lifecycle.surroundings(0).ports
+            return update_network(now_, now_.network(network.id), wanted, self._sources, self._host(), ports)
+
         async def change() -> None:
             async with contextlib.AsyncExitStack() as locks:
                 # In one order, so that two such changes never wait for each other.
                 for id_ in sorted({e.container_id for e in self._ledger.now.endpoints_at(network)}):
                     await locks.enter_async_context(self._lifecycle.lock(id_))
-                now_ = self._ledger.now
-                ports = self._lifecycle.surroundings(0).ports
-                await self._mutation.carry_out(
-                    update_network(now_, now_.network(network.id), wanted, self._sources, self._host(), ports)
-                )
+                await self._mutation.decide(decide)
 
         await self._lifecycle.to_its_end(change())
 
@@ -104,12 +110,7 @@ class Networks:
     async def _carry_out(self, decide: Callable[[], Change]) -> Change:
         """Decided and recorded in one go, so that two requests never decide from the same state."""
 
-        async def both() -> Change:
-            change = decide()
-            await self._mutation.carry_out(change)
-            return change
-
-        return await asyncio.shield(both())
+        return await asyncio.shield(self._mutation.decide(decide))
 
     async def prune(self, keep: Callable[[NetworkView], bool]) -> list[str]:
         """Removes the unused networks, except what `keep` says; answers their names."""
@@ -158,6 +159,19 @@ class Networks:
                 raise
             await self._locked(found.id, lambda: forget_network(self._ledger.now.container(found.id), ref))
 
+    async def evict(self, endpoint: Endpoint, address: str) -> None:
+        """Takes a container off a network of which another host now has its address, or two would answer for it."""
+        container = self._ledger.now.containers[endpoint.container_id]
+        network = self._ledger.now.networks[endpoint.network_id]
+        log.error(
+            "another host of the cluster has %s: container %s, which had it here, is taken off network %s",
+            address,
+            container.name,
+            network.name,
+        )
+        with contextlib.suppress(LinkspanError):
+            await self.disconnect(network.id, container.id, force=True)
+
     async def _change(self, ref: str, container: str, decide: Callable[[Network, str, Busy], Change]) -> None:
         found = self._ledger.now.container(container)
         network = self._ledger.now.network(ref)
@@ -172,7 +186,7 @@ class Networks:
     async def _locked(self, container_id: str, decide: Callable[[], Change]) -> None:
         async def change() -> None:
             async with self._lifecycle.lock(container_id):
-                await self._mutation.carry_out(decide())
+                await self._mutation.decide(decide)
 
         await self._lifecycle.to_its_end(change())
 
@@ -211,4 +225,5 @@ class Networks:
     def _view(self, network: Network) -> NetworkView:
         now_ = self._ledger.now
         endpoints = tuple((now_.containers[e.container_id], e) for e in now_.endpoints_at(network))
-        return NetworkView(network, endpoints)
+        remotes = tuple((now_.hosts.get(remote.host_id), remote) for remote in now_.remotes_at(network))
+        return NetworkView(network, endpoints, remotes, self.own_host)

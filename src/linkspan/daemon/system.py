@@ -100,6 +100,7 @@ class System:
                 "Error": "",
                 "RemoteManagers": None,
             },
+            **self._cluster(),
             "LiveRestoreEnabled": True,
             "Isolation": "",
             "InitBinary": "docker-init",
@@ -113,6 +114,13 @@ class System:
             "FirewallBackend": {"Driver": "nftables", "Info": self._firewall()},
             "Warnings": self._neighbourhood.warnings(),
         }
+
+    def _cluster(self) -> dict[str, str]:
+        """In the fields that Docker had for it, when it had a store of its hosts'."""
+        configuration = self._configuration()
+        if configuration.cluster is None:
+            return {}
+        return {"ClusterStore": str(configuration.cluster), "ClusterAdvertise": configuration.advertise}
 
     def _firewall(self) -> list[list[str]]:
         policy = "closed" if self._configuration().publish_closed else "open"

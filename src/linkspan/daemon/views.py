@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from linkspan.model.cluster import Host, Remote
 from linkspan.model.container import Container, ExecConfig
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
 from linkspan.model.image import Image
@@ -47,8 +48,12 @@ class Republished:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NetworkView:
+    """`remotes` are the endpoints that other hosts of the cluster have on it; `own` is this host there."""
+
     network: Network
     endpoints: tuple[tuple[Container, Endpoint], ...]
+    remotes: tuple[tuple[Host | None, Remote], ...] = ()
+    own: Host | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

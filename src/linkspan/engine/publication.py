@@ -18,9 +18,10 @@ from linkspan.model.cluster import GLOBAL, Block, Host, Remote, Reservation
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.names import dns_names
 from linkspan.model.network import Network
-from linkspan.model.snapshot import KINDS, Record, Snapshot, Write, drop, put
+from linkspan.model.snapshot import KINDS, Record, Snapshot, Write, drop
 
-# Folders of the store, and the kind of record under each. A record's key there is its id, or network id/id.
+# What every host reads, and follows. A record's key is folder/id, or folder/network id/id.
+RECORDS = "records/"
 FOLDERS = {
     "hosts": "host",
     "networks": "network",
@@ -28,11 +29,11 @@ FOLDERS = {
     "blocks": "block",
     "reservations": "reservation",
 }
-SERIAL = "serial"  # written with every change of a network
-SCHEMA = "schema"
-ALIVE = "alive"
-ADDRESSES = "addresses"
-UNDERLAYS = "underlays"
+SERIAL = f"{RECORDS}serial"  # written with every change of a network
+ALIVE = f"{RECORDS}alive/"  # host id: there for as long as the host answers
+# What nobody has to read: a key there is one host's or one container's alone.
+ADDRESSES = "claims/addresses"
+UNDERLAYS = "claims/underlays"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def published(snapshot: Snapshot, own: Host) -> dict[str, Entry]:
         [
             *_host(own),
             *(entry for endpoint in snapshot.endpoints.values() for entry in _endpoint(snapshot, endpoint, own)),
-            *(entry for block in snapshot.blocks.values() for entry in _block(block, own)),
+            *(entry for block in snapshot.blocks.values() for entry in _block(snapshot, block, own)),
             *(entry for found in snapshot.reservations.values() for entry in _reservation(snapshot, found, own)),
         ]
     )
@@ -66,7 +67,7 @@ def published_touched(snapshot: Snapshot, writes: Iterable[Write], own: Host) ->
             case Endpoint() as endpoint:
                 entries.update(_endpoint(snapshot, endpoint, own))
             case Block() as block:
-                entries.update(_block(block, own))
+                entries.update(_block(snapshot, block, own))
             case Reservation() as reservation:
                 entries.update(_reservation(snapshot, reservation, own))
         if write.kind in ("container", "network"):
@@ -82,7 +83,7 @@ def shared(before: Snapshot, writes: Iterable[Write]) -> dict[str, bytes | None]
     for write in writes:
         record = write.record or before.get(write.kind, write.id)
         if isinstance(record, Network) and record.scope == GLOBAL:
-            changed[f"networks/{write.id}"] = msgspec.json.encode(record) if write.record else None
+            changed[f"{RECORDS}networks/{write.id}"] = msgspec.json.encode(record) if write.record else None
     return changed
 
 
@@ -91,13 +92,13 @@ def read(key: str, value: bytes) -> Record | None:
 
     Raises msgspec.MsgspecError where somebody else has written something else.
     """
-    kind = FOLDERS.get(key.partition("/")[0])
+    kind = FOLDERS.get(key.removeprefix(RECORDS).partition("/")[0])
     return msgspec.json.decode(value, type=KINDS[kind]) if kind else None
 
 
 def gone(key: str) -> tuple[str, str]:
     """The kind and the id of the record that was at a key; ("", "") where there was none."""
-    folder, _, rest = key.partition("/")
+    folder, _, rest = key.removeprefix(RECORDS).partition("/")
     kind = FOLDERS.get(folder, "")
     return (kind, rest.partition("/")[2] if kind == "remote" else rest) if kind else ("", "")
 
@@ -115,18 +116,18 @@ def keys_of(record: Record) -> tuple[str, ...]:
     match record:
         case Host():
             places = [f"{UNDERLAYS}/{a}" for a in (record.address, record.address6) if a]
-            return (f"hosts/{record.id}", *places)
+            return (f"{RECORDS}hosts/{record.id}", *places)
         case Remote():
-            return (f"endpoints/{record.network_id}/{record.id}", *_address_keys(record))
+            return (f"{RECORDS}endpoints/{record.network_id}/{record.id}", *_address_keys(record))
         case Block():
-            return (f"blocks/{record.id}",)
+            return (f"{RECORDS}blocks/{record.id}",)
         case Reservation():
-            return (f"reservations/{record.id}", *_address_keys(record))
+            return (f"{RECORDS}reservations/{record.id}", *_address_keys(record))
     return ()
 
 
 def _host(own: Host) -> Iterator[tuple[str, Entry]]:
-    yield f"hosts/{own.id}", Entry(msgspec.json.encode(own))
+    yield f"{RECORDS}hosts/{own.id}", Entry(msgspec.json.encode(own))
     for address in filter(None, (own.address, own.address6)):
         yield f"{UNDERLAYS}/{address}", Entry(own.id.encode(), claim=True)
 
@@ -137,7 +138,7 @@ def _endpoint(snapshot: Snapshot, endpoint: Endpoint, own: Host) -> Iterator[tup
     if network is None or network.scope != GLOBAL:
         return
     remote = as_remote(snapshot, endpoint, network, own.id)
-    yield f"endpoints/{network.id}/{endpoint.id}", Entry(msgspec.json.encode(remote))
+    yield f"{RECORDS}endpoints/{network.id}/{endpoint.id}", Entry(msgspec.json.encode(remote))
     holder = f"{own.id}/{endpoint.container_id}".encode()
     for key, address in zip(_address_keys(remote), _addresses(remote), strict=True):
         if not snapshot.elsewhere.reserved(network.id, address):
@@ -162,16 +163,17 @@ def as_remote(snapshot: Snapshot, endpoint: Endpoint, network: Network, host_id:
     )
 
 
-def _block(block: Block, own: Host) -> Iterator[tuple[str, Entry]]:
-    if block.host_id == own.id:
-        yield f"blocks/{block.id}", Entry(msgspec.json.encode(block), claim=True)
+def _block(snapshot: Snapshot, block: Block, own: Host) -> Iterator[tuple[str, Entry]]:
+    """As long as its network is there, which another host may have removed."""
+    if block.host_id == own.id and block.network_id in snapshot.networks:
+        yield f"{RECORDS}blocks/{block.id}", Entry(msgspec.json.encode(block), claim=True)
 
 
 def _reservation(snapshot: Snapshot, reservation: Reservation, own: Host) -> Iterator[tuple[str, Entry]]:
     network = snapshot.networks.get(reservation.network_id)
     if network is None or network.scope != GLOBAL or reservation.host_id != own.id:
         return
-    yield f"reservations/{reservation.id}", Entry(msgspec.json.encode(reservation), claim=True)
+    yield f"{RECORDS}reservations/{reservation.id}", Entry(msgspec.json.encode(reservation), claim=True)
     for key in _address_keys(reservation):
         yield key, Entry(f"={reservation.identity}".encode(), claim=True)
 
@@ -185,14 +187,8 @@ def _address_keys(record: Remote | Reservation) -> tuple[str, ...]:
 
 
 def expelled(snapshot: Snapshot, host_id: str) -> tuple[Write, ...]:
-    """The records that go with a host which is taken out of the cluster. Reservations stay, and are nobody's."""
+    """The records that go with a host which is taken out of the cluster. Reservations stay for who takes them over."""
     host = snapshot.hosts.get(host_id)
     remotes = [snapshot.remotes[id_] for id_ in snapshot.elsewhere.at.get(host_id, ())]
     blocks = [block for block in snapshot.blocks.values() if block.host_id == host_id]
-    kept = [r for r in snapshot.reservations.values() if r.host_id == host_id]
-    return (
-        *map(drop, remotes),
-        *map(drop, blocks),
-        *(put(msgspec.structs.replace(r, host_id="")) for r in kept),
-        *((drop(host),) if host else ()),
-    )
+    return (*map(drop, remotes), *map(drop, blocks), *((drop(host),) if host else ()))

@@ -26,6 +26,7 @@ from linkspan.store.etcd.values import (
     Told,
     Watching,
     absent,
+    empty,
     holds,
     present,
     unchanged,
@@ -122,6 +123,7 @@ def test_guards(cluster: Cluster, under: str) -> None:
         assert now is not None
         assert await holding(absent(nothing), present(there), holds(there, b"m"), unchanged(now))
         assert not await holding(absent(nothing), present(there), holds(there, b"x"))
+        assert await holding(empty(nothing)) and not await holding(empty(there[:-1]))
         await etcd.revoke(lease)
 
     cluster.run(whole)

@@ -231,7 +231,7 @@ class FakeClient:
         self._ask()
         self._etcd.check(then)
         self._etcd.check(otherwise)
-        succeeded = all(_holds(guard, self._etcd.find(guard.key, False)) for guard in guards)
+        succeeded = all(_holds(guard, self._etcd.find(guard.key, guard.prefix)) for guard in guards)
         read = self._etcd.change(then if succeeded else otherwise)
         if any(not isinstance(one, Get) for one in (*then, *otherwise)):
             self._changed()
@@ -301,7 +301,10 @@ def _holds(guard: Compare, found: Sequence[KeyValue]) -> bool:
     relation = _RELATIONS[guard.relation]
     if not found:
         return guard.target != "value" and relation(0, guard.operand)
-    there = found[0]
+    return all(relation(_compared(guard, there), guard.operand) for there in found)
+
+
+def _compared(guard: Compare, there: KeyValue) -> object:
     values: dict[str, object] = {
         "create": there.create_revision,
         "mod": there.mod_revision,
@@ -309,4 +312,4 @@ def _holds(guard: Compare, found: Sequence[KeyValue]) -> bool:
         "value": there.value,
         "lease": there.lease,
     }
-    return relation(values[guard.target], guard.operand)
+    return values[guard.target]

@@ -31,6 +31,7 @@ class Compare:
     target: Target
     relation: Relation
     operand: int | bytes
+    prefix: bool = False  # of every key that begins so; where there is none, as of an absent one
 
 
 def absent(key: str) -> Compare:
@@ -39,6 +40,11 @@ def absent(key: str) -> Compare:
 
 def present(key: str) -> Compare:
     return Compare(key, "create", ">", 0)
+
+
+def empty(prefix: str) -> Compare:
+    """There is no key that begins so."""
+    return Compare(prefix, "create", "=", 0, prefix=True)
 
 
 def unchanged(known: KeyValue) -> Compare:

@@ -179,7 +179,8 @@ def _one(key: str, prefix: bool) -> dict[str, Any]:
 
 def raw_compare(guard: Compare) -> dict[str, Any]:
     target, field = _TARGETS[guard.target]
-    return {"key": key_of(guard.key), "target": target, "result": _RELATIONS[guard.relation], field: guard.operand}
+    compared = {"target": target, "result": _RELATIONS[guard.relation], field: guard.operand}
+    return _one(guard.key, guard.prefix) | compared
 
 
 def raw_operation(operation: Operation) -> dict[str, Any]:

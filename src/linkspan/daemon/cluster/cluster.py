@@ -1,0 +1,263 @@
+"""This host as a member of its cluster: it follows the others, publishes what is its own, and answers who is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from linkspan import __version__
+from linkspan.daemon.cluster.contract import Overtaken
+from linkspan.daemon.cluster.follower import Follow, Follower
+from linkspan.daemon.cluster.joining import check_store
+from linkspan.daemon.cluster.liveness import Liveness
+from linkspan.daemon.cluster.publisher import Publisher, reason
+from linkspan.engine.blocks import idle_blocks
+from linkspan.engine.publication import expelled, keys_of
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
+from linkspan.model.cluster import GLOBAL, Host
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.network import Network
+from linkspan.model.snapshot import Snapshot, Write
+from linkspan.state.host import Underlay
+from linkspan.store.etcd.contract import Etcd
+from linkspan.store.etcd.values import MemberStatus
+
+log = logging.getLogger(__name__)
+_JOINING = "this host is just joining"
+_IDLE = 60.0  # seconds between two looks for blocks of addresses that nobody here needs
+_FIRST = 5.0  # seconds that a start waits for the store
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostView:
+    """A member of the cluster. `since` is when its daemon started, "" where it does not answer."""
+
+    host: Host
+    since: str
+    containers: int  # on networks of the cluster
+    this: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClusterView:
+    """`trouble` says why the store cannot be used now, "" where it can. `lag` is how many revisions of it are not yet
+    known here, `silent` seconds since it was last heard of."""
+
+    address: str
+    host: Host
+    trouble: str
+    member: str
+    revision: int
+    lag: int
+    silent: float
+    bytes_read: int
+    members: tuple[MemberStatus, ...]
+    blocks: tuple[tuple[str, str, str], ...]  # network's name, subnet, host's name
+
+
+class Cluster:
+    def __init__(
+        self,
+        etcd: Etcd,
+        address: str,
+        root: str,
+        own: Host,
+        *,
+        now: Callable[[], Snapshot],
+        follow: Follow,
+        change: Callable[[Sequence[Write]], Awaitable[None]],
+        evict: Callable[[Endpoint, str], Awaitable[None]],
+    ) -> None:
+        """`change` carries out what this host decides of itself; `evict` takes an endpoint off its network, of which
+        another host has the address."""
+        self.own, self.address = own, address
+        self._etcd, self._root, self._now, self._change, self._evict = etcd, root, now, change, evict
+        self._publisher = Publisher(etcd, root, own, now)
+        self._follower = Follower(etcd, root, self._publisher, now, follow)
+        self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._joined = asyncio.Event()
+
+    # -- its life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Joins. Where the store does not answer, what this host knows of the others serves until it does.
+
+        Raises Conflict where the store is not for us, or another host has our address.
+        """
+        try:
+            await asyncio.wait_for(self._enter(), _FIRST)
+        except (TimeoutError, LinkspanError) as error:
+            if not isinstance(error, TimeoutError) and isinstance(error, Conflict | InvalidArgument):
+                raise
+            self._trouble(reason(error) if isinstance(error, LinkspanError) else "it does not answer")
+        for work in (self._follower.run(self._ready, self._trouble), self._publish(), self._give_back()):
+            self._run(work)
+        self._run(self._liveness.run())
+        if not self._publisher.refusal or self._publisher.refusal == _JOINING:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), _FIRST)
+
+    async def _enter(self) -> None:
+        await check_store(self._etcd, self._root)
+        self._publisher.refusal = _JOINING
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _ready(self) -> None:
+        """The records are as the store has them."""
+        await check_store(self._etcd, self._root)
+        try:
+            await self._publisher.join()
+        except Overtaken as error:
+            raise Conflict(
+                f"{self._double()}: give this host an address of its own (--advertise), or take that one out: "
+                "linkspan host rm"
+            ) from error
+        if self._publisher.refusal and self._joined.is_set():
+            log.info("the cluster's store at %s can be used again", self.address)
+        self._publisher.refusal = ""
+        self._publisher.wanting.set()
+        self._joined.set()
+
+    def _double(self) -> str:
+        others = self._now().hosts.values()
+        own = {a for a in (self.own.address, self.own.address6) if a}
+        name = next((h.name for h in others if own & {h.address, h.address6}), "another host")
+        return f"{name} of the cluster has the address {' or '.join(sorted(own))} already"
+
+    def _trouble(self, why: str) -> None:
+        if self._publisher.refusal != why:
+            log.warning("the cluster's store at %s cannot be used: %s", self.address, why)
+        self._publisher.refusal = why
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._liveness.end()
+        await self._etcd.close()
+
+    # -- what goes on -------------------------------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        """Whatever is not as it should be, whenever it can be."""
+        while True:
+            await self._publisher.wanting.wait()
+            if not self._publisher.refusal:
+                try:
+                    for key in await self._publisher.settle():
+                        await self._lost(key)
+                    continue
+                except LinkspanError as error:
+                    log.debug("not everything could be published: %s", error)
+                    self._publisher.wanting.set()
+            await asyncio.sleep(0.5)
+
+    async def _lost(self, key: str) -> None:
+        """Another host has an address that a container here uses: this one gives way, or two would answer for it."""
+        parts = key.split("/")
+        if parts[:2] != ["claims", "addresses"]:
+            log.error("the cluster's store: %s is another host's", key)
+            return
+        network_id, address = parts[2], parts[3]
+        now = self._now()
+        for endpoint in [e for e in now.endpoints.values() if e.network_id == network_id]:
+            if address in (endpoint.address, endpoint.address6):
+                await self._evict(endpoint, address)
+
+    async def _give_back(self) -> None:
+        while True:
+            await asyncio.sleep(_IDLE)
+            if not self._publisher.refusal and (writes := idle_blocks(self._now(), self.own.id)):
+                with contextlib.suppress(LinkspanError):
+                    await self._change(writes)
+
+    # -- one change ---------------------------------------------------------------------------------------------------
+
+    async def publish(self, before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
+        await self._publisher.publish(before, after, writes)
+
+    def withdraw(self) -> None:
+        self._publisher.withdraw()
+
+    async def caught_up(self, revision: int) -> None:
+        await self._follower.caught_up(revision)
+
+    # -- questions ----------------------------------------------------------------------------------------------------
+
+    def hosts(self) -> list[HostView]:
+        now = self._now()
+        answering = self._follower.answering
+        here = sum(now.networks[e.network_id].scope == GLOBAL for e in now.endpoints.values())
+        others = [
+            HostView(host, answering.get(host.id, ""), len(now.elsewhere.at.get(host.id, ())), False)
+            for host in now.hosts.values()
+        ]
+        own = HostView(self.own, answering.get(self.own.id, ""), here, True)
+        return sorted([own, *others], key=lambda view: view.host.name)
+
+    def peers(self, network: Network) -> list[Host]:
+        """The hosts with somebody on the network."""
+        now = self._now()
+        ids = {remote.host_id for remote in now.remotes_at(network)}
+        found = [host for id_ in sorted(ids) if (host := now.hosts.get(id_))]
+        return [self.own, *found] if network.id in now.endpoints_on else found
+
+    async def view(self) -> ClusterView:
+        now, follower = self._now(), self._follower
+        members = tuple(await self._etcd.status())
+        newest = max((member.revision for member in members), default=0)
+        names = {self.own.id: self.own.name} | {host.id: host.name for host in now.hosts.values()}
+        blocks = [
+            (network.name, block.subnet, names.get(block.host_id, block.host_id))
+            for block in now.blocks.values()
+            if (network := now.networks.get(block.network_id))
+        ]
+        return ClusterView(
+            self.address,
+            self.own,
+            self._publisher.refusal,
+            follower.member,
+            follower.revision,
+            max(0, newest - follower.revision) if follower.revision else newest,
+            time.monotonic() - follower.heard if follower.heard else -1.0,
+            follower.bytes_read,
+            members,
+            tuple(sorted(blocks)),
+        )
+
+    async def expel(self, ref: str, *, force: bool) -> None:
+        """Takes a host out of the cluster, and with it what it had published. Raises Conflict where it answers."""
+        now = self._now()
+        found = [h for h in now.hosts.values() if ref and (ref in (h.name, h.id) or h.id.startswith(ref))]
+        if ref in (self.own.name, self.own.id):
+            raise Conflict(f"host {ref} is this one: stop its linkspand, and take it out from another host")
+        if not found:
+            raise NotFound(f"no such host: {ref}")
+        if len(found) > 1:
+            raise InvalidArgument(f"{ref} is the name of {len(found)} hosts: use an id")
+        (host,) = found
+        if host.id in self._follower.answering and not force:
+            raise Conflict(f"host {host.name} answers: stop its linkspand first, or use --force")
+        for write in expelled(now, host.id):
+            if record := now.get(write.kind, write.id):
+                await self._publisher.expel(keys_of(record), host.id)
+
+
+def own_host(host_id: str, name: str, underlay: Underlay, created: str) -> Host:
+    return Host(
+        id=host_id,
+        name=name,
+        address=underlay.address,
+        address6=underlay.address6,
+        mtu=underlay.mtu,
+        version=__version__,
+        created=created,
+    )

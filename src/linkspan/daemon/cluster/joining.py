@@ -1,0 +1,100 @@
+"""Who this host is in its cluster, and whether the store is one that it may use."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+
+from linkspan.errors import Conflict, InvalidArgument
+from linkspan.kernel.contract import Interface, Kernel
+from linkspan.state.host import Underlay
+from linkspan.store.etcd.contract import Etcd
+from linkspan.store.etcd.values import Put, absent
+
+VERSION = "v1"  # of what is in the store: the folder under our prefix
+FORMAT = b"linkspan 1"
+
+
+async def check_store(etcd: Etcd, root: str) -> None:
+    """Marks the store as ours where there is nothing yet under `root`. Raises Conflict where it is not for us."""
+    key = f"{root}schema"
+    found = await etcd.get(key)
+    if found is None:
+        prefix = root.removesuffix(f"{VERSION}/")
+        async for page in etcd.pages(prefix):
+            if page.found:
+                raise Conflict(
+                    f"what is in etcd under {prefix} is not this linkspan's (there is {page.found[0].key}): "
+                    "give the cluster a prefix of its own, as in --cluster etcd://HOST:2379/PREFIX"
+                )
+            break
+        await etcd.txn([absent(key)], [Put(key, FORMAT)])
+        found = await etcd.get(key)
+    if found is not None and found.value != FORMAT:
+        written = found.value.decode(errors="replace")
+        raise Conflict(
+            f"what is in etcd under {root} was written as {written!r}, this linkspand knows {FORMAT.decode()!r}"
+        )
+
+
+def find_underlay(kernel: Kernel, advertise: str, members: Iterable[str]) -> Underlay:
+    """Where other hosts reach this one: at an address or an interface that the user names, else at the address with
+    which it reaches etcd. Raises InvalidArgument."""
+    interfaces = kernel.interfaces()
+    if advertise:
+        for interface in interfaces:
+            if interface.name == advertise:
+                return _underlay(interface, "")
+        address = _address(advertise)
+        if address is None:
+            raise InvalidArgument(
+                f"--advertise {advertise}: there is no such interface on this host, nor is it an address"
+            )
+        found = _holder(interfaces, address)
+        if found is None:
+            raise InvalidArgument(f"--advertise {advertise}: no interface of this host has this address")
+        return _underlay(found, address)
+    for member in members:
+        address = _source(member)
+        if address and not ipaddress.ip_address(address).is_loopback and (found := _holder(interfaces, address)):
+            return _underlay(found, address)
+    raise InvalidArgument(
+        "it is not clear at which address the other hosts of the cluster reach this one: say --advertise ADDRESS, or "
+        "--advertise INTERFACE"
+    )
+
+
+def _underlay(interface: Interface, address: str) -> Underlay:
+    own = [str(ipaddress.ip_interface(a).ip) for a in interface.addresses]
+    usable = [a for a in own if not ipaddress.ip_address(a).is_link_local]
+    by_version = {version: [a for a in usable if ipaddress.ip_address(a).version == version] for version in (4, 6)}
+    chosen = {version: next(iter(found), "") for version, found in by_version.items()}
+    if address:
+        chosen[ipaddress.ip_address(address).version] = address
+    if not any(chosen.values()):
+        raise InvalidArgument(f"--advertise {interface.name}: the interface has no address")
+    return Underlay(interface.name, chosen[4], chosen[6], interface.mtu)
+
+
+def _holder(interfaces: Sequence[Interface], address: str) -> Interface | None:
+    wanted = ipaddress.ip_address(address)
+    return next((i for i in interfaces if any(ipaddress.ip_interface(a).ip == wanted for a in i.addresses)), None)
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _source(host: str) -> str:
+    """The address with which this host would send to another one; nothing is sent."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(place)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

@@ -1,0 +1,276 @@
+"""What this host publishes, made as its records say.
+
+`_known` is what the store holds of ours, as far as we know: what was written by us, and what the follower saw. The
+difference to what should be there is what is left to do, whether a change asks for it or the store was away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from linkspan.daemon.cluster.contract import Overtaken
+from linkspan.engine.publication import (
+    ADDRESSES,
+    RECORDS,
+    SERIAL,
+    Entry,
+    keys_of,
+    owner,
+    published,
+    published_touched,
+    read,
+    shared,
+)
+from linkspan.errors import LinkspanError, Unavailable
+from linkspan.model.cluster import Host
+from linkspan.model.snapshot import Snapshot, Write
+from linkspan.store.etcd.contract import Etcd
+from linkspan.store.etcd.values import (
+    Compare,
+    Delete,
+    Get,
+    KeyValue,
+    Operation,
+    Put,
+    absent,
+    empty,
+    holds,
+    present,
+    unchanged,
+)
+
+log = logging.getLogger(__name__)
+_NOTHING: Mapping[str, bytes] = {}
+_AT_ONCE = 60  # keys in one transaction of many: etcd takes 128 operations, and a key may need a guard and a look
+
+
+class Publisher:
+    def __init__(self, etcd: Etcd, root: str, own: Host, now: Callable[[], Snapshot]) -> None:
+        """`root` is what all our keys begin with, with a slash at its end."""
+        self._etcd, self._root, self.own, self._now = etcd, root, own, now
+        self._known: dict[str, bytes] = {}
+        self._serial: KeyValue | None = None  # as the records were when it was last written
+        self._seen: Callable[[str], bytes | None] = lambda key: None
+        self._lock = asyncio.Lock()
+        self.refusal = "it was not reached since linkspand started"  # why nothing can be published now; "" where it can
+        self.wanting = asyncio.Event()  # set where there is a difference
+
+    # -- what the follower tells --------------------------------------------------------------------------------------
+
+    def found(self, known: Mapping[str, bytes]) -> None:
+        """What the store was found to hold of ours, all of it."""
+        self._known = dict(known)
+        self.wanting.set()
+
+    def saw(self, key: str, value: bytes | None) -> None:
+        """A key of ours has changed in the store, perhaps by ourselves."""
+        if self._known.get(key) == value:
+            return
+        if value is None:
+            self._known.pop(key, None)
+        else:
+            self._known[key] = value
+        self.wanting.set()
+
+    def serial(self, found: KeyValue | None) -> None:
+        """The records now say what the networks were at this state of the serial."""
+        self._serial = found
+
+    def may_take_over(self, seen: Callable[[str], bytes | None]) -> None:
+        """`seen` is what the store holds of other hosts' records: whoever takes one over replaces just that."""
+        self._seen = seen
+
+    # -- one change ---------------------------------------------------------------------------------------------------
+
+    async def publish(self, before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
+        old, new = (published_touched(moment, writes, self.own) for moment in (before, after))
+        networks = shared(before, writes)
+        if not networks and old == new:
+            return
+        async with self._lock:
+            gone = [key for key in old if key not in new]
+            changed = {key: entry for key, entry in new.items() if self._known.get(key) != entry.value}
+            if self.refusal:
+                self._put_off(networks, changed)
+                return
+            if not changed and not networks and not any(key in self._known for key in gone):
+                return
+            try:
+                if changed or networks:
+                    await self._write(changed, networks, gone, self._taken_over(before, writes))
+                else:
+                    await self._remove(gone)
+            except Unavailable:
+                self.wanting.set()
+                if changed or networks:
+                    raise
+
+    def _taken_over(self, before: Snapshot, writes: Sequence[Write]) -> dict[str, bytes]:
+        """What the store holds of other hosts' records that these writes make ours."""
+        records = (before.get(w.kind, w.id) for w in writes if w.record is not None and owner(w.record) == self.own.id)
+        keys = (keys_of(record)[0] for record in records if record and owner(record) != self.own.id)
+        return {key: value for key in keys if (value := self._seen(key)) is not None}
+
+    def _put_off(self, networks: Mapping[str, bytes | None], changed: Mapping[str, Entry]) -> None:
+        """Nothing can be told now. What claims nothing new may go on, and is told later."""
+        if networks or any(entry.claim for entry in changed.values()):
+            raise Unavailable(f"the cluster's store cannot be used now: {self.refusal}")
+        self.wanting.set()
+
+    def withdraw(self) -> None:
+        self.wanting.set()
+
+    async def _write(
+        self,
+        changed: Mapping[str, Entry],
+        networks: Mapping[str, bytes | None] = _NOTHING,
+        gone: Iterable[str] = (),
+        takes: Mapping[str, bytes] = _NOTHING,
+    ) -> None:
+        """One transaction. `takes` are other hosts' values that it replaces. Raises Overtaken, which says what of."""
+        claims = {key: self._known.get(key, takes.get(key)) for key, entry in changed.items() if entry.claim}
+        while True:
+            guards = [_still(self._root + key, value) for key, value in claims.items()]
+            guards += self._conditions(changed, networks)
+            then: list[Operation] = [Put(self._root + key, entry.value) for key, entry in changed.items()]
+            then += [Delete(self._root + key) for key in gone if key in self._known]
+            for key, value in networks.items():
+                then.append(Delete(self._root + key) if value is None else Put(self._root + key, value))
+            if networks:
+                then.append(Put(self._root + SERIAL, self.own.id.encode()))
+            result = await self._etcd.txn(guards, then, [Get(self._root + key) for key in claims])
+            if result.succeeded:
+                break
+            there = {key: found[0].value if found else None for key, found in zip(claims, result.read, strict=True)}
+            # What an earlier life of this host has left behind is ours, whatever it says.
+            strange = [k for k, v in there.items() if v not in (None, claims[k], changed[k].value)]
+            if taken := sorted(key for key in strange if _writer(key, there[key] or b"") != self.own.id):
+                raise Overtaken(f"another host has {', '.join(map(_said, taken))}", result.revision)
+            if there == claims:
+                raise Overtaken("another host has changed the network meanwhile", result.revision)
+            claims = there
+        self._known.update((key, entry.value) for key, entry in changed.items())
+        for key in gone:
+            self._known.pop(key, None)
+
+    def _conditions(self, changed: Mapping[str, Entry], networks: Mapping[str, bytes | None]) -> Iterable[Compare]:
+        """Who joins a network finds it there; who changes one has seen every change of all; who removes one finds
+        nobody on it."""
+        for network_id in {network for key in changed if (network := _joined(key))}:
+            yield present(f"{self._root}{RECORDS}networks/{network_id}")
+        if networks:
+            serial = self._root + SERIAL
+            yield unchanged(self._serial) if self._serial else absent(serial)
+        for key, value in networks.items():
+            if value is None:
+                yield empty(f"{self._root}{RECORDS}endpoints/{key.rpartition('/')[2]}/")
+
+    async def _remove(self, keys: Iterable[str]) -> None:
+        """What is ours: what another has meanwhile is left."""
+        for key in keys:
+            if (value := self._known.get(key)) is not None:
+                await self._etcd.txn([holds(self._root + key, value)], [Delete(self._root + key)])
+                self._known.pop(key, None)
+
+    # -- everything ---------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> list[str]:
+        """Makes what is published as the records say. Answers the keys that another host has, and that should be ours.
+
+        Raises Unavailable, with what was done done.
+        """
+        lost: list[str] = []
+        async with self._lock:
+            self.wanting.clear()
+            wanted = published(self._now(), self.own)
+            gone = [key for key in self._known if key not in wanted]
+            for part in _parts(gone):
+                await self._remove_together(part)
+            changed = {key: entry for key, entry in wanted.items() if self._known.get(key) != entry.value}
+            for keys in _whole_records(list(changed)):
+                lost += await self._write_together({key: changed[key] for key in keys})
+        return lost
+
+    async def _remove_together(self, keys: Sequence[str]) -> None:
+        guards = [holds(self._root + key, self._known[key]) for key in keys]
+        result = await self._etcd.txn(guards, [Delete(self._root + key) for key in keys])
+        if not result.succeeded:
+            await self._remove(keys)
+        for key in keys:
+            self._known.pop(key, None)
+
+    async def _write_together(self, changed: Mapping[str, Entry]) -> list[str]:
+        """One by one where they cannot be written together, so that one that is lost is no other's misfortune."""
+        try:
+            await self._write(changed)
+            return []
+        except Overtaken:
+            if len(changed) == 1:
+                return list(changed)
+        return [key for one, entry in changed.items() for key in await self._write_together({one: entry})]
+
+    async def join(self) -> None:
+        """This host's own record. Raises Overtaken where another one has its address."""
+        async with self._lock:
+            entries = {k: e for k, e in published(Snapshot(), self.own).items() if self._known.get(k) != e.value}
+            if entries:
+                await self._write(entries)
+
+    async def expel(self, keys: Sequence[str], host_id: str) -> None:
+        """Removes what another host has written at these keys; what somebody else has written since is left."""
+        for key in keys:
+            found = await self._etcd.get(self._root + key)
+            if found and _writer(key, found.value) == host_id:
+                await self._etcd.txn([unchanged(found)], [Delete(self._root + key)])
+
+
+def _still(key: str, value: bytes | None) -> Compare:
+    return absent(key) if value is None else holds(key, value)
+
+
+def _writer(key: str, value: bytes) -> str:
+    """The host that has written what is at a key; "" where that is nobody's."""
+    if not key.startswith(RECORDS):
+        return value.decode(errors="replace").partition("/")[0]
+    try:
+        return owner(record) if (record := read(key, value)) else ""
+    except msgspec.MsgspecError:
+        return ""
+
+
+def _joined(key: str) -> str:
+    """The network that an endpoint's key is of."""
+    parts = key.split("/")
+    return parts[2] if key.startswith(f"{RECORDS}endpoints/") else ""
+
+
+def _said(key: str) -> str:
+    if key.startswith(f"{ADDRESSES}/"):
+        return f"the address {key.rpartition('/')[2]}"
+    return (
+        f"the block {'/'.join(key.split('/')[3:])}" if key.startswith(f"{RECORDS}blocks/") else key.rpartition("/")[2]
+    )
+
+
+def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE))
+
+
+def _whole_records(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+    """The same, each record with its claims, which follow it: whoever reads the record may rely on them."""
+    part: list[str] = []
+    for key in keys:
+        if len(part) >= _AT_ONCE and key.startswith(RECORDS):
+            yield part
+            part = []
+        part.append(key)
+    if part:
+        yield part
+
+
+def reason(error: LinkspanError) -> str:
+    return str(error).removeprefix("etcd: ")
