@@ -16,12 +16,15 @@ from linkspan.state.objects import (
     HOST,
     Address,
     Bridge,
+    FdbEntry,
     KernelObject,
     Namespace,
+    Neighbour,
     NftElement,
     Route,
     Sysctl,
     Veth,
+    Vxlan,
     state_of,
 )
 from linkspan.state.plan import Step, diff
@@ -82,6 +85,63 @@ def test_losses(tmp_path: Path, command: str) -> None:
         assert not host.call(watch.lost)  # nothing of ours
         host.call(kernel.apply, diff(desired, {}))
         assert not host.call(watch.lost)  # our own doing
+
+
+def elsewhere(numbers: range = range(2, 4)) -> list[KernelObject]:
+    """A tunnel from the network, and containers behind it."""
+    rows: list[KernelObject] = [Vxlan("vx-9", "linkspan:n", 9, "10.0.0.1", bridge="docker0")]
+    for number in numbers:
+        mac = f"02:42:ac:12:{number >> 8:02x}:{number & 255:02x}"
+        rows += [Neighbour("docker0", f"172.17.{number >> 8}.{number & 255}", mac), FdbEntry("vx-9", mac)]
+        rows += [FdbEntry("vx-9", mac, "10.0.0.2"), Route(HOST, f"10.{number >> 8}.{number & 255}.0/24", "docker0")]
+    return rows
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ip link delete vx-9",
+        "ip link set vx-9 nomaster",
+        "ip neigh delete 172.17.0.3 dev docker0",
+        "bridge fdb delete 02:42:ac:12:00:03 dev vx-9 dst 10.0.0.2 self",
+        "bridge fdb delete 02:42:ac:12:00:03 dev vx-9 master",
+        "ip route delete 10.0.3.0/24",
+    ],
+)
+def test_losses_of_what_leads_elsewhere(tmp_path: Path, command: str) -> None:
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns") as kernel:
+        desired = state_of([*network(tmp_path / "netns"), *elsewhere()])
+        watch = host.call(kernel.watch)
+        host.call(kernel.apply, diff({}, desired))
+        assert not host.call(watch.lost)
+        # Of somebody else's neighbours, and of what a bridge learns, nothing matters.
+        for harmless in (
+            "ip neigh add 172.17.9.9 lladdr 02:00:00:00:00:09 dev docker0 nud permanent",
+            "bridge fdb add 02:00:00:00:00:09 dev vetha master dynamic",
+            "ip neigh delete 172.17.9.9 dev docker0",
+            "bridge fdb delete 02:00:00:00:00:09 dev vetha master",
+        ):
+            host.run(*harmless.split())
+        assert not host.call(watch.lost)
+        host.run(*command.split())
+        assert noticed(host, watch)
+        host.call(kernel.apply, diff(host.call(kernel.read), desired))
+        assert not diff(host.call(kernel.read), desired)
+        assert not host.call(watch.lost)  # our own doing, as is what follows
+        host.call(kernel.apply, diff(desired, state_of(network(tmp_path / "netns"))))
+        host.call(kernel.apply, diff(state_of(network(tmp_path / "netns")), {}))
+        assert not host.call(watch.lost)
+
+
+def test_thousands_of_our_own_rows_are_no_loss(tmp_path: Path) -> None:
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns") as kernel:
+        watch = host.call(kernel.watch)
+        before = state_of(network(tmp_path / "netns"))
+        many = state_of([*network(tmp_path / "netns"), *elsewhere(range(256, 2756))])
+        host.call(kernel.apply, diff({}, before))
+        for now, then in ((before, many), (many, before), (before, many), (many, {})):
+            host.call(kernel.apply, diff(now, then))
+            assert not host.call(watch.lost)
 
 
 def test_a_flushed_table_that_nobody_owns(tmp_path: Path) -> None:

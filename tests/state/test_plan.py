@@ -17,14 +17,17 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    FdbEntry,
     KernelObject,
     Key,
     Namespace,
+    Neighbour,
     NftElement,
     Route,
     Shaper,
     Sysctl,
     Veth,
+    Vxlan,
     state_of,
 )
 from linkspan.state.plan import Create, Delete, Plan, Replace, apply, diff, revert, undo, without_ground
@@ -113,7 +116,20 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
         if kind == "vlan" and draw(st.booleans()):
             items.append(Device(HOST, "f", "macvlan", "linkspan:d", "d", "x"))
             places.append((HOST, "f"))
+    for name_, bridge in draw(
+        st.dictionaries(st.sampled_from(("d", "x0", "x1")), st.sampled_from(("", *BRIDGES)))
+    ).items():
+        if (HOST, name_) not in places and (not bridge or bridge in bridges):
+            number = BRIDGES.index(bridge) if bridge else 2 + ("d", "x0", "x1").index(name_)
+            items.append(Vxlan(name_, "linkspan:n", number, draw(st.sampled_from(("l", "m"))), bridge=bridge))
+            places.append((HOST, name_))
+            for mac in draw(st.sets(st.sampled_from("mn"))):
+                items += [FdbEntry(name_, mac), FdbEntry(name_, mac, draw(st.sampled_from(("h", "i"))))]
     for namespace, interface in places:
+        if namespace == HOST and draw(st.booleans()):
+            items.append(
+                Neighbour(interface, draw(st.sampled_from(("10.0.0.3", "fd00::3"))), draw(st.sampled_from("mn")))
+            )
         if (namespace, interface) != (HOST, "eth0") and draw(st.booleans()):
             items.append(Shaper(namespace, interface, draw(st.booleans()), draw(st.sampled_from((8000, 16000))), 4000))
         for address in draw(st.sets(st.sampled_from(("10.0.0.1/8", "10.0.0.2/8")))):
@@ -122,8 +138,12 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
             destination = (
                 "0.0.0.0/0" if namespace else f"10.{BRIDGES.index(interface)}.0.0/16" if interface in BRIDGES else ""
             )
-            if destination and ("route", namespace, destination) not in {item.key for item in items}:
-                items.append(Route(namespace, destination, interface, draw(st.sampled_from(("", "10.0.0.9")))))
+            gateway, metric = draw(st.sampled_from(("", "10.0.0.9"))), draw(st.sampled_from((0, 512)))
+            route = Route(namespace, destination, interface, gateway, metric=metric)
+            if destination and route.key not in {item.key for item in items}:
+                items.append(route)
+    if draw(st.booleans()):
+        items.append(Route(HOST, "10.7.0.0/16", "", kind="blackhole"))
     for port in draw(st.sets(st.tuples(st.sampled_from(("0.0.0.0", "127.0.0.1")), st.sampled_from((80, 81))))):
         items.append(BoundPort("tcp", *port))
     for port, data in draw(st.dictionaries(st.sampled_from((80, 81)), st.sampled_from("ab"))).items():
@@ -153,22 +173,28 @@ def test_references_are_never_dangling(actual: dict[Key, KernelObject], desired:
         else:
             assert now[step.before.key] == step.before
         now = apply(Plan((step,)), now)
-        if isinstance(step, Create) and isinstance(step.after, (Veth, Device, Address, Route, Shaper)):
+        if isinstance(step, Create) and isinstance(step.after, _STANDING):
             assert_grounded(step.after, now)
     assert now == desired
 
 
-def assert_grounded(item: Veth | Device | Address | Route | Shaper, state: dict[Key, KernelObject]) -> None:
-    assert item.namespace == HOST or ("namespace", item.namespace) in state
-    if isinstance(item, Veth):
-        assert ("link", HOST, item.bridge) in state
+_STANDING = (Veth, Device, Address, Route, Shaper, Vxlan, Neighbour, FdbEntry)
+
+
+def assert_grounded(
+    item: Veth | Device | Address | Route | Shaper | Vxlan | Neighbour | FdbEntry, state: dict[Key, KernelObject]
+) -> None:
+    namespace = HOST if isinstance(item, (Vxlan, Neighbour, FdbEntry)) else item.namespace
+    assert namespace == HOST or ("namespace", namespace) in state
+    if isinstance(item, (Veth, Vxlan)):
+        assert not item.bridge or ("link", HOST, item.bridge) in state
     elif isinstance(item, Device):
         assert item.parent == "eth0" or ("link", HOST, item.parent) in state
-    elif (item.namespace, item.interface) != (HOST, "eth0"):
-        links = {(HOST, other.name) for other in state.values() if isinstance(other, (Bridge, Veth))}
+    elif (namespace, item.interface) != (HOST, "eth0") and not (isinstance(item, Route) and item.kind == "blackhole"):
+        links = {(HOST, other.name) for other in state.values() if isinstance(other, (Bridge, Veth, Vxlan))}
         peers = {(other.namespace, other.peer) for other in state.values() if isinstance(other, Veth)}
         devices = {(other.namespace, other.name) for other in state.values() if isinstance(other, Device)}
-        assert (item.namespace, item.interface) in links | peers | devices
+        assert (namespace, item.interface) in links | peers | devices
 
 
 @given(states(), states(), st.data())
@@ -181,7 +207,14 @@ def test_half_a_plan_is_undone(
     back = apply(undo(done), half)
     # What vanished with a link that was made anew is for the caller; nothing else differs.
     assert all(actual.get(key) == item for key, item in back.items())
-    assert {type(actual[key]) for key in actual.keys() - back.keys()} <= {Address, Route, Device, Shaper}
+    assert {type(actual[key]) for key in actual.keys() - back.keys()} <= {
+        Address,
+        Route,
+        Device,
+        Shaper,
+        Neighbour,
+        FdbEntry,
+    }
 
 
 @given(states(), states(), st.randoms(use_true_random=False))

@@ -3,9 +3,10 @@
 contract    Kernel, the protocol; Interface, RouteEntry, EphemeralPorts, Statistics: facts of a host
 linux       LinuxKernel: takes a plan's steps in order, undoes them when one fails
 netlink     messages and attributes, packed and parsed; a socket that matches answers by sequence number
-rtnetlink   links, addresses and routes
-links       bridges and what joins them, veth pairs, devices
-devices     modes of macvlan and its like, as attributes
+rtnetlink   links and addresses
+links       bridges and what joins them, veth pairs, devices, tunnels
+devices     modes of macvlan and its like, a tunnel's ends, as attributes
+rows        what there may be thousands of: routes; forwarding, neighbours and forwarding entries
 shaping     token buckets
 failure     from errno to our kinds of error
 namespaces  network namespaces as files in a folder
@@ -23,6 +24,6 @@ watch       what of ours somebody else took away; drift, what no event tells of
 fake        the same contract in memory
 
 How a daemon with an empty memory knows what is ours: namespaces by their folder, links by the alias `linkspan:…`,
-addresses and routes by their protocol number (76), elements by the table's name, rules in others' chains by their
-comment. Sysctls belong to nobody.
+addresses, routes and neighbours by their protocol number (76), forwarding entries by being on a tunnel of ours,
+elements by the table's name, rules in others' chains by their comment. Sysctls belong to nobody.
 """

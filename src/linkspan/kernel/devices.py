@@ -1,12 +1,17 @@
-"""What only some kinds of link have: modes of macvlan and ipvlan, a VLAN's number, as netlink attributes and as text.
+"""What only some kinds of link have, as netlink attributes and as ours: modes of macvlan and ipvlan, a VLAN's number,
+a tunnel's ends.
 
 Formats: linux/if_link.h.
 """
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Mapping
+
 from linkspan.errors import InvalidArgument
-from linkspan.kernel.netlink import attributes, number, u16, u32
+from linkspan.kernel.netlink import attribute, attributes, number, u8, u16, u32
+from linkspan.state.objects import Vxlan
 
 # The kinds, and what a kernel without them lacks.
 FEATURES = {
@@ -21,6 +26,8 @@ _IPVLAN = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAGS = {"": 0, "bridge": 0, "private": 1, "vepa": 2}
 _MODE, _FLAGS = 1, 2  # of macvlan and ipvlan alike
 _VLAN_ID = 1
+# IFLA_VXLAN_…
+_VNI, _LOCAL, _LEARNING, _PORT, _LOCAL6, _CHECKSUM = 1, 4, 7, 15, 17, 18
 
 
 def device_data(kind: str, mode: str) -> bytes:
@@ -51,6 +58,28 @@ def device_mode(kind: str, data: bytes) -> str:
         case "vlan":
             return str(found.get(_VLAN_ID, ""))
     return ""
+
+
+def vxlan_data(vxlan: Vxlan) -> bytes:
+    """The attributes of IFLA_INFO_DATA."""
+    local = ipaddress.ip_address(vxlan.local)
+    return (
+        u32(_VNI, vxlan.vni)
+        + attribute(_LOCAL6 if local.version == 6 else _LOCAL, local.packed)
+        + u8(_LEARNING, False)
+        + attribute(_PORT, vxlan.port.to_bytes(2, "big"))
+        + u8(_CHECKSUM, vxlan.checksum)
+    )
+
+
+def vxlan_ends(data: bytes) -> tuple[int, str, int, bool] | None:
+    """Number, local address, port, and whether there are checksums, from IFLA_INFO_DATA; None for one that learns."""
+    found: Mapping[int, bytes] = attributes(data)
+    local = found.get(_LOCAL6) or found.get(_LOCAL)
+    if found.get(_LEARNING) != b"\0" or not local:
+        return None
+    port = int.from_bytes(found.get(_PORT, b""), "big")
+    return number(found.get(_VNI, b"")), str(ipaddress.ip_address(local)), port, found.get(_CHECKSUM) == b"\1"
 
 
 def _name(names: dict[str, int], value: int) -> str:

@@ -21,18 +21,21 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    FdbEntry,
     ForwardAccept,
     Joint,
     KernelObject,
     Key,
+    Neighbour,
     NftElement,
     Route,
     Shaper,
     State,
     Sysctl,
     Veth,
+    Vxlan,
 )
-from linkspan.state.plan import Create, Delete, Plan, Step, apply, undo
+from linkspan.state.plan import Create, Delete, Plan, Step, apply, take, undo
 
 
 class NoLosses:
@@ -74,13 +77,14 @@ class FakeKernel:
     def apply(self, plan: Plan) -> None:
         self.applied.append(plan)
         done: list[Step] = []
+        self.state = dict(self.state)
         for step in plan:
             try:
                 self._check(step)
             except LinkspanError:
                 self.state = apply(undo(done), self.state)
                 raise
-            self.state = apply(Plan((step,)), self.state)
+            take(step, self.state)
             done.append(step)
 
     def _check(self, step: Step) -> None:
@@ -112,6 +116,13 @@ class FakeKernel:
                     raise Conflict(f"interface {item.peer} exists already in {item.namespace or 'the host'}")
             case Device():
                 self._check_device(item)
+            case Vxlan():
+                self._check_vxlan(item)
+            case Neighbour(interface=interface) | FdbEntry(interface=interface):
+                if not self._has_link(HOST, interface):
+                    raise NotFound(f"cannot create {item}: no such device")
+            case Route(kind="blackhole", namespace=namespace):
+                self._need_namespace(namespace, item)
             case (
                 Address(namespace=namespace, interface=interface)
                 | Route(namespace=namespace, interface=interface)
@@ -134,6 +145,20 @@ class FakeKernel:
         if device.kind in self.lacking:
             raise Unsupported(f"{what}: the running kernel lacks {FEATURES[device.kind]}")
 
+    def _check_vxlan(self, vxlan: Vxlan) -> None:
+        if any(other.name == vxlan.name for other in self.host):
+            raise _foreign(vxlan.name)
+        what = f"cannot create vxlan {vxlan.name}"
+        if vxlan.bridge and not self._has_link(HOST, vxlan.bridge):
+            raise NotFound(f"{what} on bridge {vxlan.bridge}: no such device")
+        if "vxlan" in self.lacking:
+            raise Unsupported(f"{what}: the running kernel lacks VXLAN links (module vxlan)")
+        for other in self.state.values():
+            same = isinstance(other, Vxlan) and (other.vni, other.port) == (vxlan.vni, vxlan.port)
+            if same and other.key != vxlan.key:
+                number, port = f"VXLAN network identifier {vxlan.vni}", f"UDP port {vxlan.port}"
+                raise Conflict(f"{what}: another interface has {number} on {port}")
+
     def _check_port(self, port: BoundPort) -> None:
         what = f"failed to bind host port {with_port(port.address, port.port)}/{port.protocol}"
         named: _Named = {"protocol": port.protocol, "address": port.address, "port": port.port}
@@ -151,7 +176,11 @@ class FakeKernel:
             raise NotFound(f"cannot create {item}: no such file or directory")
 
     def _has_link(self, namespace: str, name: str) -> bool:
-        return name == "lo" or any(item.name == name for item in self.interfaces(namespace))
+        return (
+            name == "lo"
+            or ("link", namespace, name) in self.state
+            or any(item.name == name for item in self.interfaces(namespace))
+        )
 
     def read(self, sysctls: Iterable[tuple[str, str]] = ()) -> State:
         wanted = {("sysctl", *name) for name in sysctls}
@@ -175,6 +204,8 @@ class FakeKernel:
                         found.append(_interface(item.name, "veth", "", item.mtu, item.bridge, item.alias))
                     if namespace == item.namespace:
                         found.append(_interface(item.peer, "veth", item.mac, item.mtu))
+                case Vxlan() if namespace == HOST:
+                    found.append(_interface(item.name, "vxlan", item.mac, item.mtu, item.bridge, item.alias))
                 case Device() if namespace == item.namespace:
                     found.append(_interface(item.name, item.kind, item.mac, item.mtu, alias=item.alias))
         held: dict[str, list[str]] = {}
@@ -196,7 +227,7 @@ class FakeKernel:
         own = [
             RouteEntry(item.destination, item.interface, item.gateway)
             for item in self.state.values()
-            if isinstance(item, Route) and item.namespace == namespace
+            if isinstance(item, Route) and item.namespace == namespace and item.kind == "unicast"
         ]
         return (*(self.host_routes if namespace == HOST else ()), *own)
 

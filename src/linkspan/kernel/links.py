@@ -1,4 +1,5 @@
-"""Links of ours: bridges and what joins them, veth pairs, devices on other links; made, found again, and read back."""
+"""Links of ours: bridges and what joins them, veth pairs, devices on other links, tunnels; made, found again, and read
+back."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ from typing import TypeAlias
 
 from linkspan.errors import Conflict, Unsupported
 from linkspan.kernel import rtnetlink, shaping
-from linkspan.kernel.devices import FEATURES, device_mode
+from linkspan.kernel.devices import FEATURES, device_mode, vxlan_ends
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import NetlinkSocket
-from linkspan.state.objects import HOST, Bridge, Device, Joint, KernelObject, Veth
+from linkspan.state.objects import HOST, Bridge, Device, Joint, KernelObject, Veth, Vxlan
 
-LinkObject: TypeAlias = Bridge | Joint | Veth | Device
+LinkObject: TypeAlias = Bridge | Joint | Veth | Device | Vxlan
 
 
 class Links:
@@ -36,6 +37,8 @@ class Links:
                 self._create_veth(item)
             case Device():
                 self._create_device(item)
+            case Vxlan():
+                self._create_vxlan(item)
 
     def change(self, item: LinkObject) -> None:
         match item:
@@ -47,6 +50,8 @@ class Links:
                 rtnetlink.change_veth(self._host, self._inside(item.namespace), item)
             case Device():
                 rtnetlink.change_device(self._inside(item.namespace), item)
+            case Vxlan():
+                rtnetlink.change_vxlan(self._host, item)
 
     def delete(self, item: LinkObject) -> None:
         if isinstance(item, Device):
@@ -138,6 +143,28 @@ class Links:
             if namespace is not None:
                 os.close(namespace)
 
+    def _create_vxlan(self, vxlan: Vxlan) -> None:
+        number, port = f"VXLAN network identifier {vxlan.vni}", f"UDP port {vxlan.port}"
+        try:
+            rtnetlink.create_vxlan(self._host, vxlan)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise Unsupported(
+                    f"cannot create vxlan {vxlan.name}: the running kernel lacks VXLAN links (module vxlan)"
+                ) from None
+            if error.errno == errno.EADDRINUSE:
+                raise Conflict(f"cannot create vxlan {vxlan.name}: another program has {port}") from None
+            if error.errno != errno.EEXIST:
+                raise
+            if not self._index(vxlan.name):
+                raise Conflict(f"cannot create vxlan {vxlan.name}: another interface has {number} on {port}") from None
+            there = rtnetlink.link(self._host, vxlan.name)
+            if there.interface.kind != "vxlan" or not there.interface.alias.startswith(rtnetlink.ALIAS):
+                raise _foreign(vxlan.name) from None
+            if vxlan_ends(there.data) != (vxlan.vni, vxlan.local, vxlan.port, vxlan.checksum):
+                raise Conflict(f"interface {vxlan.name} exists already as another link of linkspan's") from None
+            rtnetlink.change_vxlan(self._host, vxlan)
+
     def _create_joint(self, joint: Joint) -> None:
         try:
             rtnetlink.create_joint(self._host, joint)
@@ -162,6 +189,8 @@ def of_host(found: list[rtnetlink.Link], peers: Mapping[int, tuple[str, rtnetlin
             yield device_of(item, HOST, {index: other.interface.name for index, other in by_index.items()})
         elif item.interface.kind == "bridge":
             yield Bridge(item.interface.name, alias, item.interface.mtu if item.interface.up else 0, item.interface.mac)
+        elif item.interface.kind == "vxlan":
+            yield _vxlan(item)
         elif far and far.interface.alias == alias + rtnetlink.FAR_END:
             yield _joint(item, far)
         elif item.interface.kind == "veth":
@@ -182,6 +211,14 @@ def _veth(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None) -> Veth
         hairpin=item.hairpin,
         isolated=item.isolated,
     )
+
+
+def _vxlan(item: rtnetlink.Link) -> Vxlan:
+    seen = item.interface
+    vni, local, port, checksum = vxlan_ends(item.data) or (0, "", 0, False)
+    as_wanted = seen.up and (item.quiet or not seen.master)
+    mtu = seen.mtu if as_wanted else 0
+    return Vxlan(seen.name, seen.alias, vni, local, port, mtu, seen.mac, seen.master, item.isolated, checksum)
 
 
 def _joint(near: rtnetlink.Link, far: rtnetlink.Link) -> Joint:

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
-from linkspan.kernel import announce, conntrack, rtnetlink, shaping, sysctl
+from linkspan.errors import InvalidArgument, LinkspanError, NotFound
+from linkspan.kernel import announce, conntrack, forwarding, routes, rtnetlink, shaping, sysctl
 from linkspan.kernel.claim import claim
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES
@@ -22,6 +22,7 @@ from linkspan.kernel.neighbours import Others
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from linkspan.kernel.nftables import Nftables
 from linkspan.kernel.ports import Ports
+from linkspan.kernel.rows import Refused, Row, take_rows
 from linkspan.kernel.watch import Watch
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
@@ -30,16 +31,19 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    FdbEntry,
     ForwardAccept,
     Joint,
     KernelObject,
     Namespace,
+    Neighbour,
     NftElement,
     Route,
     Shaper,
     State,
     Sysctl,
     Veth,
+    Vxlan,
     state_of,
 )
 from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
@@ -93,8 +97,12 @@ class LinuxKernel:
         with self._watch.applying(plan) if self._watch else contextlib.nullcontext():
             try:
                 for steps in _grouped(plan):
+                    rows = isinstance(_subject(steps[0]), Row)
+                    if rows:
+                        done.extend(steps)  # where one is refused, the others are taken
                     self._take_together(steps)
-                    done.extend(steps)
+                    if not rows:
+                        done.extend(steps)
             except BaseException:
                 self._undo(done)
                 raise
@@ -121,8 +129,10 @@ class LinuxKernel:
         if isinstance(_subject(steps[0]), NftElement):
             self._nft.apply(steps)
             self._forget(steps)
+        elif isinstance(_subject(steps[0]), Row):
+            self._take_rows(steps)
         elif len(steps) > 1:
-            names = [item.name for item in map(_subject, steps) if isinstance(item, (Bridge, Joint, Veth))]
+            names = [item.name for item in map(_subject, steps) if isinstance(item, _GOING_TOGETHER)]
             try:
                 rtnetlink.delete_links(self._sockets[HOST], names)
             except OSError as error:
@@ -144,6 +154,17 @@ class LinuxKernel:
             finally:
                 connection.close()
 
+    def _take_rows(self, steps: list[Step]) -> None:
+        namespace = _place(_subject(steps[0]))
+        try:
+            take_rows(self._inside(namespace), steps)
+        except Refused as refused:
+            raise _explained(refused.step, refused.cause) from refused.cause
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and isinstance(steps[0], Delete):
+                return  # gone with their namespace
+            raise _explained(steps[0], error) from error
+
     def _take(self, step: Step) -> None:
         try:
             match step:
@@ -154,8 +175,7 @@ class LinuxKernel:
                 case Delete(item):
                     self._delete(item)
         except OSError as error:
-            verb = {Create: "create", Replace: "change", Delete: "delete"}[type(step)]
-            raise explain(error, f"{verb} {_name(_subject(step))}") from error
+            raise _explained(step, error) from error
 
     def _create(self, item: KernelObject) -> None:
         match item:
@@ -163,7 +183,7 @@ class LinuxKernel:
                 self._ports.bind(item)
             case Namespace(path):
                 self._create_namespace(path)
-            case Bridge() | Joint() | Veth() | Device():
+            case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.create(item)
             case Address(namespace=namespace):
                 rtnetlink.add_address(self._inside(namespace), item)
@@ -171,8 +191,6 @@ class LinuxKernel:
                 self._write(item)
             case Shaper():
                 shaping.set_shaper(self._inside(item.namespace), item)
-            case Route():
-                self._create_route(item)
             case ForwardAccept():
                 self._others.accept(item)
             case _:
@@ -180,14 +198,12 @@ class LinuxKernel:
 
     def _change(self, item: KernelObject) -> None:
         match item:
-            case Bridge() | Joint() | Veth() | Device():
+            case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.change(item)
             case Sysctl():
                 self._write(item)
             case Shaper():
                 shaping.set_shaper(self._inside(item.namespace), item)
-            case Route():
-                rtnetlink.set_route(self._inside(item.namespace), item, replace=True)
             case ForwardAccept():
                 self._others.accept(item)
             case _:
@@ -200,9 +216,9 @@ class LinuxKernel:
             case Namespace(path):
                 self._leave(path)
                 self._namespaces.delete(path)
-            case Bridge() | Joint() | Veth() | Device():
+            case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.delete(item)
-            case Address() | Route() | Shaper():
+            case Address() | Shaper():
                 try:
                     inside = self._inside(item.namespace)
                 except FileNotFoundError:
@@ -210,8 +226,6 @@ class LinuxKernel:
                 match item:
                     case Address():
                         rtnetlink.delete_address(inside, item)
-                    case Route():
-                        rtnetlink.delete_route(inside, item)
                     case Shaper():
                         shaping.delete_shaper(inside, item)
             case Sysctl():
@@ -251,20 +265,6 @@ class LinuxKernel:
                 announce.send(interface, addresses)
         except OSError as error:
             raise explain(error, f"announce {', '.join(addresses)} on {interface}") from error
-
-    def _create_route(self, route: Route) -> None:
-        inside = self._inside(route.namespace)
-        try:
-            # Inside a sandbox the engine has the say; on the host somebody else's route stays as it is.
-            rtnetlink.set_route(inside, route, replace=route.namespace != HOST)
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            if not any(
-                found.ours and found.entry.destination == route.destination for found in rtnetlink.routes(inside)
-            ):
-                raise Conflict(f"a route to {route.destination} exists already and was not made by linkspan") from None
-            rtnetlink.set_route(inside, route, replace=True)
 
     def _write(self, item: Sysctl) -> None:
         with self._namespaces.inside(item.namespace):
@@ -313,6 +313,10 @@ class LinuxKernel:
         yield from of_host(host, peers)
         yield from self._read_addresses(HOST, ours)
         yield from shaping.shapers(self._sockets[HOST], HOST, host, ours.keys())
+        yield from forwarding.neighbours(self._sockets[HOST], names)
+        for item in ours.values():
+            if item.interface.kind == "vxlan":
+                yield from forwarding.entries(self._sockets[HOST], item.interface.index, item.interface.name)
         yield from self._read_routes(HOST)
         yield from self._nft.read()
         yield from self._others.look().accepting
@@ -332,9 +336,9 @@ class LinuxKernel:
                 yield Address(namespace, mine[entry.index].interface.name, entry.address)
 
     def _read_routes(self, namespace: str) -> Iterator[Route]:
-        for found in rtnetlink.routes(self._inside(namespace)):
+        for found in routes.routes(self._inside(namespace)):
             if found.ours:
-                yield Route(namespace, found.entry.destination, found.entry.interface, found.entry.gateway)
+                yield found.as_ours(namespace)
 
     # --- facts
 
@@ -350,7 +354,7 @@ class LinuxKernel:
 
     def routes(self, namespace: str = HOST) -> tuple[RouteEntry, ...]:
         with _reading(f"the routes of {namespace or 'the host'}"):
-            return tuple(found.entry for found in rtnetlink.routes(self._inside(namespace)))
+            return tuple(found.entry for found in routes.routes(self._inside(namespace)) if found.kind == "unicast")
 
     def statistics(self, interface: str, namespace: str = HOST) -> Statistics:
         with _reading(f"the counters of interface {interface}"):
@@ -392,19 +396,34 @@ class LinuxKernel:
 
 
 def _grouped(plan: Plan) -> Iterator[list[Step]]:
-    """The steps one by one, except what goes together: consecutive elements, and consecutive links to be deleted."""
+    """The steps one by one, except what goes together: consecutive elements, rows, and links to be deleted."""
     for kind, steps in itertools.groupby(plan, key=_group):
-        if kind:
+        if kind is not None:
             yield list(steps)
         else:
             yield from ([step] for step in steps)
 
 
-def _group(step: Step) -> str:
+_GOING_TOGETHER = (Bridge, Joint, Veth, Vxlan)
+
+
+def _group(step: Step) -> tuple[object, ...] | None:
     subject = _subject(step)
     if isinstance(subject, NftElement):
-        return "elements"
-    return "links" if isinstance(step, Delete) and isinstance(subject, (Bridge, Joint, Veth)) else ""
+        return ("elements",)
+    if isinstance(subject, Row):
+        return type(subject), _place(subject), isinstance(step, Delete)
+    return ("links",) if isinstance(step, Delete) and isinstance(subject, _GOING_TOGETHER) else None
+
+
+def _place(item: KernelObject) -> str:
+    """The namespace of a row."""
+    return item.namespace if isinstance(item, Route) else HOST
+
+
+def _explained(step: Step, error: OSError) -> LinkspanError:
+    verb = {Create: "create", Replace: "change", Delete: "delete"}[type(step)]
+    return explain(error, f"{verb} {_name(_subject(step))}")
 
 
 def _udp_port(step: Step) -> int:
@@ -432,12 +451,22 @@ def _name(item: KernelObject) -> str:
             return f"veth {name} on bridge {bridge}"
         case Device(kind=kind, name=name, parent=parent):
             return f"{kind} {name}" + (f" on {parent}" if parent else "")
+        case Vxlan(name=name, bridge=bridge):
+            return f"vxlan {name}" + (f" on bridge {bridge}" if bridge else "")
+        case Neighbour(interface=interface, address=address, mac=mac):
+            return f"neighbour {address} at {mac} on interface {interface}"
+        case FdbEntry(interface=interface, mac=mac, destination=destination):
+            return f"forwarding entry for {mac} on interface {interface}" + (
+                f" to {destination}" if destination else ""
+            )
         case Shaper(interface=interface, rate=rate):
             return f"limit of {rate} bits a second on interface {interface}"
         case Address(interface=interface, address=address):
             return f"address {address} on interface {interface}"
-        case Route(destination=destination, gateway=gateway):
-            return f"route to {destination}" + (f" via {gateway}" if gateway else "")
+        case Route(destination=destination, gateway=gateway, kind=kind):
+            return f"{'' if kind == 'unicast' else f'{kind} '}route to {destination}" + (
+                f" via {gateway}" if gateway else ""
+            )
         case Sysctl(name=name, value=value):
             return f"sysctl {name} = {value}"
         case BoundPort(protocol=protocol, address=address, port=port):

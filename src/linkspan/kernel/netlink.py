@@ -33,6 +33,7 @@ _ATTR_MESSAGE = 1  # NLMSGERR_ATTR_MSG
 _NESTED = 0x8000
 
 _SO_ATTACH_FILTER = 26
+_SO_RCVBUFFORCE = 33
 _SOL_NETLINK = 270
 _EXT_ACK = 11
 _GET_STRICT_CHK = 12
@@ -41,6 +42,9 @@ HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
 _RECEIVE = 1 << 18  # dumps come in pieces of up to 32 KiB; a whole batch of answers fits
+
+_LOAD_WORD, _LOAD_HALF_WORD = 0x20, 0x28  # BPF_LD | BPF_W, BPF_H | BPF_ABS
+_BATCH = 100  # messages in a packet: as many refusals still fit into the receive buffer
 
 _TIMEOUT = struct.pack("@ll", 10, 0)  # struct timeval
 
@@ -79,12 +83,27 @@ class NetlinkSocket:
     def ignore(self, port: int) -> None:
         """Receives no more of what the netlink connection with this port number brings about: thousands of events of
         our own would overflow the socket, and hide what others do."""
-        # Classic BPF: the number is at 12, behind length, type, flags and sequence; loads are in network order.
-        program = struct.pack("=HBBI", 0x20, 0, 0, 12)
-        program += struct.pack("=HBBI", 0x15, 0, 1, socket.htonl(port))
-        program += struct.pack("=HBBI", 0x06, 0, 0, 0) + struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+        # The number is at 12, behind length, type, flags and sequence; loads are in network order.
+        self._drop(_LOAD_WORD, 12, [socket.htonl(port)])
+
+    def ignore_kinds(self, kinds: Sequence[int]) -> None:
+        """Receives no more messages of these types, events or answers."""
+        self._drop(_LOAD_HALF_WORD, 4, [socket.htons(kind) for kind in kinds])
+
+    def make_room(self, size: int) -> None:
+        """For events that nobody has read yet: bytes, of which the kernel takes a thousand for a small one. OSError
+        without the capability."""
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size // 2)  # the kernel doubles it
+
+    def _drop(self, load: int, offset: int, values: Sequence[int]) -> None:
+        """Classic BPF: packets with one of the values at the offset do not come in."""
+        program = struct.pack("=HBBI", load, 0, 0, offset)
+        for number, value in enumerate(values, 1):
+            program += struct.pack("=HBBI", 0x15, len(values) - number + 1, 0, value)
+        program += struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF) + struct.pack("=HBBI", 0x06, 0, 0, 0)
         kept = ctypes.create_string_buffer(program, len(program))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 4, ctypes.addressof(kept)))
+        filter_ = struct.pack("HP", len(program) // 8, ctypes.addressof(kept))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
 
     @property
     def port(self) -> int:
@@ -109,6 +128,32 @@ class NetlinkSocket:
 
         Raises NetlinkError for the first that failed; the kernel goes on with the others.
         """
+        first = self._send(requests)
+        # A message that asks for no acknowledgement (the bounds of an nfnetlink batch) is answered only if it fails.
+        awaited = {i for i, (_, flags, _) in enumerate(requests) if flags & ACK or flags & ROOT_MATCH == ROOT_MATCH}
+        return self._answers(first, len(requests), awaited)
+
+    def batch(self, requests: Sequence[tuple[int, int, bytes]]) -> dict[int, NetlinkError]:
+        """Sends any number of (type, flags, body), and answers what was refused, by its place in the sequence."""
+        refused: dict[int, NetlinkError] = {}
+        for start in range(0, len(requests), _BATCH):
+            part = requests[start : start + _BATCH]
+            first = self._send([(kind, flags & ~ACK, body) for kind, flags, body in part[:-1]] + [part[-1]])
+            last, waiting = first + len(part) - 1, True
+            while waiting:
+                for kind, flags, sequence, body in messages(self._socket.recv(_RECEIVE)):
+                    if kind == _NLMSG_ERROR and first <= sequence <= last:
+                        waiting = waiting and sequence != last
+                        if errno := -_ERROR.unpack_from(body)[0]:
+                            refused[start + sequence - first] = NetlinkError(errno, _words(flags, body))
+        return refused
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """The bodies of everything that a dump yields."""
+        return self.request([(kind, ROOT_MATCH, body)])[0]
+
+    def _send(self, requests: Sequence[tuple[int, int, bytes]]) -> int:
+        """In one packet; answers the first one's sequence number."""
         first = self._sequence + 1
         packet = bytearray()
         for number, (kind, flags, body) in enumerate(requests):
@@ -116,13 +161,7 @@ class NetlinkSocket:
             packet += b"\0" * (-len(body) % 4)
         self._sequence += len(requests)
         self._socket.send(packet)
-        # A message that asks for no acknowledgement (the bounds of an nfnetlink batch) is answered only if it fails.
-        awaited = {i for i, (_, flags, _) in enumerate(requests) if flags & ACK or flags & ROOT_MATCH == ROOT_MATCH}
-        return self._answers(first, len(requests), awaited)
-
-    def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """The bodies of everything that a dump yields."""
-        return self.request([(kind, ROOT_MATCH, body)])[0]
+        return first
 
     def _answers(self, first: int, count: int, awaited: set[int]) -> list[list[bytes]]:
         answers: list[list[bytes]] = [[] for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Links, addresses and routes: each function one packet of messages to the kernel, or one dump parsed.
+"""Links and addresses: each function one packet of messages to the kernel, or one dump parsed.
 
 A socket argument decides the namespace. Everything raises OSError; who calls says what it was about. Formats:
 linux/rtnetlink.h, linux/if_link.h.
@@ -13,13 +13,12 @@ import ipaddress
 import socket
 import struct
 
-from linkspan.kernel.contract import Interface, RouteEntry, Statistics
-from linkspan.kernel.devices import device_data
+from linkspan.kernel.contract import Interface, Statistics
+from linkspan.kernel.devices import device_data, vxlan_data
 from linkspan.kernel.netlink import (
     ACK,
     CREATE,
     EXCL,
-    REPLACE,
     NetlinkSocket,
     attribute,
     attributes,
@@ -30,7 +29,7 @@ from linkspan.kernel.netlink import (
     u8,
     u32,
 )
-from linkspan.state.objects import Address, Bridge, Device, Joint, Route, Veth
+from linkspan.state.objects import Address, Bridge, Device, Joint, Veth, Vxlan
 
 PROTOCOL = 76  # "L"; free in iproute2's rt_protos. Marks our routes, and (since Linux 5.18) our addresses
 ALIAS = "linkspan:"
@@ -38,17 +37,12 @@ FAR_END = ":far"  # of the alias, at the other end of a veth pair that has both 
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 
 _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
-_ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst, src length, tos, table, protocol, scope, type, flags
 
 _UP, _LOOPBACK = 0x1, 0x8
-_MAIN = 254
 _UNIVERSE, _SCOPE_LINK = 0, 253
-_UNICAST = 1
-_CLONED = 0x200
 _NODAD, _PERMANENT = 0x2, 0x80
 
 # IFLA_…
@@ -58,6 +52,16 @@ _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
 _GOING = 0x6C73676F  # the link group of what is about to be deleted together
 _BRPORT_HAIRPIN, _BRPORT_ISOLATED = 4, 33
+# What a port does with frames that the bridge sends to all, whether it learns from what it hears, and whether ARP and
+# neighbour discovery for whom is behind it are answered by the bridge: that of a tunnel.
+_BRPORT_LEARNING, _BRPORT_FLOOD, _BRPORT_MCAST_FLOOD, _BRPORT_BCAST_FLOOD, _BRPORT_SUPPRESS = 8, 9, 27, 30, 32
+_QUIET = {
+    _BRPORT_LEARNING: False,
+    _BRPORT_FLOOD: False,
+    _BRPORT_MCAST_FLOOD: False,
+    _BRPORT_BCAST_FLOOD: False,
+    _BRPORT_SUPPRESS: True,
+}
 # Of two addresses in one subnet the second is secondary, and goes with the first unless told otherwise: a new address
 # can only be added before the old one goes if it is.
 _PROMOTE_SECONDARIES = nested(_AF_SPEC, nested(socket.AF_INET, nested(1, u32(20, 1))))
@@ -75,6 +79,7 @@ class Link:
     master_index: int
     hairpin: bool
     isolated: bool
+    quiet: bool  # a tunnel's port, as ours are
     statistics: bytes
     data: bytes = b""  # what only this kind of link has
 
@@ -252,6 +257,28 @@ def change_device(inside: NetlinkSocket, device: Device) -> None:
     _put_up(inside, name + _NO_LINK_LOCAL, settings)
 
 
+def create_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
+    """OSError(EEXIST) where its name is taken, or its number on its port; EADDRINUSE where the port is."""
+    creation = text(_IFNAME, vxlan.name) + _mac(vxlan.mac) + u32(_MTU, vxlan.mtu)
+    creation += nested(_LINKINFO, text(_INFO_KIND, "vxlan"), nested(_INFO_DATA, vxlan_data(vxlan)))
+    host.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + creation)])
+    try:
+        change_vxlan(host, vxlan)
+    except OSError:
+        delete_link(host, vxlan.name)
+        raise
+
+
+def change_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
+    """Everything but its name and what it is a tunnel for."""
+    name = text(_IFNAME, vxlan.name)
+    settings = name + text(_IFALIAS, vxlan.alias) + _mac(vxlan.mac) + u32(_MTU, vxlan.mtu)
+    settings += u32(_MASTER, link(host, vxlan.bridge).interface.index if vxlan.bridge else 0)
+    port = b"".join(u8(kind, value) for kind, value in _QUIET.items()) + u8(_BRPORT_ISOLATED, vxlan.isolated)
+    slave = nested(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nested(_INFO_SLAVE_DATA, port))
+    _put_up(host, name + _NO_LINK_LOCAL, settings, name + (slave if vxlan.bridge else b""))
+
+
 def create_ifb(inside: NetlinkSocket, name: str) -> None:
     creation = text(_IFNAME, name) + nested(_LINKINFO, text(_INFO_KIND, "ifb"))
     inside.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, _UP, _UP) + creation)])
@@ -330,6 +357,7 @@ def _parse_link(body: bytes) -> Link:
         master_index=number(found.get(_MASTER, b"")),
         hairpin=port.get(_BRPORT_HAIRPIN) == b"\1",
         isolated=port.get(_BRPORT_ISOLATED) == b"\1",
+        quiet=bool(port) and all(port.get(kind) == bytes((value,)) for kind, value in _QUIET.items()),
         statistics=found.get(_STATS64, b""),
         data=info.get(_INFO_DATA, b""),
     )
@@ -385,58 +413,3 @@ def _address(inside: NetlinkSocket, address: Address) -> bytes:
         + attribute(1, local.packed)
         + u8(11, PROTOCOL)
     )
-
-
-# --- routes
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RouteFound:
-    entry: RouteEntry
-    ours: bool
-
-
-def routes(inside: NetlinkSocket) -> list[RouteFound]:
-    """The main table's unicast routes with one way out, without IPv6's own link-local ones."""
-    found = []
-    names: dict[int, str] = {}
-    for family in (socket.AF_INET, socket.AF_INET6):
-        body = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        for answer in inside.dump(_GETROUTE, body):
-            _, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(answer)
-            values = attributes(answer, _ROUTE.size)
-            if (number(values[15]) if 15 in values else table) != _MAIN or kind != _UNICAST or flags & _CLONED:
-                continue
-            destination = ipaddress.ip_address(values.get(1, bytes(16 if family == socket.AF_INET6 else 4)))
-            if destination.is_link_local and family == socket.AF_INET6:
-                continue
-            if not names:
-                names = {item.interface.index: item.interface.name for item in links(inside)}
-            gateway = str(ipaddress.ip_address(values[5])) if 5 in values else ""
-            name = names.get(number(values.get(4, b"")), "")
-            found.append(RouteFound(RouteEntry(f"{destination}/{length}", name, gateway), protocol == PROTOCOL))
-    return found
-
-
-def set_route(inside: NetlinkSocket, route: Route, *, replace: bool) -> None:
-    """OSError(EEXIST) where there is one to that destination, unless it may be replaced."""
-    index = link(inside, route.interface).interface.index
-    body = _route(route) + u32(4, index)
-    if route.gateway:
-        body += attribute(5, ipaddress.ip_address(route.gateway).packed)
-    inside.request([(_NEWROUTE, ACK | CREATE | (REPLACE if replace else EXCL), body)])
-
-
-def delete_route(inside: NetlinkSocket, route: Route) -> None:
-    """Ours only: the kernel compares the protocol number."""
-    _tolerate(inside, _DELROUTE, _route(route), errno.ESRCH, errno.ENODEV)
-
-
-def _route(route: Route) -> bytes:
-    destination = ipaddress.ip_network(route.destination)
-    family = socket.AF_INET6 if destination.version == 6 else socket.AF_INET
-    scope = _UNIVERSE if route.gateway else _SCOPE_LINK
-    body = _ROUTE.pack(family, destination.prefixlen, 0, 0, _MAIN, PROTOCOL, scope, _UNICAST, 0)
-    if destination.prefixlen:
-        body += attribute(1, destination.network_address.packed)
-    return body

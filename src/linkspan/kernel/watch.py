@@ -16,15 +16,20 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
-from linkspan.kernel import user_table
+from linkspan.kernel import forwarding, user_table
 from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
-from linkspan.state.objects import Address, Bridge, Device, Joint, Route, Sysctl, Veth
+from linkspan.state.objects import Address, Bridge, Device, FdbEntry, Joint, Neighbour, Route, Sysctl, Veth, Vxlan
 from linkspan.state.plan import Delete, Plan
 
-_GROUPS = (1, 5, 7, 24, 9, 11, 25)  # RTNLGRP_LINK; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
+# RTNLGRP_LINK, _NEIGH; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
+_GROUPS = (1, 3, 5, 7, 24, 9, 11, 25)
+# What comes is no loss, and may come by the thousand: RTM_NEWADDR, _NEWROUTE, _NEWNEIGH.
+_OF_NO_INTEREST = (20, 24, 28)
+_DELNEIGH = 29
+_ROOM = 64 << 20  # for as many events as the routes and neighbours of a large network make when they go
 _NFTABLES_GROUP = 7
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18  # struct ifinfomsg: family, index at 4, flags at 8
 _AF_BRIDGE = 7
@@ -47,10 +52,12 @@ class Watch:
         """`parents` are interfaces of the host's own that ours stand on, by name, with the index that each has now;
         `ours` is the netlink port by which we change the firewall. `unheard` tells what there is no event for."""
         self._parents, self._unheard = parents, unheard
-        self._links: dict[int, tuple[object, ...]] = {}  # what was last heard of ours, by index
+        self._links: dict[int, tuple[bytes, ...]] = {}  # what was last heard of ours, by index
         with contextlib.ExitStack() as opened:
             self._route = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_ROUTE)))
             self._nft = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_NETFILTER)))
+            self._route.make_room(_ROOM)
+            self._route.ignore_kinds(_OF_NO_INTEREST)
             for group in _GROUPS:
                 self._route.join(group)
             self._nft.ignore(ours)
@@ -109,6 +116,10 @@ class Watch:
                 return True
         if kind in (_NEWLINK, _DELLINK):
             return self._changed(kind, body, own)
+        if kind == _DELNEIGH:
+            index = forwarding.lost(body, self._links)
+            # What goes with its link, whose name is unknown then, is not told as a loss of its own.
+            return index in self._links and string(self._links[index][0]) not in own.interfaces
         return _route_loss(kind, body, own)
 
     def _changed(self, kind: int, body: bytes, own: _Own) -> bool:
@@ -120,7 +131,7 @@ class Watch:
         before = self._links.pop(index, None)
         if not ours and before is None:
             return False
-        now = tuple(link.get(field) for field in (_IFNAME, _IFALIAS, _IFMTU, _IFMASTER))
+        now = tuple(link.get(field, b"") for field in (_IFNAME, _IFALIAS, _IFMTU, _IFMASTER))
         if ours and kind == _NEWLINK:
             self._links[index] = now
         down = kind == _DELLINK or not struct.unpack_from("=I", body, 8)[0] & _UP
@@ -158,13 +169,15 @@ def _own(plan: Plan) -> _Own:
     interfaces, settings = set(), False
     for step in plan:
         match step.before if isinstance(step, Delete) else step.after:
-            case Bridge(name=name) | Veth(name=name):
+            case Bridge(name=name) | Veth(name=name) | Vxlan(name=name):
                 interfaces.add(name)
             case Joint(name=name, peer=peer):
                 interfaces.update((name, peer))
             case Device(namespace="", name=name):
                 interfaces.add(name)
             case Address(namespace="", interface=name) | Route(namespace="", interface=name):
+                interfaces.add(name)
+            case Neighbour(interface=name) | FdbEntry(interface=name):
                 interfaces.add(name)
             case Sysctl(namespace=""):
                 settings = True

@@ -109,6 +109,32 @@ class Device:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Vxlan:
+    """A tunnel's end on the host, up: frames leave it in UDP packets from `local` for whom its forwarding entries say.
+
+    It learns nothing from what arrives. On a `bridge` its port does not either, takes no frame that the bridge would
+    send to all, and has ARP and neighbour discovery answered from the bridge's neighbours (`neigh_suppress`); with
+    `isolated`, isolated ports of the bridge do not reach it. With `checksum`, packets to IPv4 hosts have a UDP checksum
+    (those to IPv6 hosts always have). Ours are known by their alias, `linkspan:<network id>`.
+    """
+
+    name: str
+    alias: str
+    vni: int
+    local: str
+    port: int = 4789
+    mtu: int = 1450
+    mac: str = ""  # "" lets the kernel choose
+    bridge: str = ""
+    isolated: bool = False
+    checksum: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Address:
     """An address on an interface: `172.17.0.1/16`."""
 
@@ -141,17 +167,58 @@ class Shaper:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Which MAC an address has on an interface of the host: permanent, nobody is asked. Another one that is there for
+    the address gives way.
+
+    Ours are known by their protocol number.
+    """
+
+    interface: str
+    address: str
+    mac: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("neighbour", self.interface, self.address)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """Where frames to a MAC go: on a Vxlan to the host `destination`; with "", on its bridge to the Vxlan's port.
+
+    Another entry that is there for the MAC gives way. All on a Vxlan of ours are ours.
+    """
+
+    interface: str  # the Vxlan
+    mac: str
+    destination: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("fdb", self.interface, "tunnel" if self.destination else "bridge", self.mac)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """A route of ours, known by its protocol number. `destination` is a prefix: `0.0.0.0/0` is the default."""
+    """A route of ours, known by its protocol number. `destination` is a prefix: `0.0.0.0/0` is the default.
+
+    With `onlink`, the gateway is taken to be on the interface's link though no route says so. Of several routes to one
+    destination the one with the least `metric` counts; 0 is the least. A `kind` blackhole drops what has no longer
+    prefix, and has no interface.
+    """
 
     namespace: str
     destination: str
     interface: str
     gateway: str = ""
+    onlink: bool = False
+    metric: int = 0
+    kind: str = "unicast"
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("route", self.namespace, self.destination)
+        return ("route", self.namespace, self.destination, *([str(self.metric)] if self.metric else []))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -228,8 +295,11 @@ KernelObject: TypeAlias = (
     | Joint
     | Veth
     | Device
+    | Vxlan
     | Address
     | Shaper
+    | Neighbour
+    | FdbEntry
     | Route
     | Sysctl
     | NftElement

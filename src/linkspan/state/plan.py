@@ -1,18 +1,19 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
 Created first, referents before what refers to them: ports → namespaces → bridges → joints → devices (those that others
-stand on first) → veths → sysctls → addresses → shapers → routes → elements of the ruleset → rules in others' chains. A
-port comes first because it is the step most likely to fail, and costs nothing to undo; the elements come last because
-they let traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.)
+stand on first) → tunnels → veths → sysctls → addresses → shapers → neighbours → forwarding entries → routes → elements
+of the ruleset → rules in others' chains. A port comes first because it is the step most likely to fail, and costs
+nothing to undo; the elements come last because they let traffic in. (An interface with IPv6 turned off takes no IPv6
+address: so settings come before addresses.)
 Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
   about to go.
 - What stands in the way of something new goes first of all: a link to be made anew under the same name, a veth whose
   peer's name another one takes, a device on a parent that gets another one (it has room for one in passthru, and for
-  one of each MAC), a bound port that covers another's address.
-- What vanishes with its link or namespace (addresses, routes, devices) has no step of its own, and is made again where
-  it is still wanted.
+  one of each MAC), a tunnel with the same number, a bound port that covers another's address.
+- What vanishes with its link or namespace (addresses, routes, neighbours, devices…) has no step of its own, and is made
+  again where it is still wanted.
 - Sysctls are written and never taken back.
 """
 
@@ -28,17 +29,20 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    FdbEntry,
     ForwardAccept,
     Joint,
     KernelObject,
     Key,
     Namespace,
+    Neighbour,
     NftElement,
     Route,
     Shaper,
     State,
     Sysctl,
     Veth,
+    Vxlan,
 )
 
 
@@ -80,7 +84,23 @@ class Plan:
         return len(self.steps)
 
 
-_ORDER = (BoundPort, Namespace, Bridge, Joint, Device, Veth, Sysctl, Address, Shaper, Route, NftElement, ForwardAccept)
+_ORDER = (
+    BoundPort,
+    Namespace,
+    Bridge,
+    Joint,
+    Device,
+    Vxlan,
+    Veth,
+    Sysctl,
+    Address,
+    Shaper,
+    Neighbour,
+    FdbEntry,
+    Route,
+    NftElement,
+    ForwardAccept,
+)
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _RANK_NFT = _RANK[NftElement]
 _UPPER = ("macvlan", "ipvlan")
@@ -91,6 +111,9 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated"}),
     Joint: frozenset({"alias", "bridge", "peer_bridge", "mtu", "isolated"}),
     Device: frozenset({"alias", "mac", "mtu", "up"}),
+    Vxlan: frozenset({"alias", "mac", "mtu", "isolated"}),
+    Neighbour: None,
+    FdbEntry: None,
     Shaper: None,
     Sysctl: None,
     Route: None,
@@ -146,7 +169,7 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
 
     `there` are the host's interfaces. What cannot be made now is not for a diff: what is left of it stays as it is.
     """
-    made = {item.name for item in desired.values() if isinstance(item, (Bridge, Device)) and item.key[1] == HOST}
+    made = {item.name for item in desired.values() if isinstance(item, (Bridge, Device, Vxlan)) and item.key[1] == HOST}
     lacking: set[str] = set()
     places: set[_Place] = set()
     devices = [item for item in desired.values() if isinstance(item, Device) and item.parent]
@@ -169,6 +192,8 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
                 return (namespace, name) not in places
             case Route(namespace=namespace, interface=name):
                 return (namespace, name) not in places
+            case Neighbour(interface=name):
+                return (HOST, name) not in places
             case Sysctl(namespace=namespace, name=setting):
                 return not any((namespace, part) in places for part in setting.split("/"))
         return True
@@ -205,19 +230,25 @@ def apply(plan: Plan, state: State) -> dict[Key, KernelObject]:
     """What `state` becomes when every step of `plan` is taken: the meaning of a plan, without a kernel."""
     result = dict(state)
     for step in plan:
-        match step:
-            case Create(after) | Replace(_, after):
-                result[after.key] = after
-            case Delete(before):
-                result.pop(before.key, None)
-                if isinstance(before, (Namespace, Bridge, Veth, Device)):
-                    vanishing = _vanishing([before], result)
-                    result = {key: item for key, item in result.items() if not vanishing.covers(item)}
+        take(step, result)
     return result
 
 
+def take(step: Step, state: dict[Key, KernelObject]) -> None:
+    """Changes `state` as one step does."""
+    match step:
+        case Create(after) | Replace(_, after):
+            state[after.key] = after
+        case Delete(before):
+            state.pop(before.key, None)
+            if isinstance(before, (Namespace, Bridge, Veth, Device, Vxlan)):
+                vanishing = _vanishing([before], state)
+                for key in [key for key, item in state.items() if vanishing.covers(item)]:
+                    del state[key]
+
+
 def _same(before: KernelObject, after: KernelObject) -> bool:
-    if isinstance(before, Bridge) and isinstance(after, Bridge) and not after.mac:
+    if isinstance(before, (Bridge, Vxlan)) and type(before) is type(after) and not after.mac:
         return dataclasses.replace(before, mac="") == after  # any MAC will do
     if isinstance(before, Device) and isinstance(after, Device):
         return dataclasses.replace(before, mac=after.mac and before.mac, mtu=after.mtu and before.mtu) == after
@@ -248,11 +279,13 @@ def _in_the_way(gone: list[KernelObject], made: list[KernelObject]) -> list[Kern
     places = {_inside(item) for item in made if isinstance(item, (Veth, Device))}
     parents = {item.parent for item in made if isinstance(item, Device) and item.parent}
     ports = {(item.protocol, item.port) for item in made if isinstance(item, BoundPort)}
+    tunnels = {(item.port, item.vni) for item in made if isinstance(item, Vxlan)}
     return [
         item
         for item in gone
         if (isinstance(item, (Veth, Device)) and _inside(item) in places)
         or (isinstance(item, Device) and item.parent in parents)
+        or (isinstance(item, Vxlan) and (item.port, item.vni) in tunnels)
         or (isinstance(item, BoundPort) and (item.protocol, item.port) in ports)
     ]
 
@@ -271,6 +304,8 @@ class _Vanishing:
     def covers(self, item: KernelObject) -> bool:
         if isinstance(item, (Address, Route, Shaper)):
             return item.namespace in self.namespaces or (item.namespace, item.interface) in self.places
+        if isinstance(item, (Neighbour, FdbEntry)):
+            return (HOST, item.interface) in self.places
         if isinstance(item, Device):
             # Not with its namespace: that ends some time later, and until then its MAC is taken on the parent.
             return (HOST, item.parent) in self.places
@@ -285,7 +320,7 @@ def _vanishing(deleted: Iterable[KernelObject], state: State) -> _Vanishing:
         match item:
             case Namespace(path):
                 namespaces.add(path)
-            case Bridge(name=name):
+            case Bridge(name=name) | Vxlan(name=name):
                 places.add((HOST, name))
             case Veth(name=name, namespace=namespace, peer=peer):
                 places.add((HOST, name))
