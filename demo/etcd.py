@@ -69,9 +69,15 @@ class Members:
         """As `--cluster` takes it."""
         return "etcd://" + ",".join(f"{place.address}:{CLIENTS}" for place in self.places.values())
 
+    @property
+    def running(self) -> Sequence[str]:
+        """Names of the members that were started and not ended."""
+        return tuple(self._running)
+
     def start(self, *names: str) -> None:
         """Starts these members, or all, and returns once they serve. One that was started before comes back with its
-        data. Raises RuntimeError with what a member printed."""
+        data. Call it from a thread that lives as long as they are to: the kernel ends them with it. Raises
+        RuntimeError with what a member printed."""
         wanted = names or tuple(self.places)
         seen = {name: self._log(name).stat().st_size if self._log(name).exists() else 0 for name in wanted}
         for name in wanted:

@@ -114,20 +114,29 @@ class EtcdClient:
         reading = all(isinstance(operation, Get) for operation in (*then, *otherwise))
         try:
             return _result(await self._txn(guards, then, otherwise, repeatable=reading))
-        except OutcomeUnknown:
-            puts = [operation for operation in then if isinstance(operation, Put)]
+        except OutcomeUnknown as lost:
             if not _tells_its_outcome(guards, then, otherwise):
                 raise
-            seen = [Get(put.key) for put in puts]
+            return await self._once_more(guards, then, otherwise, lost)
+
+    async def _once_more(
+        self, guards: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation], lost: OutcomeUnknown
+    ) -> TxnResult:
+        """The outcome of a transaction whose answer was lost. Raises `lost` where it cannot be told."""
+        puts = [operation for operation in then if isinstance(operation, Put)]
+        seen = [Get(put.key) for put in puts]
+        try:
             answer = _result(await self._txn(guards, then, [*otherwise, *seen], repeatable=True))
-            if answer.succeeded:
-                return answer
-            found = answer.read[-len(seen) :]
-            if all(_is(put, there) for put, there in zip(puts, found, strict=True)):
-                written = {there[0].mod_revision for there in found}
-                if len(written) == 1:  # by one change, so by this one
-                    return TxnResult(True, written.pop())
-            raise
+        except LinkspanError:
+            raise lost from None
+        if answer.succeeded:
+            return answer
+        found = answer.read[-len(seen) :]
+        if all(_is(put, there) for put, there in zip(puts, found, strict=True)):
+            written = {there[0].mod_revision for there in found}
+            if len(written) == 1:  # by one change, so by this one
+                return TxnResult(True, written.pop())
+        raise lost
 
     async def _txn(
         self, guards: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation], *, repeatable: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -20,34 +21,53 @@ _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_
 
 _TLS_WORDS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a client certificate (cert=FILE, key=FILE)",
-    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust our certificate",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not trust our certificate",
-    "TLSV1_ALERT_BAD_CERTIFICATE": "it does not trust our certificate",
-    "TLSV1_ALERT_ACCESS_DENIED": "it does not let our certificate in",
+    **dict.fromkeys(
+        (
+            "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+            "TLSV1_ALERT_UNKNOWN_CA",
+            "SSLV3_ALERT_BAD_CERTIFICATE",  # Go's word for having got none, too
+            "TLSV1_ALERT_BAD_CERTIFICATE",
+            "TLSV1_ALERT_ACCESS_DENIED",
+        ),
+        "it asks for a certificate that it trusts (cert=FILE, key=FILE)",
+    ),
 }
 
 
 class NotConnected(Exception):
-    """Nothing was sent. The text says why."""
+    """Nothing was sent, or nothing of it heard. The text says why."""
 
 
 class Broken(Exception):
-    """Something was sent, and no whole answer came. The text says why."""
+    """Something was sent, and no whole answer came. The text says why. `passing`: asking again in a moment may help."""
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
 class Connection:
-    """Raises Broken for whatever goes wrong once it is open; it is of no use after that."""
+    """Raises Broken for whatever goes wrong once it is open; it is of no use after that.
+
+    One exception: that a member refuses our certificate comes in the place of its first answer, as NotConnected.
+    """
 
     def __init__(self, address: MemberAddress, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.address = address
         self._reader, self._writer = reader, writer
         self._http = h11.Connection(h11.CLIENT)
+        self._heard = False  # anything at all
 
     @property
     def usable(self) -> bool:
-        """For another request: the last one was answered to its end, and the member has not hung up."""
-        return self._http.our_state is h11.IDLE and not self._reader.at_eof() and not self._writer.is_closing()
+        """For another request: the last one was answered to its end, and the member has not hung up since."""
+        return self._http.our_state is h11.IDLE and not self._writer.is_closing() and not self._said_something()
+
+    def _said_something(self) -> bool:
+        """Unasked, so it can only be that it hangs up. The event loop may not have looked yet."""
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0)) or self._reader.at_eof()
 
     async def request(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """The answer's status and body."""
@@ -69,7 +89,7 @@ class Connection:
             self._writer.write(b"".join(part for part in message if part))
             await self._writer.drain()
         except OSError as error:
-            raise Broken(reason(error)) from None
+            raise self._failed(error) from None
         answer = await self._event()
         while isinstance(answer, h11.InformationalResponse):
             answer = await self._event()
@@ -86,21 +106,32 @@ class Connection:
     async def _event(self) -> h11.Event:
         try:
             while not isinstance(event := self._http.next_event(), h11.Event):
-                self._http.receive_data(await self._reader.read(READ_SIZE))
+                piece = await self._reader.read(READ_SIZE)
+                self._heard |= bool(piece)
+                self._http.receive_data(piece)
         except OSError as error:
-            raise Broken(reason(error)) from None
+            raise self._failed(error) from None
         except h11.RemoteProtocolError as error:
-            raise Broken(_no_http(error)) from None
+            ended = self._reader.at_eof() and not self._http.trailing_data[0]
+            raise Broken(self._ended() if ended else f"what it answers is not HTTP ({error})") from None
         return event
+
+    def _failed(self, error: OSError) -> Broken | NotConnected:
+        if isinstance(error, ssl.SSLError) and not self._heard:
+            return NotConnected(reason(error))
+        return Broken(self._ended() if isinstance(error, ConnectionError) else reason(error))
+
+    def _ended(self) -> str:
+        words = "it closed the connection"
+        if self._heard:
+            return words
+        if self._writer.get_extra_info("ssl_object") is None:
+            return f"{words} without a word: does it speak TLS (--cluster-tls)?"
+        # What it has to say of a certificate may be lost where it hangs up while we are still sending.
+        return f"{words} without a word: does it trust our certificate (cert=FILE, key=FILE)?"
 
     def close(self) -> None:
         self._writer.transport.abort()
-
-
-def _no_http(error: h11.RemoteProtocolError) -> str:
-    if "without sending" in str(error) or "peer unexpectedly closed" in str(error):
-        return "it closed the connection"
-    return f"what it answers is not HTTP ({error})"
 
 
 async def connect(address: MemberAddress, tls: ssl.SSLContext | None, server_name: str) -> Connection:
@@ -122,7 +153,8 @@ async def connect(address: MemberAddress, tls: ssl.SSLContext | None, server_nam
             await writer.start_tls(tls, server_hostname=name, ssl_handshake_timeout=_TLS_HANDSHAKE)
     except OSError as error:  # ssl.SSLError is one
         writer.transport.abort()
-        raise NotConnected(reason(error)) from None
+        hung_up = isinstance(error, ConnectionError | ssl.SSLEOFError)
+        raise NotConnected("it ends the TLS handshake: it may not speak TLS" if hung_up else reason(error)) from None
     except BaseException:
         writer.transport.abort()
         raise

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
-from linkspan.errors import Forbidden, Internal, InvalidArgument, LinkspanError, Unavailable
+from linkspan.errors import Forbidden, Internal, InvalidArgument, Unavailable
 from linkspan.store.etcd.address import ClusterAddress, MemberAddress, Tls
 from linkspan.store.etcd.contract import Compacted, LeaseGone, OutcomeUnknown
 from linkspan.store.etcd.http import Broken, Connection, NotConnected, connect
@@ -73,11 +74,14 @@ class Members:
                         self.avoid(address)
                         raise OutcomeUnknown(_lost(address, str(error))) from None
                     failures[address] = str(error)
-                    passing = True
+                    passing |= error.passing
                 self.avoid(address)
             if not passing or asyncio.get_running_loop().time() >= until:
-                raise Unavailable(no_answer(failures))
+                raise Unavailable(self._no_answer(failures))
             await asyncio.sleep(_ROUND)
+
+    def _no_answer(self, failures: Mapping[MemberAddress, str]) -> str:
+        return "etcd does not answer: " + "; ".join(f"{one}: {failures[one]}" for one in self.addresses)
 
     def in_order(self) -> Sequence[MemberAddress]:
         """Those that answered last first."""
@@ -92,6 +96,8 @@ class Members:
         try:
             async with asyncio.timeout(REQUEST), self._connection(address) as connection:
                 status, answer = await connection.request(path, body, _LEADER if leader else _ANYBODY)
+        except NotConnected as error:
+            raise NotBegun(str(error)) from None
         except TimeoutError:
             raise Broken(f"no answer within {REQUEST:g} s") from None
         if status != 200:
@@ -107,7 +113,7 @@ class Members:
             if not connection.usable:
                 connection.close()
                 connection = None
-        connection = connection or await self._connect(address)
+        connection = connection or await connect(address, self._tls, self._server_name)
         try:
             yield connection
         finally:
@@ -119,32 +125,26 @@ class Members:
     @contextlib.asynccontextmanager
     async def stream(self, address: MemberAddress, path: str, body: bytes) -> AsyncIterator[AsyncGenerator[bytes]]:
         """The pieces of one member's answer as they come, over a connection of its own. Raises as `ask_one` does."""
-        connection = await self._connect(address)
+        connection: Connection | None = None
         try:
+            connection = await connect(address, self._tls, self._server_name)
             async with asyncio.timeout(REQUEST):
                 status, pieces = await connection.stream(path, body, _LEADER)
                 if status != 200:
                     raise failed(status, b"".join([piece async for piece in pieces]))
             yield pieces
+        except NotConnected as error:
+            raise NotBegun(str(error)) from None
         except TimeoutError:
             raise Broken(f"no answer within {REQUEST:g} s") from None
         finally:
-            connection.close()
-
-    async def _connect(self, address: MemberAddress) -> Connection:
-        try:
-            return await connect(address, self._tls, self._server_name)
-        except NotConnected as error:
-            raise NotBegun(str(error)) from None
+            if connection is not None:
+                connection.close()
 
     def close(self) -> None:
         for idle in self._idle.values():
             while idle:
                 idle.pop().close()
-
-
-def no_answer(failures: Mapping[MemberAddress, str]) -> str:
-    return "etcd does not answer: " + "; ".join(f"{address}: {why}" for address, why in failures.items())
 
 
 def _lost(address: MemberAddress, why: str) -> str:
@@ -179,16 +179,20 @@ def failed_as(failure: Failure) -> Exception:
     if code in (_DENIED, _UNAUTHENTICATED) or "user name is empty" in words:
         return Forbidden(f"etcd does not let us in: {words}")
     if code in (_CANCELLED, _DEADLINE, _INTERNAL, _UNAVAILABLE):
-        return Broken(f"it says: {words}")
+        return Broken(f"it says: {words}", passing=True)
     if code == _UNIMPLEMENTED:
         return NotBegun(f"it says: {words}")
     return Internal(f"etcd refuses: {words}")
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
-    def wrong(option: str, path: str, error: Exception) -> LinkspanError:
-        words = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else ""
-        return InvalidArgument(f"cluster TLS: {option}={path}: {words or 'it is not what it should be, a PEM file'}")
+    def wrong(option: str, path: str, error: OSError) -> InvalidArgument:
+        words = "it is not what it should be, a PEM file"
+        if not isinstance(error, ssl.SSLError):
+            words = os.strerror(error.errno or 0)
+        elif error.reason == "KEY_VALUES_MISMATCH":
+            words = "they do not belong together"
+        return InvalidArgument(f"cluster TLS: {option}={path}: {words}")
 
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca)

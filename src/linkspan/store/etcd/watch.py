@@ -84,6 +84,8 @@ class Watch:
                 *lines, rest = (rest + piece).split(b"\n")
                 for result in _decoded(lines):
                     yield result
+        for result in _decoded([rest] if rest else []):  # what it ends with has no end of line
+            yield result
         raise Broken("it ended the watch")
 
     async def _attentive(
