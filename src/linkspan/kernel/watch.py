@@ -53,6 +53,7 @@ class Watch:
         `ours` is the netlink port by which we change the firewall. `unheard` tells what there is no event for."""
         self._parents, self._unheard = parents, unheard
         self._links: dict[int, tuple[bytes, ...]] = {}  # what was last heard of ours, by index
+        self._up: dict[int, bool] = {}  # of any
         with contextlib.ExitStack() as opened:
             self._route = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_ROUTE)))
             self._nft = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_NETFILTER)))
@@ -64,6 +65,7 @@ class Watch:
             self._nft.join(_NFTABLES_GROUP)
             self._lost = self._stirred = False
             for body in self._route.dump(_GETLINK, bytes(16)):
+                self._parent_changed(_NEWLINK, body)
                 self._changed(_NEWLINK, body, _NOTHING)
             # What was seen, and nobody has asked for yet, is readable like any other.
             self._seen = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -109,18 +111,24 @@ class Watch:
             os.eventfd_write(self._seen, 1)
 
     def _route_loss(self, kind: int, body: bytes, own: _Own) -> bool:
-        if kind in (_NEWLINK, _DELLINK) and self._parents:
-            index, name = struct.unpack_from("=i", body, 4)[0], string(attributes(body, 16).get(_IFNAME, b""))
-            # Its other events are many: each macvlan on it is one.
-            if name in self._parents and (kind == _DELLINK or index != self._parents[name]):
-                return True
         if kind in (_NEWLINK, _DELLINK):
-            return self._changed(kind, body, own)
+            other = self._parent_changed(kind, body)
+            return self._changed(kind, body, own) or other
         if kind == _DELNEIGH:
             index = forwarding.lost(body, self._links)
             # What goes with its link, whose name is unknown then, is not told as a loss of its own.
             return index in self._links and string(self._links[index][0]) not in own.interfaces
         return _route_loss(kind, body, own)
+
+    def _parent_changed(self, kind: int, body: bytes) -> bool:
+        """Whether an interface that ours stand on goes or comes, goes down (the kernel says no word of the routes that
+        go with it) or up. Its other events are many: each macvlan on it is one."""
+        index, up = struct.unpack_from("=i", body, 4)[0], bool(struct.unpack_from("=I", body, 8)[0] & _UP)
+        before = self._up.pop(index, up)
+        if kind == _NEWLINK:
+            self._up[index] = up
+        name = string(attributes(body, 16).get(_IFNAME, b"")) if self._parents else ""
+        return name in self._parents and (kind == _DELLINK or index != self._parents[name] or before != up)
 
     def _changed(self, kind: int, body: bytes, own: _Own) -> bool:
         """Whether a link of ours went, is down, or is not what it was: its name, alias, MTU, or the bridge it is on."""
