@@ -77,6 +77,20 @@ def test_a_subnet_gives_way_to_one_that_overlaps_it(world: World) -> None:
     world.reach(before, after)
 
 
+def test_subnets_behind_an_interface(world: World) -> None:
+    before = state_of(
+        [
+            NftElement("spread_to", '"br-a" . 10.5.0.0/16', "", "a"),
+            NftElement("spread_to", '"br-b" . 10.6.0.0/16', "", "b"),
+            NftElement("spread_to6", '"br-a" . fd00:5::/48', "", "a"),
+        ]
+    )
+    after = state_of([*before.values(), NftElement("spread_to", '"br-c" . 10.7.0.1', "", "c")])
+    del after["nft", "spread_to", '"br-b" . 10.6.0.0/16']
+    world.reach({}, before)
+    world.reach(before, after)
+
+
 def test_a_port_moves_from_one_container_to_another(world: World) -> None:
     before = state_of([*world.network(), *world.endpoint(2, port=80), *world.endpoint(3)])
     world.reach({}, before)

@@ -36,6 +36,9 @@ _FIELDS: Mapping[str, tuple[int, Callable[[bytes], str]]] = {
 }
 
 
+_Layout = list[tuple[int, Callable[[bytes], str]]]
+
+
 class SetType:
     """A set's or map's declaration: how its keys and data are laid out."""
 
@@ -47,6 +50,13 @@ class SetType:
 
     def key(self, value: bytes) -> str:
         return _fields(self._key, value)
+
+    def span(self, first: bytes, last: bytes) -> str:
+        """A range of keys with several fields, each a value or a subnet."""
+        parts = []
+        for (length, show), low, high in zip(self._key, _split(self._key, first), _split(self._key, last), strict=True):
+            parts.append(show(low) if low == high else _range(low[:length], high[:length]))
+        return " . ".join(parts)
 
     def data(self, value: bytes) -> str:
         return _fields(self._data, value)
@@ -68,10 +78,13 @@ def read(connection: NetlinkSocket, table: str, kind: SetType) -> list[NftElemen
         for _, item in attribute_list(attributes(body, 4).get(3, b"")):
             values = attributes(item)
             key = attributes(values.get(1, b"")).get(1, b"")
+            end = attributes(values.get(10, b"")).get(1, b"")  # of a range of keys that have several fields
             comment = _comment(values.get(6, b""))
             data = attributes(values.get(2, b"")).get(1, b"")
             shown = kind.data(data) if data else ""
-            if kind.interval:
+            if end:
+                singles.append(NftElement(kind.name, kind.span(key, end), shown, comment))
+            elif kind.interval:
                 ends = bool(int.from_bytes(values.get(3, b""), "big") & _INTERVAL_END)
                 marks.append((key, not ends, comment, shown))
             else:
@@ -95,12 +108,16 @@ def sets(connection: NetlinkSocket, table: str) -> list[str]:
     return [name for name in found if not name.startswith("__")]
 
 
-def _fields(layout: list[tuple[int, Callable[[bytes], str]]], value: bytes) -> str:
+def _fields(layout: _Layout, value: bytes) -> str:
+    return " . ".join(show(part) for (_, show), part in zip(layout, _split(layout, value), strict=True))
+
+
+def _split(layout: _Layout, value: bytes) -> list[bytes]:
     parts, offset = [], 0
-    for length, show in layout:
-        parts.append(show(value[offset : offset + length]))
+    for length, _ in layout:
+        parts.append(value[offset : offset + length])
         offset += (length + 3) & ~3  # each field of a concatenation fills whole registers
-    return " . ".join(parts)
+    return parts
 
 
 def _intervals(name: str, marks: list[tuple[bytes, bool, str, str]]) -> list[NftElement]:
@@ -117,10 +134,14 @@ def _intervals(name: str, marks: list[tuple[bytes, bool, str, str]]) -> list[Nft
 
 
 def _subnet(name: str, first: bytes, last: int, comment: str, data: str) -> NftElement:
-    low = ipaddress.ip_address(first)
-    high = ipaddress.ip_address(last.to_bytes(len(first), "big"))
+    return NftElement(name, _range(first, last.to_bytes(len(first), "big")), data, comment)
+
+
+def _range(first: bytes, last: bytes) -> str:
+    """Addresses, as a subnet where they are one."""
+    low, high = ipaddress.ip_address(first), ipaddress.ip_address(last)
     networks = list(ipaddress.summarize_address_range(low, high))
-    return NftElement(name, str(networks[0]) if len(networks) == 1 else f"{low}-{high}", data, comment)
+    return str(networks[0]) if len(networks) == 1 else f"{low}-{high}"
 
 
 def _comment(user_data: bytes) -> str:
