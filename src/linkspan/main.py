@@ -9,7 +9,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from linkspan.api.server import Listener
 from linkspan.api.server import serve as open_front_door
 from linkspan.daemon.configuration import Configuration, parse_arguments
 from linkspan.daemon.daemon import Daemon
+from linkspan.daemon.systemd import notify_systemd
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError
 
 log = logging.getLogger("linkspan")
@@ -73,9 +73,9 @@ async def serve(configuration: Configuration) -> None:
         server = await open_front_door(daemon, listeners(configuration))
         try:
             log.info("linkspand %s is ready", __version__)
-            _notify_systemd("READY=1")
+            notify_systemd("READY=1")
             await stopped.wait()
-            _notify_systemd("STOPPING=1")
+            notify_systemd("STOPPING=1")
         finally:
             await server.close()
     finally:
@@ -127,12 +127,3 @@ def pidfile(path: Path | None) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-
-
-def _notify_systemd(state: str) -> None:
-    """sd_notify(3), for a unit of Type=notify."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-            link.connect("\0" + address[1:] if address.startswith("@") else address)
-            link.sendall(state.encode())

@@ -91,6 +91,7 @@ class Verb(NamedTuple):
     runs_program: bool = False  # flags end at the first argument
     aliases: Mapping[str, str] = MappingProxyType({})  # further names of flags
     detail: str = ""  # examples and remarks for the help text
+    raw: bool = False  # its function takes the words apart itself, --help too
 
 
 def is_true(text: str) -> bool:

@@ -141,6 +141,7 @@ VERBS: dict[str, tuple[str, str]] = {
     **CONTAINER_VERBS,
     **IMAGE_VERBS,
     "events": ("events", "Show what happens, as it happens"),
+    "flannel": ("flannel", "A host's end of a flannel network, for a Docker configured from it (only in linkspan)"),
     "images": ("images", "List images"),
     "info": ("info", "Show what the engine says of itself"),
     "inspect": ("inspect", "Show everything about containers, images, networks or volumes"),
@@ -230,6 +231,8 @@ def _run(verbs: dict[str, tuple[str, str]], name: str, path: str, words: list[st
         raise Failure(_unknown(verbs, name, path))
     module, _, attribute = verbs[name][0].partition(":")
     verb: Verb = getattr(import_module(f"linkspan.cli.verbs.{module}"), attribute or "VERB")
+    if verb.raw:
+        return verb.run(Invocation(Parsed({}, {}, words), _client(options), path))
     try:
         line = parse(verb.flags, words, runs_program=verb.runs_program, aliases=verb.aliases)
         if line.on("help"):

@@ -11,6 +11,7 @@ mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
 boot           what starts by itself, in order, when the daemon does
 healing        what another program takes away of ours is put back
+flannel        a host's end of a flannel network: leases, and `linkspan flannel`
 announcing     gratuitous ARP for who has come
 neighbourhood  other firewalls, said in the log and in `docker info`
 lifecycle      start, stop, exit, restart, removal of containers
@@ -18,6 +19,7 @@ launch         from a record to a running process, and back
 attachments    clients' connections to standard streams
 execs          processes that join a running container
 waiting        who waits for a container's end
+systemd        what systemd is told
 identity       randomness and the clock
 sandbox_files  /etc/hosts and its kin, on the disk
 events         what happened, kept for a while and told to who listens
