@@ -8,6 +8,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+from demo.hosts import Host
 
 from tests.docker_client import DOCKER
 from tests.product import image
@@ -35,28 +38,33 @@ class Ufw:
         return self._place.host.run([*command, f"--datadir={self._root}", *arguments], env=environment).stdout
 
 
-class Dockerd:
-    """A dockerd on a bridge and a pool of its own."""
+def dockerd_beside(place: Place) -> Dockerd:
+    """A dockerd on linkspand's host, with a bridge and a pool of its own."""
+    place.host.run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+    place.host.run(["ip", "address", "add", "172.31.0.1/24", "dev", BRIDGE])
+    place.host.run(["ip", "link", "set", BRIDGE, "up"])
+    flags = ("--bridge", BRIDGE, "--default-address-pool", f"base={POOL},size=24")
+    return Dockerd(place.host, place.folder / "dockerd", *flags)
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._folder = place.folder / "dockerd"
+
+class Dockerd:
+    """`folder` is its own."""
+
+    def __init__(self, host: Host, folder: Path, *flags: str) -> None:
+        self._host, self._folder, self._flags = host, folder, flags
         self._folder.mkdir()
         self._socket = self._folder / "d.sock"
         self._process: subprocess.Popen[bytes] | None = None
-        place.host.run(["ip", "link", "add", BRIDGE, "type", "bridge"])
-        place.host.run(["ip", "address", "add", "172.31.0.1/24", "dev", BRIDGE])
-        place.host.run(["ip", "link", "set", BRIDGE, "up"])
 
     def start(self) -> None:
         folder = self._folder
         command = [
             *(str(UNPACKED / "usr/sbin/dockerd"), "--data-root", str(folder / "lib"), "--exec-root", str(folder / "x")),
             *("--pidfile", str(folder / "pid"), "-H", f"unix://{self._socket}", "--cgroup-parent", f"/{CGROUP}"),
-            *("--bridge", BRIDGE, "--default-address-pool", f"base={POOL},size=24"),
+            *self._flags,
         ]
         path = f"{UNPACKED}/usr/bin:{UNPACKED}/usr/sbin:{os.environ['PATH']}:/usr/sbin:/sbin"
-        self._process = self._place.host.start(command, log=folder / "log", env={"PATH": path, "HOME": str(folder)})
+        self._process = self._host.start(command, log=folder / "log", env={"PATH": path, "HOME": str(folder)})
         deadline = time.monotonic() + 30
         while subprocess.run([*self._client, "version"], env=self._environment, capture_output=True).returncode:
             assert self._process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
@@ -92,7 +100,7 @@ class Dockerd:
             self("stop", "-t", "0", *running)
         assert self._process is not None
         pid = (self._folder / "pid").read_text().strip()
-        self._place.host.run(["kill", f"-{signal.SIGTERM.value}", pid])
+        self._host.run(["kill", f"-{signal.SIGTERM.value}", pid])
         self._process.wait(30)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.product.network import answers, ask, silent, who_server
-from tests.product.others import THERE, Dockerd, Ufw, eventually, forget_rules, rules
+from tests.product.others import THERE, Dockerd, Ufw, dockerd_beside, eventually, forget_rules, rules
 from tests.product.place import HOST, OUTSIDE, Place, place
 
 pytestmark = pytest.mark.skipif(not THERE, reason="neither ufw nor dockerd unpacked: see setup/neighbours")
@@ -32,7 +32,7 @@ def ufw(ground: Place) -> Ufw:
 
 @pytest.fixture(scope="module")
 def dockerd(ground: Place) -> Dockerd:
-    return Dockerd(ground)
+    return dockerd_beside(ground)
 
 
 @pytest.fixture
