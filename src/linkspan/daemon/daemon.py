@@ -121,10 +121,10 @@ class Daemon:
             log.warning("%s", note)
         if self._host.relay:
             self._run(self._relay.run())
-        if self.cluster:
-            await self.cluster.start()
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
+        if self.cluster:
+            await self.cluster.start()  # from here on the kernel follows what other hosts do
         self._names.start()  # the namespaces are there now
         await asyncio.to_thread(self._sweep_folders)
         if self._host.relay:

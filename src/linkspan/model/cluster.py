@@ -28,7 +28,7 @@ class Host(Wire, frozen=True, kw_only=True):
     address6: str = ""
     mtu: int = 1500  # of the interface that has the address
     version: str = ""  # of linkspan
-    created: str = ""  # RFC 3339: when it joined
+    created: str = ""  # RFC 3339: when its daemon joined, the last time
     data: Mapping[str, str] = msgspec.field(default_factory=dict)  # what a driver says of the host: "flannel.vtep"
 
 

@@ -15,20 +15,18 @@ from linkspan.daemon.cluster.contract import Overtaken
 from linkspan.daemon.cluster.follower import Follow, Follower
 from linkspan.daemon.cluster.joining import check_store
 from linkspan.daemon.cluster.liveness import Liveness
-from linkspan.daemon.cluster.publisher import Publisher, reason
+from linkspan.daemon.cluster.publisher import Publisher
 from linkspan.engine.blocks import idle_blocks
 from linkspan.engine.publication import expelled, keys_of
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
 from linkspan.model.cluster import GLOBAL, Host
 from linkspan.model.endpoint import Endpoint
-from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write
 from linkspan.state.host import Underlay
 from linkspan.store.etcd.contract import Etcd
 from linkspan.store.etcd.values import MemberStatus
 
 log = logging.getLogger(__name__)
-_JOINING = "this host is just joining"
 _IDLE = 60.0  # seconds between two looks for blocks of addresses that nobody here needs
 _FIRST = 5.0  # seconds that a start waits for the store
 
@@ -81,7 +79,9 @@ class Cluster:
         self._follower = Follower(etcd, root, self._publisher, now, follow)
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
         self._tasks: list[asyncio.Task[None]] = []
-        self._joined = asyncio.Event()
+        self._joined = False
+        self._decided = asyncio.Event()  # whether the first attempt to join has succeeded is known
+        self._unwelcome: Conflict | None = None
 
     # -- its life -----------------------------------------------------------------------------------------------------
 
@@ -90,41 +90,42 @@ class Cluster:
 
         Raises Conflict where the store is not for us, or another host has our address.
         """
-        try:
-            await asyncio.wait_for(self._enter(), _FIRST)
-        except (TimeoutError, LinkspanError) as error:
-            if not isinstance(error, TimeoutError) and isinstance(error, Conflict | InvalidArgument):
-                raise
-            self._trouble(reason(error) if isinstance(error, LinkspanError) else "it does not answer")
-        for work in (self._follower.run(self._ready, self._trouble), self._publish(), self._give_back()):
+        self._run(self._follower.run(self._check, self._ready, self._trouble))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._decided.wait(), _FIRST)
+        if self._unwelcome:
+            raise self._unwelcome
+        for work in (self._liveness.run(), self._publish(), self._give_back()):
             self._run(work)
-        self._run(self._liveness.run())
-        if not self._publisher.refusal or self._publisher.refusal == _JOINING:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._joined.wait(), _FIRST)
-
-    async def _enter(self) -> None:
-        await check_store(self._etcd, self._root)
-        self._publisher.refusal = _JOINING
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
 
+    async def _check(self) -> None:
+        """Before anything is read."""
+        try:
+            await check_store(self._etcd, self._root)
+        except Conflict as error:
+            self._unwelcome = error
+            raise
+
     async def _ready(self) -> None:
         """The records are as the store has them."""
-        await check_store(self._etcd, self._root)
         try:
             await self._publisher.join()
         except Overtaken as error:
-            raise Conflict(
+            self._unwelcome = Conflict(
                 f"{self._double()}: give this host an address of its own (--advertise), or take that one out: "
                 "linkspan host rm"
-            ) from error
-        if self._publisher.refusal and self._joined.is_set():
+            )
+            raise self._unwelcome from error
+        self._unwelcome = None
+        if self._publisher.refusal and self._joined:
             log.info("the cluster's store at %s can be used again", self.address)
         self._publisher.refusal = ""
         self._publisher.wanting.set()
-        self._joined.set()
+        self._joined = True
+        self._decided.set()
 
     def _double(self) -> str:
         others = self._now().hosts.values()
@@ -136,6 +137,7 @@ class Cluster:
         if self._publisher.refusal != why:
             log.warning("the cluster's store at %s cannot be used: %s", self.address, why)
         self._publisher.refusal = why
+        self._decided.set()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -202,13 +204,6 @@ class Cluster:
         ]
         own = HostView(self.own, answering.get(self.own.id, ""), here, True)
         return sorted([own, *others], key=lambda view: view.host.name)
-
-    def peers(self, network: Network) -> list[Host]:
-        """The hosts with somebody on the network."""
-        now = self._now()
-        ids = {remote.host_id for remote in now.remotes_at(network)}
-        found = [host for id_ in sorted(ids) if (host := now.hosts.get(id_))]
-        return [self.own, *found] if network.id in now.endpoints_on else found
 
     async def view(self) -> ClusterView:
         now, follower = self._now(), self._follower

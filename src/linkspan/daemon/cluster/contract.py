@@ -28,4 +28,4 @@ class Publishing(Protocol):
         """What was published did not come about: soon, what is published is made as the records say."""
 
     async def caught_up(self, revision: int) -> None:
-        """Returns once the records say what the store said at a revision."""
+        """Returns once the records say what the store said at a revision, or after a moment."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,7 @@ from linkspan.store.etcd.values import Changes, Interrupted, KeyValue, Watching
 
 log = logging.getLogger(__name__)
 _SLICE = 2000  # records at once: the event loop has others to serve
+_MOMENT = 0.3  # seconds until what is changed in the store is known here, unless it is busy
 _PAUSE = 1.0  # seconds, before what failed is tried again
 
 Follow = Callable[[Sequence[Write], Sequence[Event]], Awaitable[None]]
@@ -47,11 +48,14 @@ class Follower:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         publisher.may_take_over(self._others.get)
 
-    async def run(self, ready: Callable[[], Awaitable[None]], failed: Callable[[str], None]) -> None:
-        """For ever. `ready` is called whenever the records are as the store has them and can be published against,
-        `failed` with the reason where the store cannot be followed."""
+    async def run(
+        self, check: Callable[[], Awaitable[None]], ready: Callable[[], Awaitable[None]], failed: Callable[[str], None]
+    ) -> None:
+        """For ever. `check` is called before the store is read, `ready` whenever the records are as the store has them
+        and can be published against, `failed` with the reason where the store cannot be followed."""
         while True:
             try:
+                await check()
                 await self._read()
                 await ready()
                 await self._watch(ready, failed)
@@ -62,10 +66,13 @@ class Follower:
                 await asyncio.sleep(_PAUSE)
 
     async def caught_up(self, revision: int) -> None:
+        """Returns once the records say what the store said at a revision; or after a moment, as what has changed until
+        then may be none of our business, and we never hear of it."""
         if revision > self.revision:
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((revision, waiting))
-            await waiting
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(waiting, _MOMENT)
 
     def _advance(self, revision: int) -> None:
         self.revision, self.heard = max(self.revision, revision), time.monotonic()
@@ -140,12 +147,12 @@ class Follower:
                     case Watching(member):
                         self.member = member
                         self.heard = time.monotonic()
-                    case Changes(revision, events):
-                        await self._changes([(event.now, event.deleted) for event in events])
-                        self._advance(revision)
                         if interrupted:
                             interrupted = False
                             await ready()
+                    case Changes(revision, events):
+                        await self._changes([(event.now, event.deleted) for event in events])
+                        self._advance(revision)
 
     async def _changes(self, events: Iterable[tuple[KeyValue, bool]]) -> None:
         writes: dict[tuple[str, str], Write] = {}
@@ -157,26 +164,24 @@ class Follower:
                 serial = item
             elif key.startswith(ALIVE):
                 self._alive(key.removeprefix(ALIVE), None if deleted else item.value)
-            elif write := self._changed(key, None if deleted else item.value):
+            elif write := self._changed(key, None if deleted else item.value, writes):
                 writes[write.kind, write.id] = write
         for part in _sliced(list(writes.values())):
             await self._take(part)
         if serial:
             self._publisher.serial(serial)
 
-    def _changed(self, key: str, value: bytes | None) -> Write | None:
-        """What it means for the records. Of this host's own, nothing: the publisher is told."""
+    def _changed(self, key: str, value: bytes | None, earlier: Mapping[tuple[str, str], Write]) -> Write | None:
+        """What it means for the records, after what was `earlier` in the same news. Of this host's own, nothing: the
+        publisher is told."""
         kind, id_ = gone(key)
         if not kind:
             return None
-        now = self._now()
+        before = earlier[kind, id_].record if (kind, id_) in earlier else self._now().get(kind, id_)
         if value is None:
             self._others.pop(key, None)
-            old = now.get(kind, id_)
-            if old is None or owner(old) == self.own:
-                self._publisher.saw(key, None)
-                return None
-            return Write(kind, id_, None)
+            self._publisher.saw_gone(key)
+            return Write(kind, id_, None) if before and owner(before) != self.own else None
         record = _readable(key, value)
         if record is None:
             return None
@@ -185,8 +190,9 @@ class Follower:
             for own, at in _written(key, record, value, self.own).items():
                 self._publisher.saw(own, at)
             return None
+        self._publisher.saw_gone(key)  # where it was ours before
         self._remember(key, record, value)
-        return put(record) if now.get(kind, id_) != record else None
+        return put(record) if before != record else None
 
     def _remember(self, key: str, record: Record, value: bytes) -> None:
         if not isinstance(record, Network | Remote | Host):

@@ -19,16 +19,15 @@ FORMAT = b"linkspan 1"
 async def check_store(etcd: Etcd, root: str) -> None:
     """Marks the store as ours where there is nothing yet under `root`. Raises Conflict where it is not for us."""
     key = f"{root}schema"
-    found = await etcd.get(key)
-    if found is None:
+    if (found := await etcd.get(key)) is None:
         prefix = root.removesuffix(f"{VERSION}/")
-        async for page in etcd.pages(prefix):
-            if page.found:
-                raise Conflict(
-                    f"what is in etcd under {prefix} is not this linkspan's (there is {page.found[0].key}): "
-                    "give the cluster a prefix of its own, as in --cluster etcd://HOST:2379/PREFIX"
-                )
-            break
+        strange = [page.found[0].key async for page in etcd.pages(prefix) if page.found]
+        # Another host may have been quicker to mark it: then what is there is its.
+        if strange and await etcd.get(key) is None:
+            raise Conflict(
+                f"what is in etcd under {prefix} is not this linkspan's (there is {strange[0]}): "
+                "give the cluster a prefix of its own, as in --cluster etcd://HOST:2379/PREFIX"
+            )
         await etcd.txn([absent(key)], [Put(key, FORMAT)])
         found = await etcd.get(key)
     if found is not None and found.value != FORMAT:

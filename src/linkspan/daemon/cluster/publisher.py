@@ -66,15 +66,18 @@ class Publisher:
         self._known = dict(known)
         self.wanting.set()
 
-    def saw(self, key: str, value: bytes | None) -> None:
+    def saw(self, key: str, value: bytes) -> None:
         """A key of ours has changed in the store, perhaps by ourselves."""
-        if self._known.get(key) == value:
-            return
-        if value is None:
-            self._known.pop(key, None)
-        else:
+        if self._known.get(key) != value:
             self._known[key] = value
-        self.wanting.set()
+            self.wanting.set()
+
+    def saw_gone(self, key: str) -> None:
+        """What is at a record's key is not ours, or no more: so what we had claimed with it may be another's."""
+        if (value := self._known.get(key)) is not None and (record := read(key, value)):
+            for claimed in keys_of(record):
+                self._known.pop(claimed, None)
+            self.wanting.set()
 
     def serial(self, found: KeyValue | None) -> None:
         """The records now say what the networks were at this state of the serial."""
@@ -101,13 +104,14 @@ class Publisher:
                 return
             try:
                 if changed or networks:
-                    await self._write(changed, networks, gone, self._taken_over(before, writes))
-                else:
-                    await self._remove(gone)
+                    await self._write(changed, networks, self._taken_over(before, writes))
             except Unavailable:
                 self.wanting.set()
-                if changed or networks:
-                    raise
+                raise
+            try:
+                await self._remove(gone)
+            except Unavailable:
+                self.wanting.set()
 
     def _taken_over(self, before: Snapshot, writes: Sequence[Write]) -> dict[str, bytes]:
         """What the store holds of other hosts' records that these writes make ours."""
@@ -128,7 +132,6 @@ class Publisher:
         self,
         changed: Mapping[str, Entry],
         networks: Mapping[str, bytes | None] = _NOTHING,
-        gone: Iterable[str] = (),
         takes: Mapping[str, bytes] = _NOTHING,
     ) -> None:
         """One transaction. `takes` are other hosts' values that it replaces. Raises Overtaken, which says what of."""
@@ -137,7 +140,6 @@ class Publisher:
             guards = [_still(self._root + key, value) for key, value in claims.items()]
             guards += self._conditions(changed, networks)
             then: list[Operation] = [Put(self._root + key, entry.value) for key, entry in changed.items()]
-            then += [Delete(self._root + key) for key in gone if key in self._known]
             for key, value in networks.items():
                 then.append(Delete(self._root + key) if value is None else Put(self._root + key, value))
             if networks:
@@ -154,8 +156,6 @@ class Publisher:
                 raise Overtaken("another host has changed the network meanwhile", result.revision)
             claims = there
         self._known.update((key, entry.value) for key, entry in changed.items())
-        for key in gone:
-            self._known.pop(key, None)
 
     def _conditions(self, changed: Mapping[str, Entry], networks: Mapping[str, bytes | None]) -> Iterable[Compare]:
         """Who joins a network finds it there; who changes one has seen every change of all; who removes one finds
@@ -170,11 +170,19 @@ class Publisher:
                 yield empty(f"{self._root}{RECORDS}endpoints/{key.rpartition('/')[2]}/")
 
     async def _remove(self, keys: Iterable[str]) -> None:
-        """What is ours: what another has meanwhile is left."""
-        for key in keys:
-            if (value := self._known.get(key)) is not None:
-                await self._etcd.txn([holds(self._root + key, value)], [Delete(self._root + key)])
-                self._known.pop(key, None)
+        """What is ours, together where that can be: what another has meanwhile is left.
+
+        A record goes with its claims or after them: who finds it gone knows that they are.
+        """
+        there = [key for key in keys if key in self._known]
+        if not there:
+            return
+        guards = [holds(self._root + key, self._known[key]) for key in there]
+        done = await self._etcd.txn(guards, [Delete(self._root + key) for key in there])
+        for key in sorted(there, key=lambda key: key.startswith(RECORDS)):
+            if not done.succeeded and key in self._known:
+                await self._etcd.txn([holds(self._root + key, self._known[key])], [Delete(self._root + key)])
+            self._known.pop(key, None)
 
     # -- everything ---------------------------------------------------------------------------------------------------
 
@@ -189,19 +197,11 @@ class Publisher:
             wanted = published(self._now(), self.own)
             gone = [key for key in self._known if key not in wanted]
             for part in _parts(gone):
-                await self._remove_together(part)
+                await self._remove(part)
             changed = {key: entry for key, entry in wanted.items() if self._known.get(key) != entry.value}
             for keys in _whole_records(list(changed)):
                 lost += await self._write_together({key: changed[key] for key in keys})
         return lost
-
-    async def _remove_together(self, keys: Sequence[str]) -> None:
-        guards = [holds(self._root + key, self._known[key]) for key in keys]
-        result = await self._etcd.txn(guards, [Delete(self._root + key) for key in keys])
-        if not result.succeeded:
-            await self._remove(keys)
-        for key in keys:
-            self._known.pop(key, None)
 
     async def _write_together(self, changed: Mapping[str, Entry]) -> list[str]:
         """One by one where they cannot be written together, so that one that is lost is no other's misfortune."""
@@ -222,7 +222,7 @@ class Publisher:
 
     async def expel(self, keys: Sequence[str], host_id: str) -> None:
         """Removes what another host has written at these keys; what somebody else has written since is left."""
-        for key in keys:
+        for key in sorted(keys, key=lambda key: key.startswith(RECORDS)):  # as in _remove
             found = await self._etcd.get(self._root + key)
             if found and _writer(key, found.value) == host_id:
                 await self._etcd.txn([unchanged(found)], [Delete(self._root + key)])

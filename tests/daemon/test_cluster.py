@@ -1,0 +1,403 @@
+"""Hosts that share a store: whatever happens to them and to it, no address is held twice, and in the end all agree."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from linkspan.daemon.cluster.cluster import Cluster, own_host
+from linkspan.daemon.events import Events
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.mutation import Mutation
+from linkspan.daemon.programmer import Programmer
+from linkspan.drivers.bridge import BridgeDriver
+from linkspan.engine.change import Change, network_event
+from linkspan.engine.join import Surroundings, disconnect, join, leave
+from linkspan.engine.networks import remove_network
+from linkspan.engine.publication import published
+from linkspan.errors import Conflict, Forbidden, LinkspanError, NotFound, Unavailable
+from linkspan.ipam.ports import PortSpace
+from linkspan.kernel.fake import FakeKernel
+from linkspan.model.cluster import Reservation
+from linkspan.model.container import Container
+from linkspan.model.endpoint import Endpoint
+from linkspan.model.network import Network, Pool
+from linkspan.model.snapshot import drop, put
+from linkspan.state.host import Underlay
+from linkspan.store.etcd.contract import Compacted
+from linkspan.store.etcd.fake import FakeEtcd
+from linkspan.store.memory import MemoryStore
+from tests.engine.conftest import World
+
+ROOT = "/linkspan/v1/"
+DRIVERS = {driver.name: driver for driver in (BridgeDriver(),)}
+Steps = Callable[["Hosts"], Awaitable[None]]
+
+
+class Member:
+    """The inside of a daemon in a cluster, on a fake kernel; its records outlive it."""
+
+    def __init__(self, etcd: FakeEtcd, number: int) -> None:
+        self.name, self.id = f"h{number}", f"host-{number}"
+        self.etcd, self.address = etcd, f"10.211.55.{number}"
+        self.world = World()
+        self.world._ids = (f"{number:x}{next_:07x}".ljust(64, "0") for next_ in range(1, 1 << 20))
+        self.store = MemoryStore()
+        self.kernel = FakeKernel()
+        self.events = Events()
+        self.told: list[str] = []
+        self.events.follow(lambda event: self.told.append(f"{event.kind} {event.action}"))
+        self.up = False
+
+    async def start(self) -> None:
+        self.client = self.etcd.client()
+        self.ledger = Ledger(self.store)
+        self.programmer = Programmer(lambda: self.kernel)
+        self.mutation = Mutation(self.ledger, self.programmer, DRIVERS, self.events, lambda *_: None)
+        self.cluster = Cluster(
+            self.client,
+            "etcd://fake",
+            ROOT,
+            own_host(self.id, self.name, Underlay("eth0", self.address), "t"),
+            now=lambda: self.ledger.now,
+            follow=self.mutation.take_over,
+            change=lambda writes: self.mutation.carry_out(Change(tuple(writes))),
+            evict=self.evict,
+        )
+        self.mutation.cluster = self.cluster
+        self.up = True
+        await self.cluster.start()
+
+    async def end(self) -> None:
+        if self.up:
+            self.up = False
+            await self.cluster.close()
+            self.programmer.close()
+
+    async def evict(self, endpoint: Endpoint, address: str) -> None:
+        container = self.ledger.now.containers[endpoint.container_id]
+        network = self.ledger.now.networks[endpoint.network_id]
+        await self.mutation.decide(lambda: disconnect(self.ledger.now, container, network))
+
+    def around(self) -> Surroundings:
+        return Surroundings(DRIVERS, "/run/netns", PortSpace(), self.world.ids(4), self.id)
+
+    async def run(self, name: str, network: str = "back") -> str:
+        """Starts a container on a network; its address."""
+        if name not in self.ledger.now.container_names:
+            self.world.now = self.ledger.now
+            self.ledger.commit([put(self.world.container(name, network))])
+        container = self.container(name)
+        await self.mutation.decide(lambda: join(self.ledger.now, container, self.around()))
+        return self.ledger.now.endpoints_in(container)[0].address
+
+    async def stop(self, name: str) -> None:
+        await self.mutation.carry_out(leave(self.ledger.now, self.container(name)))
+
+    def container(self, name: str) -> Container:
+        return self.ledger.now.container(name)
+
+    async def create(self, name: str, subnet: str = "10.9.0.0/24") -> Network:
+        network = Network(
+            id=self.world.ids(1)[0],
+            name=name,
+            driver="bridge",
+            created="",
+            scope="global",
+            bridge=f"br-{name}",
+            pools=(Pool(subnet=subnet, gateway=f"{subnet.rpartition('.')[0]}.1"),),
+        )
+
+        def decide() -> Change:
+            if any(other.name == name for other in self.ledger.now.networks.values()):
+                raise Conflict(f"network with name {name} already exists")
+            return Change((put(network),), (network_event("create", network),))
+
+        await self.mutation.decide(decide)
+        return network
+
+    async def remove(self, name: str) -> None:
+        await self.mutation.decide(lambda: remove_network(self.ledger.now, self.ledger.now.network(name)))
+
+    def knows(self) -> dict[str, str]:
+        """Every endpoint on a network of the cluster: its container's name and its address."""
+        now = self.ledger.now
+        here = {now.containers[e.container_id].name: e.address for e in now.endpoints.values()}
+        return here | {remote.name: remote.address for remote in now.remotes.values()}
+
+
+class Hosts:
+    def __init__(self, count: int) -> None:
+        self.etcd = FakeEtcd()
+        self.members = [Member(self.etcd, number + 1) for number in range(count)]
+
+    def __getitem__(self, index: int) -> Member:
+        return self.members[index]
+
+    async def agree(self) -> None:
+        """Everybody knows the same, and the store holds what each of them should have published and nothing else."""
+        for _ in range(500):
+            if (why := self._disagreement()) == "":
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(why)
+
+    def _disagreement(self) -> str:
+        known = [member.knows() for member in self.members]
+        if any(one != known[0] for one in known):
+            return f"they know different things: {known}"
+        wanted = {
+            ROOT + key: entry.value
+            for member in self.members
+            for key, entry in published(member.ledger.now, member.cluster.own).items()
+        }
+        apart = ("records/alive/", "records/serial", "records/networks/", "schema")
+        held = {
+            item.key: item.value
+            for item in self.etcd.find(ROOT, True)
+            if not item.key.removeprefix(ROOT).startswith(apart)
+        }
+        return "" if held == wanted else f"the store holds {sorted(held)}, it should {sorted(wanted)}"
+
+
+def play(steps: Steps, count: int = 3) -> None:
+    async def whole() -> None:
+        hosts = Hosts(count)
+        try:
+            for member in hosts.members:
+                await member.start()
+            await asyncio.wait_for(steps(hosts), 60)
+        finally:
+            for member in hosts.members:
+                await member.end()
+
+    asyncio.run(whole())
+
+
+def test_what_one_does_all_know() -> None:
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back")
+        await hosts[1].cluster.caught_up(hosts.etcd.revision)
+        address = await hosts[1].run("web")
+        await hosts.agree()
+        assert hosts[2].knows() == {"web": address}
+        assert hosts[2].told == ["network create", "network connect"]
+        await hosts[1].stop("web")
+        await hosts.agree()
+        assert hosts[0].knows() == {}
+        await hosts[2].remove("back")
+        await hosts.agree()
+        with pytest.raises(NotFound):
+            hosts[0].ledger.now.network("back")
+
+    play(steps)
+
+
+def test_all_at_once_get_different_addresses() -> None:
+    """A subnet of four blocks, three hosts, and more containers than the blocks of any of them hold."""
+
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back", "10.9.0.0/27")
+        for member in hosts.members:
+            await member.cluster.caught_up(hosts.etcd.revision)
+        starts = [member.run(f"{member.name}-{n}") for n in range(9) for member in hosts.members]
+        addresses = await asyncio.gather(*starts)
+        assert len(set(addresses)) == 27
+        await hosts.agree()
+        assert await hosts[0].run("a") and await hosts[1].run("b")
+        with pytest.raises(Conflict, match="no available IPv4 addresses"):
+            await asyncio.gather(hosts[0].run("c"), hosts[2].run("d"), hosts[1].run("e"))
+
+    play(steps)
+
+
+def test_who_joins_a_network_that_is_just_being_removed_is_either_on_it_or_told() -> None:
+    async def steps(hosts: Hosts) -> None:
+        for turn in range(20):
+            await hosts[0].create("back")
+            await hosts[1].cluster.caught_up(hosts.etcd.revision)
+            done = await asyncio.gather(hosts[0].remove("back"), hosts[1].run("web"), return_exceptions=True)
+            assert sum(isinstance(one, LinkspanError) for one in done) == 1, (turn, done)
+            if not isinstance(done[1], LinkspanError):
+                await hosts[1].stop("web")
+                await hosts[0].cluster.caught_up(hosts.etcd.revision)
+                await hosts[0].remove("back")
+            await hosts[1].cluster.caught_up(hosts.etcd.revision)
+            hosts[1].ledger.commit([drop(hosts[1].container("web"))])
+            await hosts.agree()
+
+    play(steps, 2)
+
+
+def test_one_name_one_network() -> None:
+    async def steps(hosts: Hosts) -> None:
+        done = await asyncio.gather(*(member.create("back") for member in hosts.members), return_exceptions=True)
+        assert sum(isinstance(one, Conflict) for one in done) == 2
+        await hosts.agree()
+        names = [[n.id for n in m.ledger.now.networks.values() if n.scope == "global"] for m in hosts.members]
+        assert names[0] == names[1] == names[2] and len(names[0]) == 1
+
+    play(steps)
+
+
+def test_without_the_store_nothing_new_is_claimed_and_what_was_given_back_is_told_later() -> None:
+    async def steps(hosts: Hosts) -> None:
+        one = hosts[0]
+        await one.create("back")
+        address = await one.run("stays")
+        await one.run("goes")
+        await hosts.agree()
+        one.client.cut_off()
+        await one.stop("goes")
+        await one.stop("stays")
+        assert await one.run("stays") == address  # it starts again with what it had
+        with pytest.raises(Unavailable):
+            await one.run("new")
+        with pytest.raises(Unavailable):
+            await one.create("more", "10.8.0.0/24")
+        assert "goes" in hosts[1].knows() and "new" not in one.knows()
+        await one.end()
+        await one.start()  # it is there again while the daemon was not
+        await hosts.agree()
+        assert hosts[1].knows() == {"stays": address}
+        await one.run("new")
+
+    play(steps)
+
+
+def test_two_hosts_with_one_address() -> None:
+    async def steps(hosts: Hosts) -> None:
+        thief = Member(hosts.etcd, 1)
+        thief.id = "host-9"
+        try:
+            with pytest.raises(Conflict, match=r"h1 of the cluster has the address 10\.211\.55\.1 already"):
+                await thief.start()
+        finally:
+            await thief.end()
+        await hosts.agree()
+
+    play(steps, 2)
+
+
+@pytest.mark.parametrize("there", ["/linkspan/somebody/elses", "/linkspan/v2/schema"])
+def test_somebody_elses_store(there: str) -> None:
+    async def steps(hosts: Hosts) -> None:
+        etcd = FakeEtcd()
+        await etcd.client().put(there, b"x")
+        stranger = Member(etcd, 7)
+        try:
+            with pytest.raises(Conflict, match="is not this linkspan's"):
+                await stranger.start()
+        finally:
+            await stranger.end()
+        assert [item.key for item in etcd.find("/", True)] == [there]
+
+    play(steps, 0)
+
+
+def test_a_store_of_another_version() -> None:
+    async def steps(hosts: Hosts) -> None:
+        etcd = FakeEtcd()
+        await etcd.client().put(f"{ROOT}schema", b"linkspan 99")
+        stranger = Member(etcd, 7)
+        try:
+            with pytest.raises(Conflict, match="was written as 'linkspan 99', this linkspand knows 'linkspan 1'"):
+                await stranger.start()
+        finally:
+            await stranger.end()
+
+    play(steps, 0)
+
+
+def test_a_host_that_was_taken_out_and_returns_gives_way() -> None:
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back", "10.9.0.0/29")  # no blocks: everybody takes the first that is free
+        for member in hosts.members:
+            await member.cluster.caught_up(hosts.etcd.revision)
+        address = await hosts[1].run("away")
+        await hosts[1].run("also")
+        await hosts.agree()
+        hosts[1].client.cut_off()
+        with pytest.raises(Conflict, match="answers"):
+            await hosts[0].cluster.expel("h2", force=False)
+        await hosts[0].cluster.expel("h2", force=True)
+        await hosts[2].cluster.caught_up(hosts.etcd.revision)
+        assert await hosts[2].run("heir") == address
+        hosts[1].client.reconnect()
+        await hosts.agree()
+        assert hosts[1].knows()["heir"] == address and "away" not in hosts[1].knows() and "also" in hosts[1].knows()
+
+    play(steps)
+
+
+def test_a_reservation_is_taken_over_by_the_host_that_uses_it() -> None:
+    async def steps(hosts: Hosts) -> None:
+        network = await hosts[0].create("flat")
+        kept = Reservation(
+            id=f"{network.id}/db", network_id=network.id, identity="db", address="10.9.0.77", host_id="host-1"
+        )
+        await hosts[0].mutation.carry_out(Change((put(kept),)))
+        await hosts[1].cluster.caught_up(hosts.etcd.revision)
+        assert hosts[1].ledger.now.reservations[kept.id] == kept
+        moved = Reservation(id=kept.id, network_id=network.id, identity="db", address="10.9.0.77", host_id="host-2")
+        await hosts[1].mutation.carry_out(Change((put(moved),)))
+        for member in hosts.members:
+            while member.ledger.now.reservations[kept.id].host_id != "host-2":
+                await asyncio.sleep(0.01)
+        stolen = Reservation(
+            id=f"{network.id}/x", network_id=network.id, identity="x", address="10.9.0.77", host_id="host-1"
+        )
+        with pytest.raises(Conflict, match=r"another host has the address 10\.9\.0\.77"):
+            await hosts[0].mutation.carry_out(Change((put(stolen),)))
+
+    play(steps)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens(seed: int) -> None:
+    """Starts and stops, hosts cut off from the store, lost answers, compaction, daemons killed: in any order."""
+    chance = random.Random(seed)
+
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back", chance.choice(["10.9.0.0/27", "10.9.0.0/24"]))
+        for member in hosts.members:
+            await member.cluster.caught_up(hosts.etcd.revision)
+        for _ in range(120):
+            member = chance.choice(hosts.members)
+            name = f"{member.name}-{chance.randrange(5)}"
+            running = name in member.knows()
+            match chance.randrange(12):
+                case 0:
+                    member.client.cut_off()
+                case 1 | 2:
+                    member.client.reconnect()
+                case 3:
+                    member.client.lose_next_answer()
+                case 4:
+                    with contextlib.suppress(Compacted):
+                        await hosts.etcd.client().compact(hosts.etcd.revision)
+                case 5:
+                    await member.end()
+                    await member.start()
+                case _:
+                    work = member.stop(name) if running else member.run(name)
+                    with contextlib.suppress(Unavailable, Conflict, Forbidden):
+                        await asyncio.wait_for(work, 5)
+            holders = [
+                (e.network_id, e.address)
+                for one in hosts.members
+                for e in one.ledger.now.endpoints.values()
+                if e.address
+            ]
+            assert len(holders) == len(set(holders))
+            if chance.random() < 0.2:
+                await asyncio.sleep(0)
+        for member in hosts.members:
+            member.client.reconnect()
+        await hosts.agree()
+
+    play(steps)
