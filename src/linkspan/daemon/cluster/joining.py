@@ -65,10 +65,9 @@ def find_underlay(kernel: Kernel, advertise: str, members: Iterable[str]) -> Und
 
 
 def _underlay(interface: Interface, address: str) -> Underlay:
-    own = [str(ipaddress.ip_interface(a).ip) for a in interface.addresses]
-    usable = [a for a in own if not ipaddress.ip_address(a).is_link_local]
-    by_version = {version: [a for a in usable if ipaddress.ip_address(a).version == version] for version in (4, 6)}
-    chosen = {version: next(iter(found), "") for version, found in by_version.items()}
+    own = [ipaddress.ip_interface(text).ip for text in interface.addresses]
+    usable = [one for one in own if not (one.is_link_local or one.is_loopback)]
+    chosen = {version: next((str(one) for one in usable if one.version == version), "") for version in (4, 6)}
     if address:
         chosen[ipaddress.ip_address(address).version] = address
     if not any(chosen.values()):
