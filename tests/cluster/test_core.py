@@ -37,6 +37,7 @@ def test_a_network_is_everywhere_and_so_are_its_containers_names(hosts: Cluster)
             member.docker("exec", f"c-{member.name}", "ping", "-c1", "-W2", f"c-{other.name}")
     addresses = set(known(hosts["h1"]).values())
     assert len(addresses) == 3
+    assert "c-h2 on h2" in hosts["h1"].linkspan("ipam", "wire").out
     refused = hosts["h2"].docker("network", "rm", "wire", status=1)
     assert "has active endpoints" in refused.err and "c-h1 on h1" in refused.err
     hosts["h1"].docker("rename", "c-h1", "renamed")

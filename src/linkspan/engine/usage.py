@@ -115,6 +115,13 @@ def _subnet_use(snapshot: Snapshot, network: Network, pool: Pool) -> SubnetUse:
         for text in (endpoint.address, endpoint.address6):
             if text and (":" in text) == (pool.version == 6):
                 add(int(ipaddress.ip_address(text)), IN_USE, snapshot.containers[endpoint.container_id].name)
+    for remote in snapshot.remotes_at(network):
+        host = snapshot.hosts.get(remote.host_id)
+        for text in (remote.address, remote.address6):
+            if text and (":" in text) == (pool.version == 6):
+                add(
+                    int(ipaddress.ip_address(text)), IN_USE, f"{remote.name} on {host.name if host else remote.host_id}"
+                )
     for container in snapshot.containers.values():
         settings = container.networks.get(network.id)
         for address in given_addresses(settings) if settings else ():
