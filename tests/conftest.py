@@ -20,6 +20,12 @@ _FOLDER = pytest.StashKey[Path]()
 _numbers = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cluster-runs", default=24, type=int, help="containers started on each host by the test of their addresses"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Started in the background by a shell, we ignore Ctrl-C, and so would every client that a test interrupts.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -49,7 +49,7 @@ def undisturbed(made: Cluster) -> Iterator[Cluster]:
     before = everything(made)
     sizes = {member.name: member.log.stat().st_size for member in made}
     yield made
-    made.part()
+    made.heal()
     made.clear()
     settles(made, before)
     for member in made:

@@ -30,7 +30,16 @@ class Member(Engine):
 
     def __init__(self, folder: Path, host: Host, address: str) -> None:
         super().__init__(folder, host, f"{CGROUP}-{host.name}")
-        self.name, self.address = host.name, address
+        self.name, self.at = host.name, address
+
+    @property
+    def id(self) -> str:
+        """Its id in the cluster."""
+        return next(str(host["ID"]) for host in self.request("GET", "/hosts")[1] if host["Self"])
+
+    def usable(self) -> bool:
+        """Whether it can use the cluster's store, by its own word."""
+        return bool(self.request("GET", "/cluster")[1]["Usable"])
 
     def parted_from_etcd(self, parted: bool) -> None:
         """Whether the daemon's packets to etcd are dropped, its own host's member included. Members go on talking."""
@@ -53,7 +62,7 @@ class Cluster:
             self.hosts[name] = Member(folder / name, self._plugged(name, address), address)
         self.outside = self._plugged("outside", OUTSIDE)
         self.there = space(self.outside)
-        self.etcd = Members([place(each.host, each.address) for each in self], folder / "etcd")
+        self.etcd = Members([place(each.host, each.at) for each in self], folder / "etcd")
         self.flags: tuple[str, ...] = ()
 
     def _plugged(self, name: str, address: str) -> Host:
@@ -109,16 +118,25 @@ class Cluster:
         The kernel would end the host with the thread that makes it: called from the main thread alone.
         """
         member = self.hosts[name]
-        member.host = self._plugged(name, member.address)
+        member.host = self._plugged(name, member.at)
         member.remove_control_groups()
         shutil.rmtree(member.exec_root)  # /run of a machine that has started anew is empty
         if not disk:
             shutil.rmtree(member.data_root)
-        self.etcd.places[name] = place(member.host, member.address)
+        self.etcd.places[name] = place(member.host, member.at)
         self.etcd.start(name)
         member.start(*member.flags)
         if not disk:
             member.import_images()
+
+    def heal(self) -> None:
+        """Everybody hears everybody again, and knows it."""
+        self.part()
+        for name, member in self.hosts.items():
+            self.cable(name, plugged=True)
+            member.parted_from_etcd(False)
+        for member in self:
+            until(member.usable, f"{member.name} can use the cluster's store", 60)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
