@@ -346,8 +346,8 @@ def test_a_reservation_is_taken_over_by_the_host_that_uses_it() -> None:
         moved = Reservation(id=kept.id, network_id=network.id, identity="db", address="10.9.0.77", host_id="host-2")
         await hosts[1].mutation.carry_out(Change((put(moved),)))
         for member in hosts.members:
-            while member.ledger.now.reservations[kept.id].host_id != "host-2":
-                await asyncio.sleep(0.01)
+            await member.cluster.caught_up(hosts.etcd.revision)
+            assert member.ledger.now.reservations[kept.id].host_id == "host-2"
         stolen = Reservation(
             id=f"{network.id}/x", network_id=network.id, identity="x", address="10.9.0.77", host_id="host-1"
         )
