@@ -19,6 +19,7 @@ from linkspan.state.objects import (
     KernelObject,
     Namespace,
     NftElement,
+    Nic,
     Route,
     Shaper,
     State,
@@ -200,6 +201,34 @@ def test_macvlans_on_an_interface_of_the_host(world: World, mode: str) -> None:
     world.reach(state_of(macvlan(world, 31)), {})
 
 
+def test_a_card_moves_into_a_sandbox_and_comes_home(world: World) -> None:
+    path = f"{world.folder}/c5"
+    card = world.kernel.interface("eth0")
+    nic = Nic(path, "wan", "eth0", card.mac, "02:00:00:00:00:09")
+    inside = [Address(path, "wan", "10.211.55.7/24"), Route(path, "0.0.0.0/0", "wan", "10.211.55.9")]
+    before = state_of([Namespace(path), nic, *inside])
+    world.reach({}, before)
+    world.kernel.apply(diff({}, before))
+    world.expect(before)
+    assert [item.name for item in world.kernel.interfaces()] == ["lo"]
+    assert world.kernel.interface("wan", path).mac == "02:00:00:00:00:09"
+    after = state_of([Namespace(path), dataclasses.replace(nic, mac="02:00:00:00:00:0a"), *inside])
+    world.reach(before, after)
+    # What cannot be made on it sends it home at once.
+    with pytest.raises(LinkspanError, match="wan7"):
+        world.kernel.apply(diff(after, state_of([Namespace(path), Address(path, "wan7", "10.0.0.1/8")])))
+    world.expect(after)
+    # In one plan to another sandbox: what it lets go of comes first. And home, before its sandbox ends.
+    other = state_of([Namespace(f"{world.folder}/c6"), dataclasses.replace(nic, namespace=f"{world.folder}/c6")])
+    world.reach(after, other)
+    world.reach(other, {})
+    assert (world.kernel.interface("eth0").mac, world.kernel.interface("eth0").up) == (card.mac, True)
+    world.kernel.apply(revert({}, before))
+    with pytest.raises(NotFound, match="network card eth8 as wan"):
+        world.kernel.apply(diff({}, state_of([Namespace(path), dataclasses.replace(nic, origin="eth8")])))
+    assert world.read({}) == {}
+
+
 def test_bridges_that_are_joined(world: World) -> None:
     def joined(**settings: Any) -> State:
         further = Bridge("br1-1", "linkspan:docker0", 1500, "02:43:00:00:00:01")
@@ -256,6 +285,7 @@ def test_a_macvlan_needs_its_parent(world: World) -> None:
         Device(HOST, "eth0.10", "vlan", "linkspan:parent", "eth0", "10"),
         Device(HOST, "dm-1", "dummy", "linkspan:net"),
         Device(HOST, "iv0", "ipvlan", "linkspan:net", "eth0", "l3.private"),
+        Device(HOST, "ib1", "ipoib", "linkspan:net", "eth0", "8001"),
     ],
     ids=lambda device: device.kind,
 )

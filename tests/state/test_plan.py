@@ -23,6 +23,7 @@ from linkspan.state.objects import (
     Namespace,
     Neighbour,
     NftElement,
+    Nic,
     Route,
     Shaper,
     Sysctl,
@@ -30,7 +31,7 @@ from linkspan.state.objects import (
     Vxlan,
     state_of,
 )
-from linkspan.state.plan import Create, Delete, Plan, Replace, apply, diff, revert, undo, without_ground
+from linkspan.state.plan import Create, Delete, Plan, Replace, apply, diff, grounds, revert, undo, without_ground
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -125,6 +126,11 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
             places.append((HOST, name_))
             for mac in draw(st.sets(st.sampled_from("mn"))):
                 items += [FdbEntry(name_, mac), FdbEntry(name_, mac, draw(st.sampled_from(("h", "i"))))]
+    if namespaces and draw(st.booleans()):
+        namespace, interface = draw(place(namespaces))
+        if (namespace, interface) not in places:
+            items.append(Nic(namespace, interface, "card", "o", draw(st.sampled_from("mn"))))
+            places.append((namespace, interface))
     for namespace, interface in places:
         if namespace == HOST and draw(st.booleans()):
             items.append(
@@ -175,14 +181,15 @@ def test_references_are_never_dangling(actual: dict[Key, KernelObject], desired:
         now = apply(Plan((step,)), now)
         if isinstance(step, Create) and isinstance(step.after, _STANDING):
             assert_grounded(step.after, now)
+        assert len([item for item in now.values() if isinstance(item, Nic)]) <= 1  # there is one card
     assert now == desired
 
 
-_STANDING = (Veth, Device, Address, Route, Shaper, Vxlan, Neighbour, FdbEntry)
+_STANDING = (Veth, Device, Nic, Address, Route, Shaper, Vxlan, Neighbour, FdbEntry)
 
 
 def assert_grounded(
-    item: Veth | Device | Address | Route | Shaper | Vxlan | Neighbour | FdbEntry, state: dict[Key, KernelObject]
+    item: Veth | Device | Nic | Address | Route | Shaper | Vxlan | Neighbour | FdbEntry, state: dict[Key, KernelObject]
 ) -> None:
     namespace = HOST if isinstance(item, (Vxlan, Neighbour, FdbEntry)) else item.namespace
     assert namespace == HOST or ("namespace", namespace) in state
@@ -190,10 +197,14 @@ def assert_grounded(
         assert not item.bridge or ("link", HOST, item.bridge) in state
     elif isinstance(item, Device):
         assert item.parent == "eth0" or ("link", HOST, item.parent) in state
-    elif (namespace, item.interface) != (HOST, "eth0") and not (isinstance(item, Route) and item.kind == "blackhole"):
+    elif (
+        not isinstance(item, Nic)
+        and (namespace, item.interface) != (HOST, "eth0")
+        and not (isinstance(item, Route) and item.kind == "blackhole")
+    ):
         links = {(HOST, other.name) for other in state.values() if isinstance(other, (Bridge, Veth, Vxlan))}
         peers = {(other.namespace, other.peer) for other in state.values() if isinstance(other, Veth)}
-        devices = {(other.namespace, other.name) for other in state.values() if isinstance(other, Device)}
+        devices = {(other.namespace, other.name) for other in state.values() if isinstance(other, (Device, Nic))}
         assert (namespace, item.interface) in links | peers | devices
 
 
@@ -255,7 +266,33 @@ def test_what_the_host_has_no_ground_for_is_left_as_it_is() -> None:
     assert (actual, wanted, lacking) == (state_of([namespace]), state_of([namespace]), ("eth0", "eth1", "eth7"))
 
 
+def test_what_stood_on_something_that_is_gone_is_left_as_it_is() -> None:
+    def on(bridge: str, card: str) -> list[KernelObject]:
+        return [
+            Namespace("/n/a"),
+            Veth("v0", "linkspan:1", "/n/a", "eth0", "m", bridge),
+            Address("/n/a", "eth0", "10.0.0.2/24"),
+            Nic("/n/a", "wan", card, "m"),
+            Address("/n/a", "wan", "10.1.0.2/24"),
+        ]
+
+    desired = state_of(on("br9", "eth9"))
+    assert grounds(desired) == {"br9", "eth9"}
+    assert grounds({**desired, **state_of([Bridge("br9", "linkspan:plug")])}) == {"eth9"}
+    # A veth pair outlives its bridge, and a card that has moved is not on the host: what is on them is still wanted.
+    adrift = state_of([Namespace("/n/a"), Veth("v0", "linkspan:1", "/n/a", "eth0", "m", ""), on("", "eth9")[3]])
+    actual, wanted, lacking = without_ground(adrift, desired, {"lo"})
+    assert lacking == ("br9",) and diff(actual, wanted) == Plan((Create(on("", "")[2]), Create(on("", "")[4])))
+    # Where neither is there, nothing on them can be made.
+    actual, wanted, lacking = without_ground(state_of([Namespace("/n/a")]), desired, {"lo"})
+    assert (lacking, diff(actual, wanted)) == (("br9", "eth9"), Plan())
+    assert without_ground({}, desired, {"lo", "br9", "eth9"}) == ({}, desired, ())
+
+
 def test_any_mac_will_do_where_none_is_asked_for() -> None:
+    card = Nic("/n/a", "wan", "eth9", "m", "n")
+    assert diff(state_of([card]), state_of([dataclasses.replace(card, mac="", wireless=True)])) == Plan()
+    assert diff(state_of([card]), state_of([dataclasses.replace(card, mac="o")])).steps
     there = state_of([Bridge("br0", "a", 1500, "02:42:00:00:00:01")])
     assert diff(there, state_of([Bridge("br0", "a")])) == Plan()
     assert diff(there, state_of([Bridge("br0", "a", 1400)])).steps

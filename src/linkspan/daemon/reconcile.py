@@ -24,8 +24,8 @@ from linkspan.model.container import Container
 from linkspan.model.snapshot import put
 from linkspan.runtime.processes import Processes, Status
 from linkspan.state.host import HostFacts
-from linkspan.state.objects import BoundPort, Device, Key, Sysctl
-from linkspan.state.plan import Delete, Plan, diff, without_ground
+from linkspan.state.objects import BoundPort, Key, Sysctl
+from linkspan.state.plan import Delete, Plan, diff, grounds, without_ground
 
 log = logging.getLogger(__name__)
 UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
@@ -68,15 +68,15 @@ async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, hos
     """Makes the kernel as the records say: everything rendered, everything of ours read, the difference applied.
 
     Answers the number of steps taken. A host port that cannot be had (somebody else took it meanwhile, or its address
-    is gone) is said, and left: the rest of the host must not wait for it. Nor for an interface that a macvlan
-    stands on.
+    is gone) is said, and left: the rest of the host must not wait for it. Nor for an interface of the host's that
+    something stands on.
     """
     facts = host()
 
     def apply(kernel: Kernel) -> int:
         desired = render_all(ledger.now, drivers, facts)
         sysctls = [(o.namespace, o.name) for o in desired.values() if isinstance(o, Sysctl)]
-        parents = {item.parent for item in desired.values() if isinstance(item, Device) and item.parent}
+        parents = grounds(desired)
         kernel.expect(parents)  # before looking whether they are there, so that none comes unnoticed
 
         def difference() -> Plan:

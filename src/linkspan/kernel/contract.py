@@ -29,6 +29,8 @@ class Interface:
     master: str = ""  # the bridge that it is a port of
     alias: str = ""
     addresses: tuple[str, ...] = ()
+    infiniband: bool = False
+    wireless: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """What only some kinds of link have, as netlink attributes and as ours: modes of macvlan and ipvlan, a VLAN's number,
-a tunnel's ends.
+IPoIB's partition key, a tunnel's ends.
 
 Formats: linux/if_link.h.
 """
@@ -18,6 +18,7 @@ FEATURES = {
     "macvlan": "macvlan links (module macvlan)",
     "ipvlan": "ipvlan links (module ipvlan)",
     "vlan": "802.1Q VLAN links (module 8021q)",
+    "ipoib": "IP over InfiniBand (module ib_ipoib)",
     "dummy": "dummy links (module dummy)",
 }
 
@@ -26,6 +27,7 @@ _IPVLAN = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAGS = {"": 0, "bridge": 0, "private": 1, "vepa": 2}
 _MODE, _FLAGS = 1, 2  # of macvlan and ipvlan alike
 _VLAN_ID = 1
+_PKEY = 1
 # IFLA_VXLAN_…
 _VNI, _LOCAL, _LEARNING, _PORT, _LOCAL6, _CHECKSUM = 1, 4, 7, 15, 17, 18
 
@@ -41,6 +43,8 @@ def device_data(kind: str, mode: str) -> bytes:
                 return u16(_MODE, _IPVLAN[mode]) + u16(_FLAGS, _IPVLAN_FLAGS[flag])
             case "vlan":
                 return u16(_VLAN_ID, int(mode))
+            case "ipoib" if mode:
+                return u16(_PKEY, int(mode, 16))
     except (KeyError, ValueError, OverflowError):
         raise InvalidArgument(f"a {kind} link has no mode {mode!r}") from None
     return b""
@@ -57,6 +61,8 @@ def device_mode(kind: str, data: bytes) -> str:
             return _name(_IPVLAN, found.get(_MODE, 0)) + (f".{flag}" if flag else "")
         case "vlan":
             return str(found.get(_VLAN_ID, ""))
+        case "ipoib" if _PKEY in found:
+            return f"{found[_PKEY]:04x}"
     return ""
 
 

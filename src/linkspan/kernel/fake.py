@@ -28,6 +28,7 @@ from linkspan.state.objects import (
     Key,
     Neighbour,
     NftElement,
+    Nic,
     Route,
     Shaper,
     State,
@@ -123,6 +124,10 @@ class FakeKernel:
                     raise NotFound(f"cannot create {item}: no such device")
             case Route(kind="blackhole", namespace=namespace):
                 self._need_namespace(namespace, item)
+            case Nic(namespace=namespace, origin=origin):
+                self._need_namespace(namespace, item)
+                if item.key not in self.state and not self._has_link(HOST, origin):
+                    raise NotFound(f"cannot create network card {origin} as {item.name}: no such device")
             case (
                 Address(namespace=namespace, interface=interface)
                 | Route(namespace=namespace, interface=interface)
@@ -191,7 +196,8 @@ class FakeKernel:
             raise NotFound(f"cannot read the interfaces of {namespace}: no network namespace at {namespace}")
         found = [Interface(1, "lo", "", "00:00:00:00:00:00", 65536, True, True, addresses=("127.0.0.1/8",))]
         if namespace == HOST:
-            found.extend(self.host)
+            away = {item.origin for item in self.state.values() if isinstance(item, Nic)}
+            found.extend(item for item in self.host if item.name not in away)
         for item in self.state.values():
             match item:
                 case Bridge() if namespace == HOST:
@@ -206,6 +212,8 @@ class FakeKernel:
                         found.append(_interface(item.peer, "veth", item.mac, item.mtu))
                 case Vxlan() if namespace == HOST:
                     found.append(_interface(item.name, "vxlan", item.mac, item.mtu, item.bridge, item.alias))
+                case Nic() if namespace == item.namespace:
+                    found.append(_interface(item.name, "", item.mac or item.origin_mac, 1500))
                 case Device() if namespace == item.namespace:
                     found.append(_interface(item.name, item.kind, item.mac, item.mtu, alias=item.alias))
         held: dict[str, list[str]] = {}

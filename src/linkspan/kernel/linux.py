@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import itertools
 import logging
@@ -21,9 +22,12 @@ from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.neighbours import Others
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from linkspan.kernel.nftables import Nftables
+from linkspan.kernel.nics import ALIAS as NIC_ALIAS
+from linkspan.kernel.nics import Nics, nic_of
 from linkspan.kernel.ports import Ports
 from linkspan.kernel.rows import Refused, Row, take_rows
 from linkspan.kernel.watch import Watch
+from linkspan.kernel.wireless import wireless
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
     HOST,
@@ -38,6 +42,7 @@ from linkspan.state.objects import (
     Namespace,
     Neighbour,
     NftElement,
+    Nic,
     Route,
     Shaper,
     State,
@@ -76,6 +81,7 @@ class LinuxKernel:
             self._nft = Nftables(owned=owned_table, accept_mark=accept_mark)
             self._watch: Watch | None = None
             self._links = Links(self._namespaces, self._inside)
+            self._nics = Nics(self._namespaces, self._inside)
             opened.pop_all()
 
     def close(self) -> None:
@@ -185,6 +191,8 @@ class LinuxKernel:
                 self._create_namespace(path)
             case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.create(item)
+            case Nic():
+                self._nics.create(item)
             case Address(namespace=namespace):
                 rtnetlink.add_address(self._inside(namespace), item)
             case Sysctl():
@@ -200,6 +208,8 @@ class LinuxKernel:
         match item:
             case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.change(item)
+            case Nic():
+                self._nics.change(item)
             case Sysctl():
                 self._write(item)
             case Shaper():
@@ -218,6 +228,8 @@ class LinuxKernel:
                 self._namespaces.delete(path)
             case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.delete(item)
+            case Nic():
+                self._nics.delete(item)
             case Address() | Shaper():
                 try:
                     inside = self._inside(item.namespace)
@@ -301,7 +313,10 @@ class LinuxKernel:
             mine = {}
             for item in found:
                 other = ours.get(item.peer_index)
-                if item.interface.kind == "veth" and other and other.peer_index == item.interface.index:
+                if item.interface.alias.startswith(NIC_ALIAS):
+                    mine[item.interface.index] = item
+                    yield nic_of(item, path)
+                elif item.interface.kind == "veth" and other and other.peer_index == item.interface.index:
                     peers[item.peer_index] = (path, item)
                     mine[item.interface.index] = item
                 elif item.interface.kind in FEATURES and item.interface.alias.startswith(rtnetlink.ALIAS):
@@ -344,7 +359,9 @@ class LinuxKernel:
 
     def interfaces(self, namespace: str = HOST) -> tuple[Interface, ...]:
         with _reading(f"the interfaces of {namespace or 'the host'}"):
-            return rtnetlink.interfaces(self._inside(namespace))
+            found = rtnetlink.interfaces(self._inside(namespace))
+        radios = wireless(item.name for item in found if not item.kind) if namespace == HOST else ()
+        return tuple(dataclasses.replace(item, wireless=True) if item.name in radios else item for item in found)
 
     def interface(self, name: str, namespace: str = HOST) -> Interface:
         for item in self.interfaces(namespace):
@@ -459,6 +476,8 @@ def _name(item: KernelObject) -> str:
             return f"forwarding entry for {mac} on interface {interface}" + (
                 f" to {destination}" if destination else ""
             )
+        case Nic(name=name, origin=origin):
+            return f"network card {origin} as {name}"
         case Shaper(interface=interface, rate=rate):
             return f"limit of {rate} bits a second on interface {interface}"
         case Address(interface=interface, address=address):

@@ -84,7 +84,9 @@ class Namespaces:
         Path(path).unlink(missing_ok=True)
 
     def open(self, path: str) -> int:
-        """A descriptor of the namespace. FileNotFoundError if there is none at `path`."""
+        """A descriptor of the namespace, "" is the host's own. FileNotFoundError if there is none at `path`."""
+        if not path:
+            return os.dup(self._home)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if os.fstat(descriptor).st_dev == self._device:
             return descriptor

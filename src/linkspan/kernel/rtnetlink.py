@@ -42,6 +42,7 @@ _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 
 _UP, _LOOPBACK = 0x1, 0x8
+_INFINIBAND = 32  # ARPHRD_INFINIBAND
 _UNIVERSE, _SCOPE_LINK = 0, 253
 _NODAD, _PERMANENT = 0x2, 0x80
 
@@ -279,6 +280,16 @@ def change_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
     _put_up(host, name + _NO_LINK_LOCAL, settings, name + (slave if vxlan.bridge else b""))
 
 
+def move(inside: NetlinkSocket, index: int, namespace: int, name: str, alias: str, mac: str = "") -> None:
+    """A link into the namespace of a descriptor, with another name and alias: all of it or nothing. It is down then."""
+    settings = text(_IFNAME, name) + text(_IFALIAS, alias) + u32(_NET_NS_FD, namespace) + _mac(mac)
+    inside.request([(_NEWLINK, ACK, _LINK.pack(0, 0, index, 0, 0) + settings)])
+
+
+def change_nic(inside: NetlinkSocket, name: str, mac: str) -> None:
+    _put_up(inside, text(_IFNAME, name) + _mac(mac))
+
+
 def create_ifb(inside: NetlinkSocket, name: str) -> None:
     creation = text(_IFNAME, name) + nested(_LINKINFO, text(_INFO_KIND, "ifb"))
     inside.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, _UP, _UP) + creation)])
@@ -338,7 +349,7 @@ def _stable_mac(alias: str) -> str:
 
 
 def _parse_link(body: bytes) -> Link:
-    _, _, index, flags, _ = _LINK.unpack_from(body)
+    _, hardware, index, flags, _ = _LINK.unpack_from(body)
     found = attributes(body, _LINK.size)
     info = attributes(found.get(_LINKINFO, b""))
     port = attributes(info.get(_INFO_SLAVE_DATA, b"")) if info.get(_INFO_SLAVE_KIND) == b"bridge\0" else {}
@@ -352,6 +363,7 @@ def _parse_link(body: bytes) -> Link:
             up=bool(flags & _UP),
             loopback=bool(flags & _LOOPBACK),
             alias=string(found.get(_IFALIAS, b"")),
+            infiniband=hardware == _INFINIBAND,
         ),
         peer_index=number(found.get(_PEER_INDEX, b"")),
         master_index=number(found.get(_MASTER, b"")),

@@ -21,7 +21,7 @@ from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
-from linkspan.state.objects import Address, Bridge, Device, FdbEntry, Joint, Neighbour, Route, Sysctl, Veth, Vxlan
+from linkspan.state.objects import Address, Bridge, Device, FdbEntry, Joint, Neighbour, Nic, Route, Sysctl, Veth, Vxlan
 from linkspan.state.plan import Delete, Plan
 
 # RTNLGRP_LINK, _NEIGH; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
@@ -181,7 +181,7 @@ def _own(plan: Plan) -> _Own:
                 interfaces.add(name)
             case Joint(name=name, peer=peer):
                 interfaces.update((name, peer))
-            case Device(namespace="", name=name):
+            case Device(namespace="", name=name) | Nic(origin=name):
                 interfaces.add(name)
             case Address(namespace="", interface=name) | Route(namespace="", interface=name):
                 interfaces.add(name)

@@ -14,6 +14,12 @@ class HostInterface:
     name: str
     loopback: bool = False
     addresses: tuple[str, ...] = ()
+    kind: str = ""  # bridge, veth, vlan…; "" for hardware
+    mac: str = ""
+    mtu: int = 1500
+    master: str = ""  # the bridge that it is a port of
+    infiniband: bool = False
+    wireless: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class HostFacts:
     ephemeral_ports: tuple[int, int] = (32768, 60999)
     reserved_ports: frozenset[int] = frozenset()
     routes: tuple[str, ...] = ()
+    leading_out: frozenset[str] = frozenset()  # interfaces that a default route leads over
     interfaces: tuple[HostInterface, ...] = ()
     ip_forward: bool = True  # --ip-forward: we turn forwarding on
     ipv6: bool = True

@@ -85,10 +85,11 @@ class Veth:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """A link on top of another (`kind` macvlan, ipvlan, vlan), or by itself (dummy); up.
+    """A link on top of another (`kind` macvlan, ipvlan, vlan, ipoib), or by itself (dummy); up.
 
     `parent` is an interface of the host, also of a device inside a sandbox. `mode` is macvlan's (bridge, private, vepa,
-    passthru), ipvlan's (l2, l3, l3s, with its flag after a dot: `l2.private`), or the VLAN's number.
+    passthru), ipvlan's (l2, l3, l3s, with its flag after a dot: `l2.private`), the VLAN's number, or IPoIB's partition
+    key in four hexadecimal digits ("" is the parent's).
     Ours are known by their alias: `linkspan:<endpoint id>` inside a sandbox, `linkspan:<network id>` or
     `linkspan:parent` (one that several networks may share) on the host.
     """
@@ -132,6 +133,27 @@ class Vxlan:
     @property
     def key(self) -> tuple[str, ...]:
         return ("link", HOST, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Nic:
+    """A network card of the host's, moved into a sandbox and named `name` there; up. It goes back when it is deleted.
+
+    `origin` is its name on the host, `origin_mac` the MAC address that it had there. Ours are known by their alias,
+    `linkspan:nic:<origin>:<origin_mac>`. A `wireless` one moves with its whole radio.
+    """
+
+    namespace: str
+    name: str
+    origin: str
+    origin_mac: str
+    mac: str = ""  # "" is the one it has
+    wireless: bool = False
+    up: bool = True
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", self.namespace, self.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -296,6 +318,7 @@ KernelObject: TypeAlias = (
     | Veth
     | Device
     | Vxlan
+    | Nic
     | Address
     | Shaper
     | Neighbour

@@ -1,17 +1,18 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
 Created first, referents before what refers to them: ports → namespaces → bridges → joints → devices (those that others
-stand on first) → tunnels → veths → sysctls → addresses → shapers → neighbours → forwarding entries → routes → elements
-of the ruleset → rules in others' chains. A port comes first because it is the step most likely to fail, and costs
-nothing to undo; the elements come last because they let traffic in. (An interface with IPv6 turned off takes no IPv6
-address: so settings come before addresses.)
+stand on first) → network cards → tunnels → veths → sysctls → addresses → shapers → neighbours → forwarding entries →
+routes → elements of the ruleset → rules in others' chains. A port comes first because it is the step most likely to
+fail, and costs nothing to undo; the elements come last because they let traffic in. (An interface with IPv6 turned off
+takes no IPv6 address: so settings come before addresses.)
 Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
   about to go.
 - What stands in the way of something new goes first of all: a link to be made anew under the same name, a veth whose
   peer's name another one takes, a device on a parent that gets another one (it has room for one in passthru, and for
-  one of each MAC), a tunnel with the same number, a bound port that covers another's address.
+  one of each MAC), a network card that is elsewhere and is wanted, a tunnel with the same number, a bound port that
+  covers another's address.
 - What vanishes with its link or namespace (addresses, routes, neighbours, devices…) has no step of its own, and is made
   again where it is still wanted.
 - Sysctls are written and never taken back.
@@ -37,6 +38,7 @@ from linkspan.state.objects import (
     Namespace,
     Neighbour,
     NftElement,
+    Nic,
     Route,
     Shaper,
     State,
@@ -90,6 +92,7 @@ _ORDER = (
     Bridge,
     Joint,
     Device,
+    Nic,
     Vxlan,
     Veth,
     Sysctl,
@@ -114,6 +117,7 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     Vxlan: frozenset({"alias", "mac", "mtu", "isolated"}),
     Neighbour: None,
     FdbEntry: None,
+    Nic: frozenset({"mac", "up"}),
     Shaper: None,
     Sysctl: None,
     Route: None,
@@ -164,6 +168,21 @@ def diff(actual: State, desired: State) -> Plan:
     )
 
 
+def grounds(desired: State) -> frozenset[str]:
+    """The host's interfaces that objects stand on, but for bridges of ours."""
+    bridges = {item.name for item in desired.values() if isinstance(item, Bridge)}
+    found: set[str] = set()
+    for item in desired.values():
+        match item:
+            case Device(parent=name) if name:
+                found.add(name)
+            case Nic(origin=name):
+                found.add(name)
+            case Veth(bridge=name) if name and name not in bridges:
+                found.add(name)
+    return frozenset(found)
+
+
 def without_ground(actual: State, desired: State, there: Container[str]) -> tuple[State, State, tuple[str, ...]]:
     """Both states without what stands on an interface that the host does not have now; and the names of those.
 
@@ -171,7 +190,8 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
     """
     made = {item.name for item in desired.values() if isinstance(item, (Bridge, Device, Vxlan)) and item.key[1] == HOST}
     lacking: set[str] = set()
-    places: set[_Place] = set()
+    places: set[_Place] = set()  # interfaces that are not there, nor what is on them
+    adrift: set[Key] = set()  # links that are without what they stood on: what is on them is still wanted
     devices = [item for item in desired.values() if isinstance(item, Device) and item.parent]
     for item in sorted(devices, key=_sort_key):  # a VLAN before what stands on it
         ours = item.parent in made and (HOST, item.parent) not in places
@@ -179,13 +199,24 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
             places.add((item.namespace, item.name))
             if item.parent not in made:
                 lacking.add(item.parent)
-    if not places:
+    for key, link in desired.items():
+        match link:
+            case Nic(origin=name) if key not in actual and name not in there:
+                places.add(_inside(link))
+                lacking.add(name)
+            case Veth(bridge=name) if name and name not in made and name not in there:
+                adrift.add(key)
+                lacking.add(name)
+                if key not in actual:
+                    places.add(_inside(link))
+    if not places and not adrift:
         return actual, desired, ()
 
     def grounded(item: KernelObject) -> bool:
         match item:
             case (
                 Device(namespace=namespace, name=name)
+                | Nic(namespace=namespace, name=name)
                 | Address(namespace=namespace, interface=name)
                 | Shaper(namespace=namespace, interface=name)
             ):
@@ -196,7 +227,7 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
                 return (HOST, name) not in places
             case Sysctl(namespace=namespace, name=setting):
                 return not any((namespace, part) in places for part in setting.split("/"))
-        return True
+        return item.key not in adrift
 
     kept = [{key: item for key, item in state.items() if grounded(item)} for state in (actual, desired)]
     return kept[0], kept[1], tuple(sorted(lacking))
@@ -241,7 +272,7 @@ def take(step: Step, state: dict[Key, KernelObject]) -> None:
             state[after.key] = after
         case Delete(before):
             state.pop(before.key, None)
-            if isinstance(before, (Namespace, Bridge, Veth, Device, Vxlan)):
+            if isinstance(before, (Namespace, Bridge, Veth, Device, Nic, Vxlan)):
                 vanishing = _vanishing([before], state)
                 for key in [key for key, item in state.items() if vanishing.covers(item)]:
                     del state[key]
@@ -251,7 +282,11 @@ def _same(before: KernelObject, after: KernelObject) -> bool:
     if isinstance(before, (Bridge, Vxlan)) and type(before) is type(after) and not after.mac:
         return dataclasses.replace(before, mac="") == after  # any MAC will do
     if isinstance(before, Device) and isinstance(after, Device):
-        return dataclasses.replace(before, mac=after.mac and before.mac, mtu=after.mtu and before.mtu) == after
+        any_ = {name: getattr(after, name) and getattr(before, name) for name in ("mac", "mtu", "mode")}
+        return dataclasses.replace(before, **any_) == after
+    if isinstance(before, Nic) and isinstance(after, Nic):
+        # Whether it is wireless is seen when it moves.
+        return dataclasses.replace(before, mac=after.mac and before.mac, wireless=after.wireless) == after
     if isinstance(before, Shaper) and isinstance(after, Shaper) and before.key == after.key:
         # The kernel tells the burst by the time that it takes, which is coarse for a fast link.
         return before.rate == after.rate and abs(before.burst - after.burst) <= after.burst >> 6
@@ -276,21 +311,23 @@ def _sort_key(item: KernelObject) -> tuple[int, bool, Key]:
 
 
 def _in_the_way(gone: list[KernelObject], made: list[KernelObject]) -> list[KernelObject]:
-    places = {_inside(item) for item in made if isinstance(item, (Veth, Device))}
-    parents = {item.parent for item in made if isinstance(item, Device) and item.parent}
+    places = {_inside(item) for item in made if isinstance(item, (Veth, Device, Nic))}
+    cards = {item.origin for item in made if isinstance(item, Nic)}
+    parents = cards | {item.parent for item in made if isinstance(item, Device) and item.parent}
     ports = {(item.protocol, item.port) for item in made if isinstance(item, BoundPort)}
     tunnels = {(item.port, item.vni) for item in made if isinstance(item, Vxlan)}
     return [
         item
         for item in gone
-        if (isinstance(item, (Veth, Device)) and _inside(item) in places)
+        if (isinstance(item, (Veth, Device, Nic)) and _inside(item) in places)
         or (isinstance(item, Device) and item.parent in parents)
         or (isinstance(item, Vxlan) and (item.port, item.vni) in tunnels)
+        or (isinstance(item, Nic) and item.origin in parents)
         or (isinstance(item, BoundPort) and (item.protocol, item.port) in ports)
     ]
 
 
-def _inside(item: Veth | Device) -> _Place:
+def _inside(item: Veth | Device | Nic) -> _Place:
     return item.namespace, item.peer if isinstance(item, Veth) else item.name
 
 
@@ -325,7 +362,7 @@ def _vanishing(deleted: Iterable[KernelObject], state: State) -> _Vanishing:
             case Veth(name=name, namespace=namespace, peer=peer):
                 places.add((HOST, name))
                 places.add((namespace, peer))
-            case Device(namespace=namespace, name=name):
+            case Device(namespace=namespace, name=name) | Nic(namespace=namespace, name=name):
                 places.add((namespace, name))
     if any(namespace == HOST for namespace, _ in places):  # what stands on a link of the host's goes with it
         places.update(
