@@ -13,6 +13,7 @@ from linkspan.model.container import NEVER, Config, Container, EndpointSettings,
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.image import Image
 from linkspan.model.names import dns_names
+from linkspan.model.plug import Plug
 from linkspan.model.port import each_family
 
 HOST_SANDBOX_KEY = "/var/run/docker/netns/default"
@@ -161,7 +162,10 @@ def network_settings(view: ContainerView, version: Version) -> dict[str, Any]:
     sandbox = view.sandbox
     key = "" if sandbox is None else HOST_SANDBOX_KEY if sandbox.kind == "host" else sandbox.key
     networks = _networks(view, version)
-    result = {"SandboxID": sandbox.id if sandbox else "", "SandboxKey": key, "Ports": _port_map(view)}
+    result: dict[str, Any] = {"SandboxID": sandbox.id if sandbox else "", "SandboxKey": key, "Ports": _port_map(view)}
+    if view.container.plugs:  # not Docker's
+        run = sandbox.id if sandbox else ""
+        result["Interfaces"] = [plug(one.addressed(run)) for one in view.container.plugs]
     if version >= LEAN:
         return result | {"Networks": networks}
     default = networks.get("bridge", {})
@@ -182,6 +186,22 @@ def network_settings(view: ContainerView, version: Version) -> dict[str, Any]:
         "IPv6Gateway": default.get("IPv6Gateway", ""),
         "MacAddress": default.get("MacAddress", ""),
         "Networks": networks,
+    }
+
+
+def plug(one: Plug) -> dict[str, Any]:
+    """An interface given by hand. With DHCP, the address that it has now."""
+    return {
+        "ID": one.id,
+        "Name": one.interface,
+        "Kind": one.kind,
+        "HostInterface": one.parent,
+        "HostEnd": one.host_interface,
+        "Vlan": one.vlan,
+        "MacAddress": one.mac or one.parent_mac,
+        "Address": f"{one.address}/{one.prefix_length}" if one.address else "",
+        "Gateway": one.gateway,
+        "Dhcp": one.dhcp,
     }
 
 

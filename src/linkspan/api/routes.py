@@ -14,6 +14,7 @@ from linkspan.api import (
     routes_cluster,
     routes_containers,
     routes_images,
+    routes_interfaces,
     routes_networks,
     routes_publishing,
     routes_streams,
@@ -90,6 +91,7 @@ class Api:
         self._router = Router()
         for module in (
             routes_system,
+            routes_interfaces,  # before what takes any path below a container for its name
             routes_containers,
             routes_streams,
             routes_archive,

@@ -38,6 +38,7 @@ CONTAINER_VERBS = {
     "kill": ("kill", "Kill containers, or send them a signal"),
     "logs": ("logs", "Show a container's output"),
     "pause": ("pause", "Freeze the processes of containers"),
+    "pipework": ("pipework", "Give a container an interface by hand (only in linkspan)"),
     "port": ("port", "Show the published ports of a container"),
     "publish": ("publish:PUBLISH", "Publish more ports of a container (only in linkspan)"),
     "rename": ("rename", "Rename a container"),

@@ -12,6 +12,7 @@ reconcile      at start: what runs, what the kernel holds, and what it should
 boot           what starts by itself, in order, when the daemon does
 healing        what another program takes away of ours is put back
 flannel        a host's end of a flannel network: leases, and `linkspan flannel`
+dhcp           DHCP clients for interfaces given by hand
 announcing     gratuitous ARP for who has come
 neighbourhood  other firewalls, said in the log and in `docker info`
 lifecycle      start, stop, exit, restart, removal of containers
@@ -23,6 +24,6 @@ systemd        what systemd is told
 identity       randomness and the clock
 sandbox_files  /etc/hosts and its kin, on the disk
 events         what happened, kept for a while and told to who listens
-containers, publishing, networks, images, volumes, system    the verbs, as the front doors call them
+containers, publishing, plugs, networks, images, volumes, system    the verbs, as the front doors call them
 views          what the verbs answer
 """

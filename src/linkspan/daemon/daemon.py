@@ -24,6 +24,7 @@ from linkspan.daemon.cluster.joining import VERSION, find_underlay
 from linkspan.daemon.commits import Commits
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
+from linkspan.daemon.dhcp import DhcpClients
 from linkspan.daemon.events import Events
 from linkspan.daemon.execs import Execs
 from linkspan.daemon.healing import Healing
@@ -37,6 +38,7 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.names import Names
 from linkspan.daemon.neighbourhood import Neighbourhood
 from linkspan.daemon.networks import Networks
+from linkspan.daemon.plugs import Plugs
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.publishing import Publishing
 from linkspan.daemon.reconcile import converge, settle_records
@@ -47,6 +49,7 @@ from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
 from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
@@ -54,7 +57,7 @@ from linkspan.engine.names import NameSettings
 from linkspan.engine.networks import default_networks
 from linkspan.errors import Internal, InvalidArgument, NotFound
 from linkspan.ipam.pools import ula_source
-from linkspan.kernel.contract import Kernel
+from linkspan.kernel.contract import Interface, Kernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.cluster import GLOBAL
 from linkspan.model.container import Container
@@ -126,6 +129,7 @@ class Daemon:
         if self.cluster:
             await self.cluster.start()  # from here on the kernel follows what other hosts do
         self._names.start()  # the namespaces are there now
+        await self._dhcp.start()
         await asyncio.to_thread(self._sweep_folders)
         if self._host.relay:
             await self._relay.found()
@@ -194,6 +198,7 @@ class Daemon:
         def follow(before: Snapshot, after: Snapshot, containers: Collection[str]) -> None:
             files.follow(before, after, containers)
             announcing.follow(before, after, containers)
+            self._dhcp.follow(before, after, containers)
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
         self._mutation = mutation = Mutation(
@@ -229,6 +234,15 @@ class Daemon:
             default_log=configuration.container_log,
         )
         self.publishing = Publishing(ledger, mutation, self._lifecycle)
+        self._dhcp = DhcpClients(ledger, mutation, self._lifecycle, configuration.data_root / "dhcp")
+        self.plugs = Plugs(
+            ledger,
+            mutation,
+            self._lifecycle,
+            self._dhcp,
+            host=host,
+            look_again=lambda: self._programmer.run(self._read_host),
+        )
         self.commits = Commits(ledger, self._lifecycle, self.images)
         self.networks = Networks(
             ledger,
@@ -282,7 +296,7 @@ class Daemon:
     # -- the host -----------------------------------------------------------------------------------------------------
 
     def _read_host(self, kernel: Kernel) -> None:
-        ports = kernel.ephemeral_ports()
+        ports, routes = kernel.ephemeral_ports(), kernel.routes()
         configuration = self.configuration
         if configuration.cluster:
             members = [member.host for member in configuration.cluster.members]
@@ -294,8 +308,9 @@ class Daemon:
             self._host,
             ephemeral_ports=(ports.first, ports.last),
             reserved_ports=ports.reserved,
-            routes=tuple(r.destination for r in kernel.routes() if r.interface not in ours),
-            interfaces=tuple(HostInterface(i.name, i.loopback, i.addresses) for i in kernel.interfaces()),
+            routes=tuple(r.destination for r in routes if r.interface not in ours),
+            leading_out=frozenset(r.interface for r in routes if r.destination in DEFAULT_ROUTES.values()),
+            interfaces=tuple(map(_host_interface, kernel.interfaces())),
             ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
             relay=(relay := ipv6 and self.configuration.relay and 6 in self.configuration.rules),
         )
@@ -359,6 +374,7 @@ class Daemon:
             if self.cluster:
                 await self.cluster.close()
             await self._health.close()
+            await self._dhcp.close()
             await self._lifecycle.close()
             await self._names.close()
             self._processes.close()
@@ -374,6 +390,20 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     except OSError as error:
         raise Internal(f"cannot make {folder}: {error.strerror}") from error
+
+
+def _host_interface(found: Interface) -> HostInterface:
+    return HostInterface(
+        found.name,
+        found.loopback,
+        found.addresses,
+        found.kind,
+        found.mac,
+        found.mtu,
+        found.master,
+        found.infiniband,
+        found.wireless,
+    )
 
 
 def _say_failure(task: asyncio.Task[Any]) -> None:

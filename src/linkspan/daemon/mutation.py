@@ -14,7 +14,7 @@ from linkspan.engine.change import Change
 from linkspan.engine.render import Drivers, render_touched, touched
 from linkspan.errors import LinkspanError
 from linkspan.model.container import Container
-from linkspan.model.endpoint import Endpoint
+from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.event import Event
 from linkspan.model.snapshot import Record, Snapshot, Write
 from linkspan.state.objects import State
@@ -121,6 +121,6 @@ class Mutation:
 
 def _container_of(record: Record | None) -> str:
     match record:
-        case Container(id=id_) | Endpoint(container_id=id_):
+        case Container(id=id_) | Endpoint(container_id=id_) | Sandbox(container_id=id_):
             return id_
     return ""

@@ -11,6 +11,7 @@ from linkspan.state.objects import Address, KernelObject, Route
 
 DEFAULT_ROUTE = "0.0.0.0/0"
 DEFAULT_ROUTE6 = "::/0"
+DEFAULT_ROUTES = {4: DEFAULT_ROUTE, 6: DEFAULT_ROUTE6}
 
 
 def render_inside(network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:

@@ -13,6 +13,8 @@ links      legacy links on the default bridge
 identity   which address and MAC a container gets on a network, and whose they are
 join       give a container its sandbox, endpoints and bindings; take them away
 publish    ports of a container that is there, published and withdrawn
+plugs      interfaces given by hand, and what they stand on
+plug_request what pipework's command line asks for
 render     from records to kernel objects, all of them or those that a change touches
 usage      what of the address space is used, and by whom
 nat        the published ports and masqueraded subnets as the rows of `iptables -t nat -nL`

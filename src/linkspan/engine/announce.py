@@ -44,6 +44,23 @@ def announcements(before: Snapshot, after: Snapshot, containers: Iterable[str]) 
                 addresses = tuple(filter(None, (endpoint.address, endpoint.address6)))
                 if times and addresses and endpoint.interface:
                     yield Announcement(sandbox.path, endpoint.interface, addresses, times, pause / 1000)
+        yield from _of_plugs(before, after, id_)
+
+
+def _of_plugs(before: Snapshot, after: Snapshot, container_id: str) -> Iterator[Announcement]:
+    """Somebody else may have had the address of an interface given by hand until now: always."""
+    container, old = after.containers.get(container_id), before.containers.get(container_id)
+    sandbox = after.sandbox(container) if container and container.plugs else None
+    if container is None or sandbox is None:
+        return
+    same_run = old is not None and before.sandbox(old) == sandbox
+    told = {plug.addressed(sandbox.id) for plug in old.plugs} if old and same_run else set()
+    for plug in container.plugs:
+        addressed = plug.addressed(sandbox.id)
+        if addressed.address and addressed not in told:
+            yield Announcement(
+                sandbox.path, plug.interface, (addressed.address,), _DEFAULTS[TIMES], _DEFAULTS[PAUSE] / 1000
+            )
 
 
 def announcement_problems(options: Mapping[str, str]) -> Iterator[str]:

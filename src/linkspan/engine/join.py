@@ -126,14 +126,16 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
 
 
 def leave(snapshot: Snapshot, container: Container, *, removed: bool = False) -> Change:
-    """What a container that has ended gives back. Others that run in its sandbox keep it, unless it is `removed`."""
+    """What a container that has ended gives back. Others that run in its sandbox keep it, unless it is `removed`: then
+    interfaces that it was given by hand are its no more."""
     sandbox = snapshot.sandbox(container)
+    given = (put(msgspec.structs.replace(container, plugs=())),) if removed and container.plugs else ()
     if sandbox is None or (not removed and sharers(snapshot, container)):
-        return Change()
+        return Change(given)
     endpoints = snapshot.endpoints_in(container)
     others = _linked(snapshot.after(map(drop, endpoints)), container)
     return Change(
-        (*map(drop, endpoints), drop(sandbox), *others.values()),
+        (*map(drop, endpoints), drop(sandbox), *others.values(), *given),
         tuple(network_event("disconnect", snapshot.networks[e.network_id], container.id) for e in endpoints),
     )
 
@@ -251,7 +253,7 @@ def _endpoint(
     _check_room(snapshot, network)
     check_subnets(snapshot, network)
     endpoint = with_addresses(snapshot, container, network, settings, bare, around.host_id)
-    taken = {e.interface for e in snapshot.endpoints_in(container)}
+    taken = {e.interface for e in snapshot.endpoints_in(container)} | {plug.interface for plug in container.plugs}
     interface = interface_name(settings, network, taken, asked_names(container))
     return msgspec.structs.replace(
         endpoint,

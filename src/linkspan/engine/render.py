@@ -11,9 +11,13 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
 from linkspan.drivers.contract import Driver, Occupied, Spanning
+from linkspan.drivers.inside import DEFAULT_ROUTES
+from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
 from linkspan.model.cluster import Host, Remote
+from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
+from linkspan.model.plug import Plug
 from linkspan.model.snapshot import Snapshot, Write
 from linkspan.state.host import HostFacts
 from linkspan.state.objects import HOST, Address, KernelObject, Key, Namespace, NftElement, Sysctl, state_of
@@ -30,6 +34,7 @@ def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Ke
             *(o for n in snapshot.networks.values() for o in _render_spanning(snapshot, n, drivers)),
             *(o for s in snapshot.sandboxes.values() for o in _render_sandbox(s)),
             *(o for e in snapshot.endpoints.values() for o in _render_endpoint(snapshot, e, drivers)),
+            *(o for c in snapshot.containers.values() if c.plugs for o in _render_plugs(snapshot, c)),
         ]
     )
 
@@ -46,12 +51,16 @@ class Touched:
     spanned: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     remotes: frozenset[str] = frozenset()
+    plugged: frozenset[str] = frozenset()
+    """Containers whose interfaces given by hand, or what those stand on, may be others."""
 
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
-    """An endpoint depends on its network and sandbox; networks whose parent we made share it."""
+    """An endpoint depends on its network and sandbox, and on whether a plug has its default route; networks and plugs
+    whose parent we made share it."""
     networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
-    hosts, remotes = set[str](), set[str]()
+    hosts, remotes, plugged = set[str](), set[str](), set[str]()
+    grounds = set[str]()
     for write in writes:
         for snapshot in (before, after):
             match write.kind:
@@ -60,11 +69,16 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                     endpoints.update(snapshot.endpoints_on.get(write.id, {}))
                     network = snapshot.networks.get(write.id)
                     if network and network.parent_made:
-                        networks.update(n.id for n in snapshot.networks.values() if n.parent == network.parent)
+                        grounds.add(network.parent)
+                case "container" if _plugs(before, write.id) != _plugs(after, write.id):
+                    plugged.add(write.id)
+                    endpoints.update(snapshot.endpoints_of.get(write.id, ()))
+                    grounds.update(plug.ground for plug in _plugs(snapshot, write.id) if plug.made)
                 case "sandbox":
                     sandboxes.add(write.id)
                     sandbox = snapshot.sandboxes.get(write.id)
                     endpoints.update(snapshot.endpoints_of.get(sandbox.container_id, ()) if sandbox else ())
+                    plugged.update((sandbox.container_id,) if sandbox else ())
                 case "endpoint":
                     endpoints.add(write.id)
                     endpoint = snapshot.endpoints.get(write.id)
@@ -74,7 +88,12 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                 case "remote":
                     remotes.add(write.id)
     spanned = networks | {id_ for id_ in occupied if (id_ in before.endpoints_on) != (id_ in after.endpoints_on)}
-    groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes
+    if grounds:
+        for snapshot in (before, after):
+            networks.update(n.id for n in snapshot.networks.values() if n.parent in grounds)
+            sharing = (c for c in snapshot.containers.values() if any(p.ground in grounds for p in c.plugs))
+            plugged.update(container.id for container in sharing)
+    groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged
     return Touched(*map(frozenset, groups))
 
 
@@ -103,6 +122,8 @@ def _render_parts(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Itera
         yield from _render_sandbox(sandbox)
     for endpoint in filter(None, map(snapshot.endpoints.get, parts.endpoints)):
         yield from _render_endpoint(snapshot, endpoint, drivers)
+    for container in filter(None, map(snapshot.containers.get, parts.plugged)):
+        yield from _render_plugs(snapshot, container)
 
 
 def _render_network(network: Network, drivers: Drivers) -> Iterable[KernelObject]:
@@ -164,6 +185,25 @@ def _render_endpoint(snapshot: Snapshot, endpoint: Endpoint, drivers: Drivers) -
     network, sandbox = snapshot.networks[endpoint.network_id], snapshot.sandboxes[endpoint.sandbox_id]
     asked = {o.key: o for o in (Sysctl(sandbox.path, name, value) for name, value in endpoint.sysctls)}
     rendered = drivers[network.driver].render_endpoint(network, endpoint, sandbox)
-    yield from (o for o in rendered if o.key not in asked)  # the user's word goes before the driver's
+    # The user's word goes before the driver's: settings, and a way out that was given by hand.
+    given = {*asked, *(("route", sandbox.path, default) for default in _defaults(snapshot, endpoint, sandbox))}
+    yield from (o for o in rendered if o.key not in given)
     yield from asked.values()
     yield from (Address(sandbox.path, endpoint.interface, address) for address in endpoint.link_local)
+
+
+def _render_plugs(snapshot: Snapshot, container: Container) -> Iterator[KernelObject]:
+    for plug in container.plugs:
+        yield from render_ground(plug)
+    if sandbox := snapshot.sandbox(container):
+        yield from render_plugs(container.plugs, sandbox)
+
+
+def _defaults(snapshot: Snapshot, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[str]:
+    if plugs := _plugs(snapshot, endpoint.container_id):
+        yield from (DEFAULT_ROUTES[version] for version in leading_versions(plugs, sandbox.id))
+
+
+def _plugs(snapshot: Snapshot, container_id: str) -> tuple[Plug, ...]:
+    container = snapshot.containers.get(container_id)
+    return container.plugs if container else ()

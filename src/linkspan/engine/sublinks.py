@@ -90,8 +90,10 @@ def _ipvlan_mode(options: Mapping[str, str]) -> str:
 
 
 def _is_made(snapshot: Snapshot, parent: str, host: HostFacts) -> bool:
-    """Whether we make the parent: one that another network had us make, or a VLAN that is not there."""
+    """Whether we make the parent: one that another network or a plug had us make, or a VLAN that is not there."""
     if any(other.parent == parent and other.parent_made for other in snapshot.networks.values()):
+        return True
+    if any(plug.made and plug.ground == parent for c in snapshot.containers.values() for plug in c.plugs):
         return True
     there = {interface.name for interface in host.interfaces}
     if parent in there:

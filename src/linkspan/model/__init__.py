@@ -3,6 +3,7 @@
 container   Container, its configuration and state; requests of the container verbs
 network     Network, its pools and options
 endpoint    Endpoint, Sandbox, Binding: the Container Network Model's other nouns
+plug        Plug: an interface given to a container by hand
 port        container ports and port requests, parsed from Docker's forms
 mount       where a container's files come from
 volume      named and anonymous volumes

@@ -53,7 +53,7 @@ class Claims:
     def after(self, old: Container | None, new: Container | None) -> Claims:
         """The index when one container's record has changed."""
         claims = self
-        if old is None or new is None or old.networks is not new.networks:
+        if old is None or new is None or old.networks is not new.networks or old.plugs is not new.plugs:
             claims = claims._with_networks(old, new)
         if old is None or new is None or old.host_config.port_bindings is not new.host_config.port_bindings:
             claims = claims._with_ports(old, new)
@@ -110,6 +110,9 @@ def _addresses(container: Container | None) -> Iterator[tuple[str, int]]:
     for network_id, settings in container.networks.items() if container else ():
         for address in given_addresses(settings):
             yield network_id, address
+    for plug in container.plugs if container else ():
+        if plug.network_id:
+            yield plug.network_id, int(ipaddress.ip_address(plug.address))
 
 
 def _macs(container: Container | None) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from linkspan.model.health import Health, Healthcheck
+from linkspan.model.plug import Plug
 from linkspan.model.wire import Wire
 
 NEVER = "0001-01-01T00:00:00Z"  # Docker's "not yet", the zero time
@@ -231,6 +232,7 @@ class Container(Wire, frozen=True, kw_only=True):
     config: Config  # the image's own settings merged in
     host_config: HostConfig
     networks: Mapping[str, EndpointSettings] = msgspec.field(default_factory=dict)  # by network id
+    plugs: tuple[Plug, ...] = ()  # interfaces given by hand
     path: str = ""  # the program, and its arguments: entrypoint and command joined
     args: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()

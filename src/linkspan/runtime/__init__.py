@@ -12,6 +12,8 @@ cgroups      where a container's control groups are; who is in them; freezing
 inotify      the kernel's word that a file changed
 logs         conmon's log file, read as Docker's
 stats        cgroup files as Docker's numbers
+dhcp         DHCP clients in a container's network: how each is started, what it says
+inside       programs of the host, run in a container's network namespace
 top          a container's processes as the host's ps shows them
 images       registries, the store of blobs and layers, load and save (a package)
 rootfs       overlay mounts on the layers
