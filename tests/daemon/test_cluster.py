@@ -140,11 +140,7 @@ class Hosts:
 
     async def agree(self) -> None:
         """Everybody knows the same, and the store holds what each of them should have published and nothing else."""
-        for _ in range(500):
-            if (why := self._disagreement()) == "":
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError(why)
+        await until(lambda: not self._disagreement(), self._disagreement)
 
     def _disagreement(self) -> str:
         known = [member.knows() for member in self.members]
@@ -162,6 +158,14 @@ class Hosts:
             if not item.key.removeprefix(ROOT).startswith(apart)
         }
         return "" if held == wanted else f"the store holds {sorted(held)}, it should {sorted(wanted)}"
+
+
+async def until(holds: Callable[[], bool], why: Callable[[], str] = lambda: "") -> None:
+    for _ in range(500):
+        if holds():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(why())
 
 
 def play(steps: Steps, count: int = 3) -> None:
@@ -345,9 +349,7 @@ def test_a_reservation_is_taken_over_by_the_host_that_uses_it() -> None:
         assert hosts[1].ledger.now.reservations[kept.id] == kept
         moved = Reservation(id=kept.id, network_id=network.id, identity="db", address="10.9.0.77", host_id="host-2")
         await hosts[1].mutation.carry_out(Change((put(moved),)))
-        for member in hosts.members:
-            await member.cluster.caught_up(hosts.etcd.revision)
-            assert member.ledger.now.reservations[kept.id].host_id == "host-2"
+        await until(lambda: all(m.ledger.now.reservations[kept.id].host_id == "host-2" for m in hosts.members))
         stolen = Reservation(
             id=f"{network.id}/x", network_id=network.id, identity="x", address="10.9.0.77", host_id="host-1"
         )

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from linkspan.daemon.identity import now
 from linkspan.engine.publication import ALIVE
 from linkspan.errors import LinkspanError
-from linkspan.store.etcd.contract import Etcd, LeaseGone
+from linkspan.store.etcd.contract import Etcd
+from linkspan.store.etcd.lease import keep
 
 TTL = 15  # seconds without a word before a host counts as not answering
-_EVERY = 4.0  # seconds between two words
+_PAUSE = 1.0  # seconds, before what failed is tried again
 
 
 class Liveness:
@@ -26,23 +27,18 @@ class Liveness:
         self._since = now()
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever. That the store is away others say."""
         while True:
-            with contextlib.suppress(LinkspanError):  # the follower says so
-                await self._say()
-            await asyncio.sleep(_EVERY)
-
-    async def _say(self) -> None:
-        if self._lease:
-            try:
-                await self._etcd.keep_alive(self._lease)
-                return
-            except LeaseGone:
-                self._lease = 0
-                self._noticed()
-        lease = await self._etcd.grant(TTL)
-        await self._etcd.put(self._key, self._since.encode(), lease=lease.id)
-        self._lease = lease.id
+            with contextlib.suppress(LinkspanError):
+                lease = await self._etcd.grant(TTL)
+                await self._etcd.put(self._key, self._since.encode(), lease=lease.id)
+                self._lease = lease.id
+                async with contextlib.aclosing(keep(self._etcd, lease.id)) as telling:
+                    async for _ in telling:
+                        pass
+            self._lease = 0
+            self._noticed()
+            await asyncio.sleep(_PAUSE)
 
     async def end(self) -> None:
         """This daemon ends, and says so. Where the store is away the lease runs out."""
