@@ -37,7 +37,9 @@ class Watch:
                 try:
                     async with contextlib.aclosing(self._over(address)) as heard:
                         async for told in heard:
-                            interrupted, pause = False, _FIRST_PAUSE
+                            interrupted = False
+                            if isinstance(told, Changes):
+                                pause = _FIRST_PAUSE
                             yield told
                 except Compacted:
                     raise
