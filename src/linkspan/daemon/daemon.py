@@ -49,6 +49,7 @@ from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
 from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
@@ -87,7 +88,8 @@ class Daemon:
         self._containers_folder = configuration.data_root / "containers"
         self._containers_folder.mkdir(exist_ok=True, mode=0o711)
         self._bridges = BridgeDriver()
-        self._drivers = {**DRIVERS, self._bridges.name: self._bridges}
+        own = (self._bridges, FlatDriver(self._bridges))
+        self._drivers = {**DRIVERS, **{driver.name: driver for driver in own}}
         self._sources = configuration.pool_sources
         if not any(source.base.version == 6 for source in self._sources):
             self._sources += (ula_source(engine_id(configuration.data_root)),)
@@ -303,14 +305,15 @@ class Daemon:
             underlay = find_underlay(kernel, configuration.advertise, members)
             id_ = engine_id(configuration.data_root)
             self._host = dataclasses.replace(self._host, underlay=underlay, host_id=id_)
-        ours = {network.bridge for network in self._ledger.now.networks.values() if network.managed}
+        ours = {n.bridge for n in self._ledger.now.networks.values() if n.managed and not n.path}
         self._host = dataclasses.replace(
             self._host,
             ephemeral_ports=(ports.first, ports.last),
             reserved_ports=ports.reserved,
             routes=tuple(r.destination for r in routes if r.interface not in ours),
             leading_out=frozenset(r.interface for r in routes if r.destination in DEFAULT_ROUTES.values()),
-            interfaces=tuple(map(_host_interface, kernel.interfaces())),
+            gateways=tuple((r.interface, r.gateway) for r in routes if r.destination.endswith("/0") and r.gateway),
+            interfaces=tuple(_host_interface(kernel, interface) for interface in kernel.interfaces()),
             ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
             relay=(relay := ipv6 and self.configuration.relay and 6 in self.configuration.rules),
         )
@@ -392,7 +395,10 @@ def _make_folder(folder: Path) -> None:
         raise Internal(f"cannot make {folder}: {error.strerror}") from error
 
 
-def _host_interface(found: Interface) -> HostInterface:
+def _host_interface(kernel: Kernel, found: Interface) -> HostInterface:
+    # 1 is: unless it forwards; 2 is: also where it forwards. Of ours, of which there are many, it is not asked.
+    others = not found.alias.startswith("linkspan:")
+    heeds = others and kernel.sysctl(f"net/ipv6/conf/{found.name}/accept_ra") in ("1", "2")
     return HostInterface(
         found.name,
         found.loopback,
@@ -403,6 +409,8 @@ def _host_interface(found: Interface) -> HostInterface:
         found.master,
         found.infiniband,
         found.wireless,
+        up=found.up,
+        heeds_routers=heeds,
     )
 
 

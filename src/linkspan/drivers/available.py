@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from linkspan.drivers.bridge import BridgeDriver
 from linkspan.drivers.contract import Driver
+from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.host import HostDriver
 from linkspan.drivers.null import NullDriver
 from linkspan.drivers.sublink import IpvlanDriver, MacvlanDriver
 
-_ALL: tuple[Driver, ...] = (BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver())
+_ALL: tuple[Driver, ...] = (BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver(), FlatDriver())
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

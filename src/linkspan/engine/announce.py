@@ -42,8 +42,10 @@ def announcements(before: Snapshot, after: Snapshot, containers: Iterable[str]) 
                 network, sandbox = after.networks[endpoint.network_id], after.sandboxes[endpoint.sandbox_id]
                 times, pause = _asked(network, endpoint)
                 addresses = tuple(filter(None, (endpoint.address, endpoint.address6)))
+                # Who hangs on the host is announced by it, with its MAC address.
+                place = ("", network.parent) if network.path == "routed" else (sandbox.path, endpoint.interface)
                 if times and addresses and endpoint.interface:
-                    yield Announcement(sandbox.path, endpoint.interface, addresses, times, pause / 1000)
+                    yield Announcement(*place, addresses, times, pause / 1000)
         yield from _of_plugs(before, after, id_)
 
 

@@ -112,8 +112,8 @@ def with_options(network: Network) -> Network:
 def without_gateway(network: Network) -> tuple[int, ...]:
     """The IP versions for which no address is set aside for a gateway, as nobody would use it."""
     if network.driver != "bridge":
-        # What leads nowhere needs no gateway, nor does what needs nobody to lead it.
-        return (4, 6) if network.internal or network.direct else ()
+        # What leads nowhere needs no gateway, nor does what needs nobody to lead it; a segment has its own.
+        return (4, 6) if network.internal or network.direct or network.path else ()
     four = network.gateway_mode == "isolated" or (network.inhibit_ipv4 and network.internal)
     return tuple(v for v, is_so in ((4, four), (6, network.gateway_mode6 == "isolated")) if is_so)
 

@@ -16,13 +16,14 @@ import msgspec
 from linkspan.engine.attachment import without_ipv6
 from linkspan.engine.blocks import windows
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
-from linkspan.ipam.addresses import allocate_address
+from linkspan.ipam.addresses import allocate_address, range_bits
 from linkspan.ipam.names import mac_address, parse_mac
 from linkspan.model.claims import given_addresses, plain_mac
 from linkspan.model.cluster import GLOBAL
 from linkspan.model.container import Container, EndpointSettings
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
+from linkspan.model.pages import place
 from linkspan.model.snapshot import Snapshot
 
 
@@ -70,7 +71,7 @@ def _choose_address(
         return "", None
 
     def held(page: int) -> int:
-        bits = snapshot.held_addresses(network.id, page)
+        bits = snapshot.held_addresses(network.id, page) | range_bits(network.excluded, page)
         return bits if wanted else bits | snapshot.claims.claimed_addresses(network.id, page)
 
     def allocate(pools: Sequence[Pool]) -> tuple[str, Pool]:
@@ -125,6 +126,9 @@ def claim_warnings(snapshot: Snapshot, container: Container) -> tuple[str, ...]:
 def _refusals(snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings) -> Iterator[str]:
     for number in given_addresses(settings):
         text = str(ipaddress.ip_address(number))
+        page, bit = place(number)
+        if range_bits(network.excluded, page) & bit:
+            yield f"Address already in use: {text} is excluded from network {network.name}: it is not a container's"
         holder = snapshot.endpoints.get(snapshot.address_holders.get((network.id, number), ""))
         if holder and holder.container_id != container.id:
             yield f"Address already in use: {text} is the address of container {_name(snapshot, holder.container_id)}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine import bridges, sublinks
+from linkspan.engine import bridges, flat, sublinks
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.bridges import DefaultBridge, default_bridge_network
@@ -28,7 +28,8 @@ from linkspan.state.host import HostFacts
 _NAME = re.compile(r"[^\s/\x00-\x1f-](?:[^/\x00-\x1f]*[^\s/\x00-\x1f])?")
 _COMMON_OPTIONS = {bridges.MTU, IFACE_PREFIX, TIMES, PAUSE}
 _KNOWN_OPTIONS = {
-    name: {*options, *_COMMON_OPTIONS} for name, options in (("bridge", bridges.OPTIONS), *sublinks.OPTIONS.items())
+    name: {*options, *_COMMON_OPTIONS}
+    for name, options in (("bridge", bridges.OPTIONS), *sublinks.OPTIONS.items(), ("flat", flat.OPTIONS))
 }
 
 
@@ -51,6 +52,7 @@ _RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
     "bridge": _on_bridge,
     "macvlan": _on_parent,
     "ipvlan": _on_parent,
+    "flat": flat.on_segment,
 }
 
 
@@ -171,11 +173,14 @@ def _network(
     )
     network = _RESOLVED[driver.name](snapshot, network, host)
     versions = [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
+    if network.path:
+        flat.check_subnets(network, request.pools, versions)
     pools = choose_pools(
         request.pools, versions, snapshot, sources, host, without_gateway=bridges.without_gateway(network)
     )
     unused = tuple(pool for pool in request.pools if pool.subnet and pool.version not in versions)
-    return sublinks.with_host_access(msgspec.structs.replace(network, pools=pools, configured=unused), host)
+    network = msgspec.structs.replace(network, pools=pools, configured=unused)
+    return sublinks.with_host_access(flat.with_segment(network, host) if network.path else network, host)
 
 
 def remove_network(snapshot: Snapshot, network: Network) -> Change:

@@ -68,7 +68,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                     networks.add(write.id)
                     endpoints.update(snapshot.endpoints_on.get(write.id, {}))
                     network = snapshot.networks.get(write.id)
-                    if network and network.parent_made:
+                    if network and network.shares_parent:
                         grounds.add(network.parent)
                 case "container" if _plugs(before, write.id) != _plugs(after, write.id):
                     plugged.add(write.id)
@@ -83,6 +83,9 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                     endpoints.add(write.id)
                     endpoint = snapshot.endpoints.get(write.id)
                     occupied.update((endpoint.network_id,) if endpoint else ())
+                    occupied.update(
+                        _on_same_parent(snapshot, snapshot.networks.get(endpoint.network_id)) if endpoint else ()
+                    )
                 case "host":
                     hosts.add(write.id)
                 case "remote":
@@ -95,6 +98,12 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
             plugged.update(container.id for container in sharing)
     groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged
     return Touched(*map(frozenset, groups))
+
+
+def _on_same_parent(snapshot: Snapshot, network: Network | None) -> Iterator[str]:
+    """Ids of the networks that render the same of it."""
+    if network and network.shares_parent:
+        yield from (n.id for n in snapshot.networks.values() if n.parent == network.parent)
 
 
 def render_touched(snapshot: Snapshot, parts: Touched, drivers: Drivers) -> dict[Key, KernelObject]:

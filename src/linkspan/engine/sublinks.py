@@ -51,6 +51,8 @@ def with_host_access(network: Network, host: HostFacts) -> Network:
     """
     if not _flag(network.options.get("host_access", "false")):
         return network
+    if network.scope != "local":
+        raise InvalidArgument("host_access is for networks of one host: each host would need an address of its own")
     if network.mode != "bridge":
         raise InvalidArgument(f"host_access needs macvlan_mode=bridge: mode {network.mode} does not let the host in")
     pools = tuple(_with_host(pool, host) for pool in network.pools)
@@ -108,6 +110,10 @@ def _check_room(snapshot: Snapshot, network: Network) -> None:
     for other in snapshot.networks.values():
         if other.parent != network.parent:
             continue
+        if other.path == "bridge":
+            raise Forbidden(
+                f"flat network {other.name} has parent interface {network.parent} in a bridge: use mode=macvlan there"
+            )
         if network.mode == "passthru":
             raise Forbidden(
                 f"cannot use mode passthru, {other.driver} network {other.id} is already using parent interface "

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
-from linkspan.model.network import Pool
-from linkspan.model.pages import free_numbers, place
+from linkspan.model.network import Pool, Range
+from linkspan.model.pages import PAGE, free_numbers, place
 
 
 def default_gateway(pool: Pool) -> str:
@@ -55,6 +55,17 @@ def allocate_address(
             return _text(pool, number), pool
     subnets = ", ".join(pool.subnet for pool in pools)
     raise Conflict(f"no available IPv{version} addresses on this network's address pools: {subnets}: used up")
+
+
+def range_bits(ranges: Iterable[Range], page: int) -> int:
+    """Bits of the addresses of one page that lie in the ranges."""
+    bits, low = 0, page * PAGE
+    for one in ranges:
+        first = max(int(ipaddress.ip_address(one.first)), low) - low
+        last = min(int(ipaddress.ip_address(one.last)), low + PAGE - 1) - low
+        if first <= last:
+            bits |= (2 << last) - (1 << first)
+    return bits
 
 
 def _of_no_host(pool: Pool) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:

@@ -6,6 +6,10 @@ netlink     messages and attributes, packed and parsed; a socket that matches an
 rtnetlink   links and addresses
 links       bridges and what joins them, veth pairs, devices, tunnels
 devices     modes of macvlan and its like, a tunnel's ends, as attributes
+enslaving   an interface of the host's own in a bridge of ours; moving, what it has on the way there and back; detour,
+            what comes in meanwhile
+proxies     addresses that the host answers for
+probe       asking a wire who has an address
 rows        what there may be thousands of: routes; forwarding, neighbours and forwarding entries
 shaping     token buckets
 failure     from errno to our kinds of error

@@ -40,12 +40,12 @@ def _neighbour_advertisement(address: bytes, mac: bytes) -> bytes:
     option = bytes((_TARGET_LINK_ADDRESS, 1)) + mac
     body = struct.pack("!BBHI", _ADVERTISEMENT, 0, 0, _OVERRIDE) + address + option
     pseudo = address + _ALL_NODES + struct.pack("!II", len(body), socket.IPPROTO_ICMPV6)
-    body = body[:2] + _checksum(pseudo + body) + body[4:]
+    body = body[:2] + checksum(pseudo + body) + body[4:]
     header = struct.pack("!IHBB", 6 << 28, len(body), socket.IPPROTO_ICMPV6, 255) + address + _ALL_NODES
     return _ALL_NODES_MAC + mac + _IPV6.to_bytes(2, "big") + header + body
 
 
-def _checksum(data: bytes) -> bytes:
+def checksum(data: bytes) -> bytes:
     total = sum(int(word) for (word,) in struct.iter_unpack("!H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -21,6 +21,7 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    Enslaved,
     FdbEntry,
     ForwardAccept,
     Joint,
@@ -29,6 +30,7 @@ from linkspan.state.objects import (
     Neighbour,
     NftElement,
     Nic,
+    Proxied,
     Route,
     Shaper,
     State,
@@ -96,7 +98,7 @@ class FakeKernel:
         match item:
             case BoundPort() if isinstance(step, Create) and item.key not in self.state:
                 self._check_port(item)
-            case Bridge(name=name):
+            case Bridge(name=name) | Enslaved(name=name):
                 if any(other.name == name for other in self.host):
                     raise _foreign(name)
             case Joint(bridge=bridge, peer_bridge=other):
@@ -135,6 +137,9 @@ class FakeKernel:
             ):
                 self._need_namespace(namespace, item)
                 if not self._has_link(namespace, interface):
+                    raise NotFound(f"cannot create {item}: no such device")
+            case Proxied(interface=interface):
+                if not self._has_link(HOST, interface):
                     raise NotFound(f"cannot create {item}: no such device")
             case Sysctl(namespace=namespace):
                 self._need_namespace(namespace, item)
@@ -202,6 +207,8 @@ class FakeKernel:
             match item:
                 case Bridge() if namespace == HOST:
                     found.append(_interface(item.name, "bridge", item.mac, item.mtu, alias=item.alias))
+                case Enslaved() if namespace == HOST:
+                    found.append(_interface(item.name, "bridge", "", 1500, alias=item.alias))
                 case Joint() if namespace == HOST:
                     found.append(_interface(item.name, "veth", "", item.mtu, item.bridge, item.alias))
                     found.append(_interface(item.peer, "veth", "", item.mtu, item.peer_bridge, f"{item.alias}:far"))

@@ -14,7 +14,7 @@ from linkspan.kernel import rtnetlink, shaping
 from linkspan.kernel.devices import FEATURES, device_mode, vxlan_ends
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import NetlinkSocket
-from linkspan.state.objects import HOST, Bridge, Device, Joint, KernelObject, Veth, Vxlan
+from linkspan.state.objects import FLAT, HOST, Bridge, Device, Joint, KernelObject, Veth, Vxlan
 
 LinkObject: TypeAlias = Bridge | Joint | Veth | Device | Vxlan
 
@@ -65,6 +65,10 @@ class Links:
     def expect(self, interfaces: Iterable[str]) -> None:
         self.parents.clear()
         self.parents.update((name, self._index(name)) for name in interfaces)
+
+    def stands_on(self, name: str) -> None:
+        """Something of ours does, from now on."""
+        self.parents[name] = self._index(name)
 
     def _index(self, name: str) -> int:
         """Of an interface of the host; 0 where there is none."""
@@ -120,7 +124,7 @@ class Links:
     def _create_device(self, device: Device) -> None:
         host, inside = self._host, self._inside(device.namespace)
         if device.parent:
-            self.parents[device.parent] = self._index(device.parent)
+            self.stands_on(device.parent)
         namespace = self._namespaces.open(device.namespace) if device.namespace else None
         try:
             rtnetlink.create_device(host, inside, device, namespace)
@@ -182,7 +186,7 @@ def of_host(found: list[rtnetlink.Link], peers: Mapping[int, tuple[str, rtnetlin
     by_index = {item.interface.index: item for item in found}
     for item in found:
         alias = item.interface.alias
-        if not alias.startswith(rtnetlink.ALIAS) or alias.endswith(rtnetlink.FAR_END):
+        if not alias.startswith(rtnetlink.ALIAS) or alias.endswith(rtnetlink.FAR_END) or alias.startswith(FLAT):
             continue
         far = by_index.get(item.peer_index)
         if item.interface.kind in FEATURES:

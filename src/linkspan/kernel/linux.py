@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound
-from linkspan.kernel import announce, conntrack, forwarding, routes, rtnetlink, shaping, sysctl
+from linkspan.kernel import announce, conntrack, forwarding, proxies, routes, rtnetlink, shaping, sysctl
 from linkspan.kernel.claim import claim
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES
 from linkspan.kernel.drift import Drift
+from linkspan.kernel.enslaving import Enslaving
 from linkspan.kernel.failure import explain
 from linkspan.kernel.links import Links, device_of, of_host
 from linkspan.kernel.namespaces import Namespaces
@@ -35,6 +36,7 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    Enslaved,
     FdbEntry,
     ForwardAccept,
     Joint,
@@ -43,6 +45,7 @@ from linkspan.state.objects import (
     Neighbour,
     NftElement,
     Nic,
+    Proxied,
     Route,
     Shaper,
     State,
@@ -82,6 +85,7 @@ class LinuxKernel:
             self._watch: Watch | None = None
             self._links = Links(self._namespaces, self._inside)
             self._nics = Nics(self._namespaces, self._inside)
+            self._enslaving = Enslaving(self._sockets[HOST])
             opened.pop_all()
 
     def close(self) -> None:
@@ -193,12 +197,17 @@ class LinuxKernel:
                 self._links.create(item)
             case Nic():
                 self._nics.create(item)
+            case Enslaved():
+                self._links.stands_on(item.nic)
+                self._enslaving.make(item)
             case Address(namespace=namespace):
                 rtnetlink.add_address(self._inside(namespace), item)
             case Sysctl():
                 self._write(item)
             case Shaper():
                 shaping.set_shaper(self._inside(item.namespace), item)
+            case Proxied():
+                proxies.answer_for(self._sockets[HOST], item)
             case ForwardAccept():
                 self._others.accept(item)
             case _:
@@ -210,6 +219,8 @@ class LinuxKernel:
                 self._links.change(item)
             case Nic():
                 self._nics.change(item)
+            case Enslaved():
+                self._enslaving.make(item)
             case Sysctl():
                 self._write(item)
             case Shaper():
@@ -230,6 +241,8 @@ class LinuxKernel:
                 self._links.delete(item)
             case Nic():
                 self._nics.delete(item)
+            case Enslaved():
+                self._enslaving.free(item)
             case Address() | Shaper():
                 try:
                     inside = self._inside(item.namespace)
@@ -240,6 +253,8 @@ class LinuxKernel:
                         rtnetlink.delete_address(inside, item)
                     case Shaper():
                         shaping.delete_shaper(inside, item)
+            case Proxied():
+                proxies.be_silent(self._sockets[HOST], item)
             case Sysctl():
                 pass  # nobody owns a setting
             case ForwardAccept():
@@ -326,6 +341,8 @@ class LinuxKernel:
             yield from shaping.shapers(inside, path, found, mine.keys())
             yield from self._read_routes(path)
         yield from of_host(host, peers)
+        yield from self._enslaving.read(host)
+        yield from proxies.proxied(self._sockets[HOST], names)
         yield from self._read_addresses(HOST, ours)
         yield from shaping.shapers(self._sockets[HOST], HOST, host, ours.keys())
         yield from forwarding.neighbours(self._sockets[HOST], names)
@@ -348,7 +365,7 @@ class LinuxKernel:
     def _read_addresses(self, namespace: str, mine: dict[int, rtnetlink.Link]) -> Iterator[Address]:
         for entry in rtnetlink.addresses(self._inside(namespace)) if mine else ():
             if entry.ours and entry.index in mine:
-                yield Address(namespace, mine[entry.index].interface.name, entry.address)
+                yield Address(namespace, mine[entry.index].interface.name, entry.address, own=entry.own)
 
     def _read_routes(self, namespace: str) -> Iterator[Route]:
         for found in routes.routes(self._inside(namespace)):
@@ -462,6 +479,8 @@ def _name(item: KernelObject) -> str:
             return f"network namespace {path}"
         case Bridge(name=name):
             return f"bridge {name}"
+        case Enslaved(name=name, nic=nic):
+            return f"bridge {name} of interface {nic}"
         case Joint(bridge=bridge, peer_bridge=other):
             return f"joint of bridge {bridge} and bridge {other}"
         case Veth(name=name, bridge=bridge):
@@ -482,6 +501,8 @@ def _name(item: KernelObject) -> str:
             return f"limit of {rate} bits a second on interface {interface}"
         case Address(interface=interface, address=address):
             return f"address {address} on interface {interface}"
+        case Proxied(interface=interface, address=address):
+            return f"answer for {address} on interface {interface}"
         case Route(destination=destination, gateway=gateway, kind=kind):
             return f"{'' if kind == 'unicast' else f'{kind} '}route to {destination}" + (
                 f" via {gateway}" if gateway else ""

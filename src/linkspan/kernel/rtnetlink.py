@@ -41,9 +41,10 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 
-_UP, _LOOPBACK = 0x1, 0x8
+_UP, _LOOPBACK, _LOWER_UP = 0x1, 0x8, 0x10000
+_OPERSTATE, _OPERATING = 16, b"\6"
 _INFINIBAND = 32  # ARPHRD_INFINIBAND
-_UNIVERSE, _SCOPE_LINK = 0, 253
+_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _NODAD, _PERMANENT = 0x2, 0x80
 
 # IFLA_…
@@ -290,6 +291,35 @@ def change_nic(inside: NetlinkSocket, name: str, mac: str) -> None:
     _put_up(inside, text(_IFNAME, name) + _mac(mac))
 
 
+def put_flat_bridge(host: NetlinkSocket, name: str, alias: str, mac: str, mtu: int, *, new: bool) -> None:
+    """A bridge for an interface of the host's own, with its MAC address and MTU as far as given; not up by this.
+
+    Made and marked in one packet, so that there is none without its mark: whoever calls has looked for that name.
+    """
+    settings = text(_IFNAME, name) + text(_IFALIAS, alias) + _mac(mac) + (u32(_MTU, mtu) if mtu else b"")
+    steps = [(_NEWLINK, ACK, _LINK.pack(0, 0, 0, 0, 0) + settings + _PROMOTE_SECONDARIES)]
+    if new:
+        # A bridge follows the lowest mtu of its ports until its own is *changed*.
+        made = text(_IFNAME, name) + _mac(mac) + (u32(_MTU, mtu - 1) if mtu else b"")
+        made += nested(_LINKINFO, text(_INFO_KIND, "bridge"))
+        steps.insert(0, (_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + made))
+    host.request(steps)
+
+
+def set_master(host: NetlinkSocket, index: int, master: int) -> None:
+    """The bridge that a link is a port of; 0 is none."""
+    host.request([(_NEWLINK, ACK, _LINK.pack(0, 0, index, 0, 0) + u32(_MASTER, master))])
+
+
+def sends(host: NetlinkSocket, name: str) -> bool:
+    """Whether what is sent over a link leaves it. (A carrier alone does not say so: the kernel follows it a moment
+    later. Some hardware tells no state beside its carrier; a bridge whose state is not known yet does not send.)"""
+    body = host.request([(_GETLINK, ACK, _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name))])[0][0]
+    found, carrier = attributes(body, _LINK.size), bool(_LINK.unpack_from(body)[3] & _LOWER_UP)
+    unknown = found.get(_OPERSTATE) == b"\0" and _LINKINFO not in found
+    return carrier and (unknown or found.get(_OPERSTATE) == _OPERATING)
+
+
 def create_ifb(inside: NetlinkSocket, name: str) -> None:
     creation = text(_IFNAME, name) + nested(_LINKINFO, text(_INFO_KIND, "ifb"))
     inside.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, _UP, _UP) + creation)])
@@ -383,6 +413,7 @@ class AddressEntry:
     index: int
     address: str  # with its prefix length
     ours: bool
+    own: bool = False  # of the scope of a host
 
 
 def addresses(inside: NetlinkSocket) -> list[AddressEntry]:
@@ -395,7 +426,7 @@ def addresses(inside: NetlinkSocket) -> list[AddressEntry]:
         if family == socket.AF_INET6 and scope == _SCOPE_LINK and not ours:
             continue
         address = ipaddress.ip_address(values.get(2) or values[1])  # IFA_LOCAL, or IFA_ADDRESS
-        found.append(AddressEntry(index, f"{address}/{length}", ours))
+        found.append(AddressEntry(index, f"{address}/{length}", ours, scope == _SCOPE_HOST))
     return found
 
 
@@ -420,7 +451,7 @@ def _address(inside: NetlinkSocket, address: Address) -> bytes:
     family = socket.AF_INET6 if local.version == 6 else socket.AF_INET
     flags = _NODAD if local.version == 6 else 0  # nobody else hands out addresses on our bridges: nothing to detect
     return (
-        _ADDR.pack(family, local.network.prefixlen, flags, _UNIVERSE, index)
+        _ADDR.pack(family, local.network.prefixlen, flags, _SCOPE_HOST if address.own else _UNIVERSE, index)
         + attribute(2, local.packed)
         + attribute(1, local.packed)
         + u8(11, PROTOCOL)

@@ -21,17 +21,31 @@ from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
-from linkspan.state.objects import Address, Bridge, Device, FdbEntry, Joint, Neighbour, Nic, Route, Sysctl, Veth, Vxlan
+from linkspan.state.objects import (
+    Address,
+    Bridge,
+    Device,
+    Enslaved,
+    FdbEntry,
+    Joint,
+    Neighbour,
+    Nic,
+    Route,
+    Sysctl,
+    Veth,
+    Vxlan,
+)
 from linkspan.state.plan import Delete, Plan
 
 # RTNLGRP_LINK, _NEIGH; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
 _GROUPS = (1, 3, 5, 7, 24, 9, 11, 25)
-# What comes is no loss, and may come by the thousand: RTM_NEWADDR, _NEWROUTE, _NEWNEIGH.
-_OF_NO_INTEREST = (20, 24, 28)
+# What comes is no loss, and may come by the thousand: RTM_NEWROUTE, _NEWNEIGH.
+_OF_NO_INTEREST = (24, 28)
 _DELNEIGH = 29
 _ROOM = 64 << 20  # for as many events as the routes and neighbours of a large network make when they go
 _NFTABLES_GROUP = 7
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18  # struct ifinfomsg: family, index at 4, flags at 8
+_NEWADDR = 20
 _AF_BRIDGE = 7
 _NEWTABLE, _DELTABLE, _NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE, _DELSET = (10 << 8 | n for n in (0, 2, 3, 5, 6, 8, 11))
 _TAKEN_AWAY = {_DELTABLE, _DELCHAIN, _DELSET}
@@ -54,6 +68,7 @@ class Watch:
         self._parents, self._unheard = parents, unheard
         self._links: dict[int, tuple[bytes, ...]] = {}  # what was last heard of ours, by index
         self._up: dict[int, bool] = {}  # of any
+        self._masters: dict[int, bytes | None] = {}  # of those that ours stand on, the bridge that each is on
         with contextlib.ExitStack() as opened:
             self._route = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_ROUTE)))
             self._nft = opened.enter_context(contextlib.closing(NetlinkSocket(NETLINK_NETFILTER)))
@@ -65,7 +80,7 @@ class Watch:
             self._nft.join(_NFTABLES_GROUP)
             self._lost = self._stirred = False
             for body in self._route.dump(_GETLINK, bytes(16)):
-                self._parent_changed(_NEWLINK, body)
+                self._parent_changed(_NEWLINK, body, _NOTHING)
                 self._changed(_NEWLINK, body, _NOTHING)
             # What was seen, and nobody has asked for yet, is readable like any other.
             self._seen = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -111,8 +126,10 @@ class Watch:
             os.eventfd_write(self._seen, 1)
 
     def _route_loss(self, kind: int, body: bytes, own: _Own) -> bool:
+        if kind == _NEWADDR and struct.unpack_from("=i", body, 4)[0] in self._enslaved():
+            return not own.interfaces  # it belongs on the bridge
         if kind in (_NEWLINK, _DELLINK):
-            other = self._parent_changed(kind, body)
+            other = self._parent_changed(kind, body, own)
             return self._changed(kind, body, own) or other
         if kind == _DELNEIGH:
             index = forwarding.lost(body, self._links)
@@ -120,15 +137,27 @@ class Watch:
             return index in self._links and string(self._links[index][0]) not in own.interfaces
         return _route_loss(kind, body, own)
 
-    def _parent_changed(self, kind: int, body: bytes) -> bool:
+    def _parent_changed(self, kind: int, body: bytes, own: _Own) -> bool:
         """Whether an interface that ours stand on goes or comes, goes down (the kernel says no word of the routes that
-        go with it) or up. Its other events are many: each macvlan on it is one."""
+        go with it) or up, or is taken off a bridge. Its other events are many: each macvlan on it is one."""
+        if body[0] == _AF_BRIDGE:
+            return False  # the same once more, as the bridge sees it
         index, up = struct.unpack_from("=i", body, 4)[0], bool(struct.unpack_from("=I", body, 8)[0] & _UP)
-        before = self._up.pop(index, up)
+        before, was_on = self._up.pop(index, up), self._masters.pop(index, None)
         if kind == _NEWLINK:
             self._up[index] = up
-        name = string(attributes(body, 16).get(_IFNAME, b"")) if self._parents else ""
-        return name in self._parents and (kind == _DELLINK or index != self._parents[name] or before != up)
+        link = attributes(body, 16) if self._parents else {}
+        name, master = string(link.get(_IFNAME, b"")), link.get(_IFMASTER)
+        if name not in self._parents:
+            return False
+        if kind == _NEWLINK and master:
+            self._masters[index] = master
+        freed = bool(was_on) and master != was_on and name not in own.interfaces
+        return kind == _DELLINK or index != self._parents[name] or before != up or freed
+
+    def _enslaved(self) -> set[int]:
+        """Indexes of the interfaces that ours stand on, as far as they are in bridges."""
+        return {index for index in self._masters if index in self._parents.values()}
 
     def _changed(self, kind: int, body: bytes, own: _Own) -> bool:
         """Whether a link of ours went, is down, or is not what it was: its name, alias, MTU, or the bridge it is on."""
@@ -179,6 +208,8 @@ def _own(plan: Plan) -> _Own:
         match step.before if isinstance(step, Delete) else step.after:
             case Bridge(name=name) | Veth(name=name) | Vxlan(name=name):
                 interfaces.add(name)
+            case Enslaved(name=name, nic=nic):
+                interfaces.update((name, nic))
             case Joint(name=name, peer=peer):
                 interfaces.update((name, peer))
             case Device(namespace="", name=name) | Nic(origin=name):

@@ -45,6 +45,13 @@ class Pool(Wire, frozen=True, kw_only=True):
         return 6 if ":" in self.subnet else 4
 
 
+class Range(Wire, frozen=True, kw_only=True):
+    """Addresses of one IP version, both ends included."""
+
+    first: str
+    last: str
+
+
 class Network(Wire, frozen=True, kw_only=True):
     """A network's record."""
 
@@ -88,12 +95,24 @@ class Network(Wire, frozen=True, kw_only=True):
     parent_made: bool = False  # we made it: a VLAN's, or a dummy
     mode: str = ""
     host_access: bool = False  # the host has a way to the containers
+    # What flat resolved, besides.
+    path: str = ""  # bridge, macvlan or routed: how containers get to the wire
+    heeds_routers: bool = False  # the parent has its IPv6 routes from routers of the segment
+    excluded: tuple[Range, ...] = ()  # of the subnets, and not ours
+    detects: bool = False  # whether somebody has an address is asked on the wire before it is used
+    identity: str = ""  # whom an address belongs to: the container's "name", or "label:app,role"
+    rest: float = 0.0  # seconds for which an address stays its identity's when no container has it any more
     publishes: bool = True  # endpoints can have ports of the host
 
     @property
     def direct(self) -> bool:
         """Containers send whatever is not for them out of their interface, without a gateway."""
-        return self.mode.startswith("l3")
+        return self.mode.startswith("l3") or self.path == "routed"
+
+    @property
+    def shares_parent(self) -> bool:
+        """What it makes of the parent, others on the same one do too."""
+        return self.parent_made or self.path in ("bridge", "routed")
 
     @property
     def shares_mac(self) -> bool:

@@ -20,6 +20,8 @@ class HostInterface:
     master: str = ""  # the bridge that it is a port of
     infiniband: bool = False
     wireless: bool = False
+    up: bool = True
+    heeds_routers: bool = False  # its IPv6 routes come from routers on its wire
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class HostFacts:
     reserved_ports: frozenset[int] = frozenset()
     routes: tuple[str, ...] = ()
     leading_out: frozenset[str] = frozenset()  # interfaces that a default route leads over
+    gateways: tuple[tuple[str, str], ...] = ()  # of default routes: the interface, and the router's address
     interfaces: tuple[HostInterface, ...] = ()
     ip_forward: bool = True  # --ip-forward: we turn forwarding on
     ipv6: bool = True

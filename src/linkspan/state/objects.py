@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 HOST = ""
+FLAT = "linkspan:flat:"  # of the alias of a bridge that has an interface of the host's own
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +35,27 @@ class Bridge:
     alias: str
     mtu: int = 1500
     mac: str = ""  # "" lets the kernel choose
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", HOST, self.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Enslaved:
+    """A bridge on the host, up, that has `nic`, an interface of the host's own, as a port: with its MAC address, its
+    MTU, and, for as long as it is one, with the addresses and routes that the host had there.
+
+    Known by its alias, `linkspan:flat:<nic>`. Removing it gives the interface everything back.
+    """
+
+    name: str
+    nic: str
+    settled: bool = True  # as read: all of it is on the bridge, and nothing on the interface
+
+    @property
+    def alias(self) -> str:
+        return FLAT + self.nic
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -158,11 +180,12 @@ class Nic:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """An address on an interface: `172.17.0.1/16`."""
+    """An address on an interface: `172.17.0.1/16`. One that is `own` is for who sends to it, and nobody's source."""
 
     namespace: str
     interface: str
     address: str
+    own: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -244,6 +267,21 @@ class Route:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Proxied:
+    """An address that the host answers for on an interface's wire, with that interface's MAC, as it has the way there.
+
+    Ours are known by their protocol number.
+    """
+
+    interface: str
+    address: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("proxied", self.interface, self.address)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Sysctl:
     """A kernel setting, `net/ipv4/ip_forward`. Nobody owns a setting: it is written, and never taken back."""
 
@@ -314,6 +352,7 @@ class ForwardAccept:
 KernelObject: TypeAlias = (
     Namespace
     | Bridge
+    | Enslaved
     | Joint
     | Veth
     | Device
@@ -324,6 +363,7 @@ KernelObject: TypeAlias = (
     | Neighbour
     | FdbEntry
     | Route
+    | Proxied
     | Sysctl
     | NftElement
     | BoundPort

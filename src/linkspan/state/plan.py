@@ -1,10 +1,11 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
-Created first, referents before what refers to them: ports → namespaces → bridges → joints → devices (those that others
-stand on first) → network cards → tunnels → veths → sysctls → addresses → shapers → neighbours → forwarding entries →
-routes → elements of the ruleset → rules in others' chains. A port comes first because it is the step most likely to
-fail, and costs nothing to undo; the elements come last because they let traffic in. (An interface with IPv6 turned off
-takes no IPv6 address: so settings come before addresses.)
+Created first, referents before what refers to them: ports → namespaces → bridges, those of the host's own interfaces
+last → joints → devices (those that others stand on first) → network cards → tunnels → veths → sysctls → addresses →
+shapers → neighbours → forwarding entries → routes → addresses answered for → elements of the ruleset → rules in others'
+chains. A port comes first because it is the step most likely to fail, and costs nothing to undo; the elements come last
+because they let traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before
+addresses.)
 Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
@@ -30,6 +31,7 @@ from linkspan.state.objects import (
     BoundPort,
     Bridge,
     Device,
+    Enslaved,
     FdbEntry,
     ForwardAccept,
     Joint,
@@ -39,6 +41,7 @@ from linkspan.state.objects import (
     Neighbour,
     NftElement,
     Nic,
+    Proxied,
     Route,
     Shaper,
     State,
@@ -87,22 +90,8 @@ class Plan:
 
 
 _ORDER = (
-    BoundPort,
-    Namespace,
-    Bridge,
-    Joint,
-    Device,
-    Nic,
-    Vxlan,
-    Veth,
-    Sysctl,
-    Address,
-    Shaper,
-    Neighbour,
-    FdbEntry,
-    Route,
-    NftElement,
-    ForwardAccept,
+    *(BoundPort, Namespace, Bridge, Enslaved, Joint, Device, Nic, Vxlan, Veth),
+    *(Sysctl, Address, Shaper, Neighbour, FdbEntry, Route, Proxied, NftElement, ForwardAccept),
 )
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _RANK_NFT = _RANK[NftElement]
@@ -111,10 +100,12 @@ _UPPER = ("macvlan", "ipvlan")
 # What of an object can be changed while it stays the same object; None is everything.
 _IN_PLACE: dict[type, frozenset[str] | None] = {
     Bridge: None,
+    Enslaved: frozenset({"settled"}),
     Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated"}),
     Joint: frozenset({"alias", "bridge", "peer_bridge", "mtu", "isolated"}),
     Device: frozenset({"alias", "mac", "mtu", "up"}),
     Vxlan: frozenset({"alias", "mac", "mtu", "isolated"}),
+    Address: frozenset(),
     Neighbour: None,
     FdbEntry: None,
     Nic: frozenset({"mac", "up"}),
@@ -170,13 +161,13 @@ def diff(actual: State, desired: State) -> Plan:
 
 def grounds(desired: State) -> frozenset[str]:
     """The host's interfaces that objects stand on, but for bridges of ours."""
-    bridges = {item.name for item in desired.values() if isinstance(item, Bridge)}
+    bridges = {item.name for item in desired.values() if isinstance(item, (Bridge, Enslaved))}
     found: set[str] = set()
     for item in desired.values():
         match item:
             case Device(parent=name) if name:
                 found.add(name)
-            case Nic(origin=name):
+            case Nic(origin=name) | Enslaved(nic=name) | Proxied(interface=name):
                 found.add(name)
             case Veth(bridge=name) if name and name not in bridges:
                 found.add(name)
@@ -186,10 +177,15 @@ def grounds(desired: State) -> frozenset[str]:
 def without_ground(actual: State, desired: State, there: Container[str]) -> tuple[State, State, tuple[str, ...]]:
     """Both states without what stands on an interface that the host does not have now; and the names of those.
 
-    `there` are the host's interfaces. What cannot be made now is not for a diff: what is left of it stays as it is.
+    `there` are the host's interfaces. What cannot be made now is not for a diff: what is left of it stays as it is. (A
+    bridge of one of the host's own interfaces can be made without, and waits for it.)
     """
-    made = {item.name for item in desired.values() if isinstance(item, (Bridge, Device, Vxlan)) and item.key[1] == HOST}
-    lacking: set[str] = set()
+    made = {
+        item.name
+        for item in desired.values()
+        if isinstance(item, (Bridge, Enslaved, Device, Vxlan)) and item.key[1] == HOST
+    }
+    lacking = {item.nic for item in desired.values() if isinstance(item, Enslaved) and item.nic not in there}
     places: set[_Place] = set()  # interfaces that are not there, nor what is on them
     adrift: set[Key] = set()  # links that are without what they stood on: what is on them is still wanted
     devices = [item for item in desired.values() if isinstance(item, Device) and item.parent]
@@ -209,8 +205,8 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
                 lacking.add(name)
                 if key not in actual:
                     places.add(_inside(link))
-    if not places and not adrift:
-        return actual, desired, ()
+    if not places and not adrift and not any(isinstance(item, Proxied) for item in desired.values()):
+        return actual, desired, tuple(sorted(lacking))
 
     def grounded(item: KernelObject) -> bool:
         match item:
@@ -225,6 +221,8 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
                 return (namespace, name) not in places
             case Neighbour(interface=name):
                 return (HOST, name) not in places
+            case Proxied(interface=name):
+                return name in there or name in made
             case Sysctl(namespace=namespace, name=setting):
                 return not any((namespace, part) in places for part in setting.split("/"))
         return item.key not in adrift
@@ -272,7 +270,7 @@ def take(step: Step, state: dict[Key, KernelObject]) -> None:
             state[after.key] = after
         case Delete(before):
             state.pop(before.key, None)
-            if isinstance(before, (Namespace, Bridge, Veth, Device, Nic, Vxlan)):
+            if isinstance(before, (Namespace, Bridge, Enslaved, Veth, Device, Nic, Vxlan)):
                 vanishing = _vanishing([before], state)
                 for key in [key for key, item in state.items() if vanishing.covers(item)]:
                     del state[key]
@@ -357,7 +355,7 @@ def _vanishing(deleted: Iterable[KernelObject], state: State) -> _Vanishing:
         match item:
             case Namespace(path):
                 namespaces.add(path)
-            case Bridge(name=name) | Vxlan(name=name):
+            case Bridge(name=name) | Enslaved(name=name) | Vxlan(name=name):
                 places.add((HOST, name))
             case Veth(name=name, namespace=namespace, peer=peer):
                 places.add((HOST, name))
