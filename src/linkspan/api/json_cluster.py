@@ -38,6 +38,16 @@ def cluster(view: ClusterView) -> dict[str, Any]:
             "BytesRead": view.bytes_read,
         },
         "Members": [_member(member) for member in view.members],
+        "Tunnels": [
+            {
+                "Network": tunnel.network,
+                "VNI": tunnel.vni,
+                "Host": tunnel.host,
+                "Address": tunnel.address,
+                "Containers": tunnel.containers,
+            }
+            for tunnel in view.tunnels
+        ],
         "Blocks": [{"Network": network, "Subnet": subnet, "Host": name} for network, subnet, name in view.blocks],
     }
 

@@ -33,6 +33,11 @@ def status(call: Invocation) -> int:
         size = words.size(member["Bytes"]) if not member["Failure"] else ""
         members.append([member["Address"], state, member["Version"], str(member["Revision"] or ""), size])
     print(table.align(members))
+    tunnels = [["TUNNELS OF", "VNI", "TO HOST", "AT", "CONTAINERS"]]
+    tunnels += [
+        [str(one[key]) for key in ("Network", "VNI", "Host", "Address", "Containers")] for one in found["Tunnels"]
+    ]
+    print(table.align(tunnels))
     blocks = [["NETWORK", "BLOCK", "HOST"]]
     blocks += [[block["Network"], block["Subnet"], block["Host"]] for block in found["Blocks"]]
     print(table.align(blocks), end="")

@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from linkspan import __version__
@@ -42,6 +43,17 @@ class HostView:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What leads from this host to another for a network; `containers` of it are reached there."""
+
+    network: str
+    vni: int
+    host: str
+    address: str
+    containers: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ClusterView:
     """`trouble` says why the store cannot be used now, "" where it can. `lag` is how many revisions of it are not yet
     known here, `silent` seconds since it was last heard of."""
@@ -56,6 +68,7 @@ class ClusterView:
     bytes_read: int
     members: tuple[MemberStatus, ...]
     blocks: tuple[tuple[str, str, str], ...]  # network's name, subnet, host's name
+    tunnels: tuple[Tunnel, ...]
 
 
 class Cluster:
@@ -226,7 +239,17 @@ class Cluster:
             follower.bytes_read,
             members,
             tuple(sorted(blocks)),
+            tuple(self._tunnels()),
         )
+
+    def _tunnels(self) -> Iterator[Tunnel]:
+        now = self._now()
+        for network in sorted(now.networks.values(), key=lambda network: network.name):
+            if not network.vni or network.id not in now.endpoints_on:
+                continue
+            there = Counter(remote.host_id for remote in now.remotes_at(network))
+            for host in sorted(filter(None, map(now.hosts.get, there)), key=lambda host: host.name):
+                yield Tunnel(network.name, network.vni, host.name, host.address or host.address6, there[host.id])
 
     async def expel(self, ref: str, *, force: bool) -> None:
         """Takes a host out of the cluster, and with it what it had published. Raises Conflict where it answers."""
