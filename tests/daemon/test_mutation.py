@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
+from linkspan.daemon.cluster.contract import Overtaken
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.reconcile import converge
+from linkspan.engine.change import Change
 from linkspan.engine.join import join, leave
 from linkspan.engine.render import render_all
 from linkspan.errors import PortInUse
 from linkspan.kernel.fake import FakeKernel
+from linkspan.model.cluster import Block
 from linkspan.model.container import Container
-from linkspan.model.snapshot import Snapshot, put
+from linkspan.model.snapshot import Snapshot, Write, put
 from linkspan.state.objects import BoundPort, Sysctl
 from linkspan.store.memory import MemoryStore
 from tests.engine.conftest import DRIVERS, HOST, World
@@ -130,3 +134,31 @@ def test_a_port_that_somebody_took_meanwhile_holds_up_nothing_else() -> None:
         }
 
     run(steps, FakeKernel(taken=[BoundPort("tcp", "0.0.0.0", 8080)]))
+
+
+def test_what_another_host_has_written_meanwhile_stays_when_a_change_is_taken_back() -> None:
+    """Two hosts choose one block of addresses. Whoever is told so decides anew, and knows then whose it is."""
+    theirs = Block(id="n/10.9.0.0/28", network_id="n", subnet="10.9.0.0/28", host_id="other")
+    mine = msgspec.structs.replace(theirs, host_id="this")
+    decided: list[Block | None] = []
+
+    async def steps(bench: Bench) -> None:
+        class Quicker:
+            async def publish(self, before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
+                if mine in after.blocks.values():
+                    await bench.mutation.take_over([put(theirs)], [])
+                    raise Overtaken("another host has the block", 1)
+
+            def withdraw(self) -> None: ...
+
+            async def caught_up(self, revision: int) -> None: ...
+
+        def decide() -> Change:
+            decided.append(bench.ledger.now.blocks.get(mine.id))
+            return Change(() if decided[-1] else (put(mine),))
+
+        bench.mutation.cluster = Quicker()
+        await bench.mutation.decide(decide)
+        assert decided == [None, theirs]
+
+    run(steps)

@@ -56,7 +56,7 @@ class Mutation:
             try:
                 await self.cluster.publish(before, now, writes)
             except Exception:
-                self._ledger.commit(before.inverse(writes))
+                self._withdraw(before, writes)
                 raise
         parts = touched(before, now, writes)
         old, new = (render_touched(moment, parts, self._drivers) for moment in (before, now))
@@ -64,12 +64,19 @@ class Mutation:
             try:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))
             except Exception:
-                self._ledger.commit(before.inverse(writes))
+                self._withdraw(before, writes)
                 if self.cluster:
                     self.cluster.withdraw()
                 await self._take_back(old, new)
                 raise
         await self._tell(before, writes, change.events)
+
+    def _withdraw(self, before: Snapshot, writes: Sequence[Write]) -> None:
+        """The records as they were; but where another host has written meanwhile, such as that it has the block of
+        addresses which we wanted, it stays as that host says."""
+        written = {(write.kind, write.id): write for write in writes}
+        ours = [write for key, write in written.items() if self._ledger.now.get(*key) == write.record]
+        self._ledger.commit(before.inverse(ours))
 
     async def decide(self, decide: Callable[[], Change]) -> Change:
         """Carries out what is decided, and decides anew for as long as other hosts are quicker."""
