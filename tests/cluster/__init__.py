@@ -3,4 +3,5 @@
 place     the hosts, what runs in them, and what may be done to them
 left      what is there on every host and in etcd, to be the same before and after each test
 probes    packets of any size between namespaces
+reaches   who reaches whom, driver by driver
 """

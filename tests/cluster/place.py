@@ -143,11 +143,16 @@ class Cluster:
     def network(self, driver: str, name: str, *options: str, at: str = "h1") -> str:
         """Makes a network on one host and waits until every host knows it; its id."""
         made = self[at].out("network", "create", "-d", driver, *options, name)
+        self.known(made)
+        return made
+
+    def known(self, network: str) -> None:
+        """Returns once every host knows the network."""
         for member in self:
             until(
-                lambda member=member: member.request("GET", f"/networks/{made}")[0] == 200, f"{name} on {member.name}"
+                lambda member=member: member.request("GET", f"/networks/{network}")[0] == 200,
+                f"{member.name} knows the network {network}",
             )
-        return made
 
     def clear(self) -> None:
         """Removes what a test has made, on every host: containers, networks, volumes."""

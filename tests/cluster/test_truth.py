@@ -1,0 +1,125 @@
+"""Driver by driver: every source to every container on every host, by real connections, against `reaches`; and packets
+of every size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+
+from tests.cluster.place import ADDRESSES, OUTSIDE, Cluster, Member, until
+from tests.cluster.probes import carries, full_datagram
+from tests.cluster.reaches import HOSTS, SPOTS, Destination, Driver, Spot, reaches
+from tests.product.dns_tools import addresses
+from tests.truth.place import KIND, PUBLISHED, Probe, Servers, attempt
+
+_SEGMENT = ("-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--gateway", OUTSIDE, "--ip-range", "10.211.55.64/26")
+_MACVLAN = ("-o", "parent=eth0", "--scope", "global")
+DRIVERS = {
+    "macvlan": Driver("macvlan", (*_MACVLAN, "--subnet", "10.90.0.0/24"), (*_MACVLAN, "--subnet", "10.91.0.0/24")),
+    "flat, bridge": Driver("flat", (*_SEGMENT, "-o", "mode=bridge"), flat=True, from_own_host=True),
+    "flat, macvlan": Driver("flat", (*_SEGMENT, "-o", "mode=macvlan"), flat=True),
+    "flat, routed": Driver("flat", (*_SEGMENT, "-o", "mode=routed"), flat=True, from_own_host=True),
+}
+FIRST_PORT = 8000
+SIZES = {"tcp": (1, 300_000), "udp": (1, 4_000, 20_000, 60_000)}
+
+
+@pytest.fixture(params=DRIVERS)
+def ground(request: pytest.FixtureRequest, hosts: Cluster) -> Iterator[tuple[Driver, Cluster]]:
+    """The network `city` and another one, with a container of each on each host, and one on each host's bridge."""
+    driver = DRIVERS[request.param]
+    made = hosts["h1"].docker("network", "create", "-d", driver.name, *driver.city, "city", status=None)
+    if made.status and "lacks" in made.err:
+        pytest.skip(f"{driver.name}: {made.err.strip()}")
+    assert made.status == 0, made
+    hosts.known("city")
+    if driver.town:
+        hosts.network(driver.name, "town", *driver.town)
+
+    def fill(member: Member) -> None:
+        port = ["-p", f"{FIRST_PORT}:{PUBLISHED}", "-p", f"{FIRST_PORT}:{PUBLISHED}/udp"] if driver.publishes else []
+        networks = {"city": port, "bridge": []} | ({"town": []} if driver.town else {})
+        for network, options in networks.items():
+            name = f"{network}-{member.name}"
+            member.run("--name", name, "--net", network, *options, "plain", "sleep", "1000")
+
+    hosts.each(fill)
+    for member in hosts:
+        until(lambda member=member: _everybody(member), f"{member.name} knows every container")
+    yield driver, hosts
+
+
+def _everybody(member: Member) -> bool:
+    _, network = member.request("GET", "/networks/city")
+    return {one["Name"] for one in network["Containers"].values()} == {f"city-{host}" for host in HOSTS}
+
+
+def test_across_hosts(ground: tuple[Driver, Cluster]) -> None:
+    driver, hosts = ground
+    _who_reaches_whom(driver, hosts)
+    _packets_of_every_size_and_names(hosts)
+
+
+def _who_reaches_whom(driver: Driver, hosts: Cluster) -> None:
+    spaces = {spot: _space(hosts, spot) for spot in SPOTS if driver.town or spot.kind != "another network"}
+    probes: dict[tuple[Spot, str, Destination, str], Probe] = {}
+    for spot, space in spaces.items():
+        for there in HOSTS:
+            own = hosts[there].address(f"city-{there}")
+            for destination in get_args(Destination):
+                if destination == "published port" and not driver.publishes:
+                    continue
+                address, port = (own, PUBLISHED) if destination == "address" else (ADDRESSES[there], FIRST_PORT)
+                for protocol in KIND:
+                    probes[spot, there, destination, protocol] = Probe(space, address, port, protocol, there)
+    wanted = [probe for (*row, _), probe in probes.items() if reaches(driver, *row)]
+    with Servers() as running:
+        for there in HOSTS:
+            running.listen(hosts[there].sandbox(f"city-{there}"), there, (PUBLISHED,))
+        found = attempt(probes.values(), wanted)
+    wrong = [
+        f"{spot} to the {destination} of {there}'s by {protocol}: {'' if probe in found else 'not '}reached"
+        for (spot, there, destination, protocol), probe in probes.items()
+        if (probe in found) != reaches(driver, spot, there, destination)
+    ]
+    assert not wrong, "\n".join(wrong)
+    for (spot, there, destination, protocol), probe in probes.items():
+        if spot.kind == "network" and destination == "address" and probe in found:
+            own = hosts[spot.host].address(f"city-{spot.host}")
+            assert found[probe] == own, f"{spot} is seen by {there}'s as {found[probe]}, by {protocol}"
+
+
+def _packets_of_every_size_and_names(hosts: Cluster) -> None:
+    for here in HOSTS:
+        for there in HOSTS:
+            if here == there:
+                continue
+            one, other = hosts[here].sandbox(f"city-{here}"), hosts[there].sandbox(f"city-{there}")
+            address = hosts[there].address(f"city-{there}")
+            assert addresses(one, f"city-{there}") == [address]
+            full = full_datagram(_mtu(hosts[here], f"city-{here}"), address)
+            for protocol, sizes in SIZES.items():
+                for size in (*sizes, *((full, full + 1) if protocol == "udp" else ())):
+                    assert carries(one, other, address, protocol, size), (
+                        f"{here} to {there}: {size} bytes by {protocol}"
+                    )
+
+
+def _mtu(member: Member, container: str) -> int:
+    return int(member.out("exec", container, "cat", "/sys/class/net/eth0/mtu"))
+
+
+def _space(hosts: Cluster, spot: Spot) -> str:
+    match spot.kind:
+        case "outside":
+            return hosts.there
+        case "host":
+            return hosts[spot.host].here
+        case "network":
+            return hosts[spot.host].sandbox(f"city-{spot.host}")
+        case "another network":
+            return hosts[spot.host].sandbox(f"town-{spot.host}")
+        case "bridge":
+            return hosts[spot.host].sandbox(f"bridge-{spot.host}")
