@@ -14,7 +14,7 @@ from demo.console import Console
 from demo.play import FOLDER, images_told, perform
 from demo.stage import OUTSIDE_ADDRESS
 
-SECTIONS = (images.SECTION, spanning.section(1, "overlay"))
+SECTIONS = (images.SECTION, *spanning.SECTIONS)
 
 
 def main() -> int:

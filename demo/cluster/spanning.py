@@ -197,3 +197,9 @@ def section(
         ),
         before=before,
     )
+
+
+SECTIONS = (
+    section(1, "overlay"),
+    section(4, "macvlan", "--scope global -o parent=eth0 --subnet 10.90.0.0/24"),
+)
