@@ -27,7 +27,8 @@ class Tying(BridgeDriver):
         yield Route(HOST, f"host {host.id} {network.id}", network.bridge, host.address)
 
     def render_remote(self, network: Network, remote: Remote, host: Host) -> Iterator[KernelObject]:
-        yield Route(HOST, f"remote {remote.id}", network.bridge, f"{remote.address} at {host.address}")
+        yield Route(HOST, f"remote {remote.address} {network.id}", network.bridge, f"{remote.id} at {host.address}")
+        yield Route(HOST, f"remote {remote.mac} {network.id}", network.bridge, f"{remote.id} at {host.address}")
 
 
 DRIVERS = {"tying": Tying(), "bridge": BridgeDriver()}
@@ -43,13 +44,14 @@ records = st.one_of(
     networks,
     st.builds(Host, id=few, name=few, address=addresses),
     st.builds(
-        lambda id_, network, host, address: Remote(
-            id=id_, network_id=network * 12, host_id=host, container_id=id_, name=id_, address=address
+        lambda id_, network, host, address, mac: Remote(
+            id=id_, network_id=network * 12, host_id=host, container_id=id_, name=id_, address=address, mac=mac
         ),
         few,
         few,
         few,
         addresses,
+        st.sampled_from("mn"),
     ),
     st.builds(
         lambda id_: Endpoint(
@@ -80,7 +82,9 @@ def test_a_change_touches_that_part_of_the_whole(steps: list[list[Write]]) -> No
 def test_nothing_is_there_before_somebody_here_is_on_the_network() -> None:
     network = Network(id="a" * 12, name="a", driver="tying", created="", bridge="br-a")
     host = Host(id="h", name="h", address="10.0.0.9")
-    remote = Remote(id="r", network_id=network.id, host_id="h", container_id="c", name="db", address="10.1.0.2")
+    remote = Remote(
+        id="r", network_id=network.id, host_id="h", container_id="c", name="db", address="10.1.0.2", mac="m"
+    )
     sandbox = Sandbox(id="s", container_id="c", kind="own", path="/s")
     endpoint = Endpoint(id="e" * 12, network_id=network.id, sandbox_id="s", container_id="c", host_interface="veth1")
     alone = Snapshot().after(map(put, (network, host, remote, sandbox)))
@@ -89,5 +93,6 @@ def test_nothing_is_there_before_somebody_here_is_on_the_network() -> None:
     routes = [o for o in render_all(joined, DRIVERS, FACTS).values() if isinstance(o, Route)]
     assert routes == [
         Route(HOST, f"host h {network.id}", "br-a", "10.0.0.9"),
-        Route(HOST, "remote r", "br-a", "10.1.0.2 at 10.0.0.9"),
+        Route(HOST, f"remote 10.1.0.2 {network.id}", "br-a", "r at 10.0.0.9"),
+        Route(HOST, f"remote m {network.id}", "br-a", "r at 10.0.0.9"),
     ]

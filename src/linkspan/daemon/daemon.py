@@ -51,6 +51,7 @@ from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
 from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.inside import DEFAULT_ROUTES
+from linkspan.drivers.overlay import OverlayDriver
 from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
@@ -87,8 +88,8 @@ class Daemon:
         self._namespaces = configuration.exec_root / "netns"
         self._containers_folder = configuration.data_root / "containers"
         self._containers_folder.mkdir(exist_ok=True, mode=0o711)
-        self._bridges = BridgeDriver()
-        own = (self._bridges, FlatDriver(self._bridges))
+        self._bridges, self._overlays = BridgeDriver(), OverlayDriver()
+        own = (self._bridges, self._overlays, FlatDriver(self._bridges))
         self._drivers = {**DRIVERS, **{driver.name: driver for driver in own}}
         self._sources = configuration.pool_sources
         if not any(source.base.version == 6 for source in self._sources):
@@ -317,13 +318,14 @@ class Daemon:
             ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
             relay=(relay := ipv6 and self.configuration.relay and 6 in self.configuration.rules),
         )
-        self._bridges.host = BridgeHost(
+        self._bridges.host = self._overlays.host = BridgeHost(
             ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
             forward=self.configuration.ip_forward,
             rules=self.configuration.rules,
             direct_routing=self.configuration.direct_routing,
             relay=relay,
         )
+        self._overlays.underlay = self._host.underlay
 
     def _find_bridge(self, kernel: Kernel) -> DefaultBridge:
         """The flags of the default bridge; with `-b NAME`, and the subnet of the bridge that is there."""

@@ -9,7 +9,16 @@ from linkspan.drivers.contract import Driver
 from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.host import HostDriver
 from linkspan.drivers.null import NullDriver
+from linkspan.drivers.overlay import OverlayDriver
 from linkspan.drivers.sublink import IpvlanDriver, MacvlanDriver
 
-_ALL: tuple[Driver, ...] = (BridgeDriver(), HostDriver(), NullDriver(), MacvlanDriver(), IpvlanDriver(), FlatDriver())
+_ALL: tuple[Driver, ...] = (
+    BridgeDriver(),
+    HostDriver(),
+    NullDriver(),
+    MacvlanDriver(),
+    IpvlanDriver(),
+    OverlayDriver(),
+    FlatDriver(),
+)
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

@@ -104,7 +104,10 @@ def choose_mac(
         return parse_mac(settings.mac_address)
     if network.shares_mac:
         return ""
-    return mac_address(address, lambda mac: bool(snapshot.claims.mac_owner(network.id, mac)))
+    elsewhere = snapshot.elsewhere.macs
+    return mac_address(
+        address, lambda mac: bool(snapshot.claims.mac_owner(network.id, mac)) or (network.id, mac) in elsewhere
+    )
 
 
 def check_claims(snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings) -> None:
@@ -141,8 +144,9 @@ def _refusals(snapshot: Snapshot, container: Container, network: Network, settin
         owner = using or snapshot.claims.mac_owner(network.id, mac)
         if _is_others(owner, container):
             yield f"MAC address already in use: {mac} is that of container {_name(snapshot, owner)}"
-        elif remote := next((r for r in snapshot.remotes_at(network) if r.mac == mac), None):
-            yield f"MAC address already in use: {mac} is that of container {remote.name} on another host"
+        elif ids := snapshot.elsewhere.macs.get((network.id, mac)):
+            name = snapshot.remotes[ids[0]].name
+            yield f"MAC address already in use: {mac} is that of container {name} on another host"
 
 
 def _is_others(owner: str, container: Container) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine import bridges, flat, sublinks
+from linkspan.engine import bridges, flat, overlays, sublinks
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.bridges import DefaultBridge, default_bridge_network
@@ -29,7 +29,12 @@ _NAME = re.compile(r"[^\s/\x00-\x1f-](?:[^/\x00-\x1f]*[^\s/\x00-\x1f])?")
 _COMMON_OPTIONS = {bridges.MTU, IFACE_PREFIX, TIMES, PAUSE}
 _KNOWN_OPTIONS = {
     name: {*options, *_COMMON_OPTIONS}
-    for name, options in (("bridge", bridges.OPTIONS), *sublinks.OPTIONS.items(), ("flat", flat.OPTIONS))
+    for name, options in (
+        ("bridge", bridges.OPTIONS),
+        ("overlay", overlays.OPTIONS),
+        ("flat", flat.OPTIONS),
+        *sublinks.OPTIONS.items(),
+    )
 }
 
 
@@ -53,6 +58,7 @@ _RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
     "macvlan": _on_parent,
     "ipvlan": _on_parent,
     "flat": flat.on_segment,
+    "overlay": overlays.on_tunnels,
 }
 
 

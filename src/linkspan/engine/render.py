@@ -8,6 +8,7 @@ the two against each other.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 
 from linkspan.drivers.contract import Driver, Occupied, Spanning
@@ -89,7 +90,8 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                 case "host":
                     hosts.add(write.id)
                 case "remote":
-                    remotes.add(write.id)
+                    remote = snapshot.remotes.get(write.id)
+                    remotes.update(snapshot.elsewhere.alike(remote) if remote else ())
     spanned = networks | {id_ for id_ in occupied if (id_ in before.endpoints_on) != (id_ in after.endpoints_on)}
     if grounds:
         for snapshot in (before, after):
@@ -170,19 +172,27 @@ def _render_others(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iter
 
 
 def _render_host(snapshot: Snapshot, network: Network, host: Host, drivers: Drivers) -> Iterable[KernelObject]:
-    driver = drivers[network.driver]
-    if network.id in snapshot.endpoints_on and isinstance(driver, Spanning):
-        return driver.render_host(network, host)
-    return ()
+    driver = _spanning(drivers[network.driver])
+    return driver.render_host(network, host) if driver and network.id in snapshot.endpoints_on else ()
 
 
 def _render_remote(snapshot: Snapshot, remote: Remote, drivers: Drivers) -> Iterable[KernelObject]:
-    """Nothing for as long as its network or its host is not known: the order in which they come does not matter."""
+    """Nothing for as long as its network or its host is not known: the order in which they come does not matter. Of
+    several with the same address or MAC one is rendered.
+    """
     network, host = snapshot.networks.get(remote.network_id), snapshot.hosts.get(remote.host_id)
     if network is None or host is None or network.id not in snapshot.endpoints_on:
         return ()
-    driver = drivers[network.driver]
-    return driver.render_remote(network, remote, host) if isinstance(driver, Spanning) else ()
+    driver = _spanning(drivers[network.driver])
+    if driver is None or remote.id < max(snapshot.elsewhere.alike(remote)):
+        return ()
+    return driver.render_remote(network, remote, host)
+
+
+@functools.cache
+def _spanning(driver: Driver) -> Spanning | None:
+    """The driver, where it has that ability: which takes long to find out, for as many endpoints as there may be."""
+    return driver if isinstance(driver, Spanning) else None
 
 
 def _render_sandbox(sandbox: Sandbox) -> Iterable[KernelObject]:

@@ -23,6 +23,7 @@ class Elsewhere:
     # → who holds it: a remote endpoint, a reservation, or both, which are one container's then
     holders: Map[Place, tuple[str, ...]] = dataclasses.field(default_factory=Map)
     pages: Map[tuple[str, int], int] = dataclasses.field(default_factory=Map)  # the same as pages of bits
+    macs: Map[tuple[str, str], tuple[str, ...]] = dataclasses.field(default_factory=Map)  # → ids of remote endpoints
 
     def held(self, network_id: str, page: int) -> int:
         return self.pages.get((network_id, page), 0)
@@ -31,13 +32,35 @@ class Elsewhere:
         """Whether the address belongs to an identity."""
         return any("/" in id_ for id_ in self.holders.get((network_id, int(ip_address(address))), ()))
 
+    def alike(self, remote: Remote) -> set[str]:
+        """The remote endpoints with an address or the MAC of this one, itself among them.
+
+        There are others only for moments, while it is not yet known here that one has gone; or where two hosts at once
+        gave the same MAC, as users asked.
+        """
+        found = set(self.macs.get((remote.network_id, remote.mac), ()))
+        for place_ in _places(remote):
+            found.update(id_ for id_ in self.holders.get(place_, ()) if "/" not in id_)
+        return found
+
     def with_remote(self, old: Remote | None, new: Remote | None) -> Elsewhere:
         on, at = self.on, self.at
         if old:
             on, at = _without(on, old.network_id, old.id), _without(at, old.host_id, old.id)
         if new:
             on, at = _with(on, new.network_id, new.id), _with(at, new.host_id, new.id)
-        return dataclasses.replace(self._with_addresses(old, new), on=on, at=at)
+        return dataclasses.replace(self._with_addresses(old, new), on=on, at=at, macs=self._with_mac(old, new))
+
+    def _with_mac(self, old: Remote | None, new: Remote | None) -> Map[tuple[str, str], tuple[str, ...]]:
+        had, has = ((r.network_id, r.mac) if r and r.mac else None for r in (old, new))
+        macs = self.macs
+        if had == has:
+            return macs
+        if old and had:
+            macs = _set_or_delete(macs, had, tuple(id_ for id_ in macs[had] if id_ != old.id))
+        if new and has:
+            macs = macs.set(has, tuple(sorted((*macs.get(has, ()), new.id))))
+        return macs
 
     def with_reservation(self, old: Reservation | None, new: Reservation | None) -> Elsewhere:
         return self._with_addresses(old, new)
