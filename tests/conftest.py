@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.machine import WORKSHOP, own_mounts
@@ -18,6 +19,11 @@ from tests.machine import WORKSHOP, own_mounts
 _LEFT_OUT = pytest.StashKey[int]()
 _FOLDER = pytest.StashKey[Path]()
 _numbers = itertools.count()
+
+
+# How long one example takes says more about what else the machine does than about us.
+hypothesis.settings.register_profile("linkspan", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("linkspan")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,17 +15,23 @@ from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.reconcile import converge
+from linkspan.drivers.overlay import OverlayDriver
 from linkspan.engine.change import Change
 from linkspan.engine.join import join, leave
 from linkspan.engine.render import render_all
 from linkspan.errors import PortInUse
 from linkspan.kernel.fake import FakeKernel
-from linkspan.model.cluster import Block
+from linkspan.model.cluster import Block, Remote
+from linkspan.model.cluster import Host as HostRecord
 from linkspan.model.container import Container
+from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, put
+from linkspan.state.host import Underlay
 from linkspan.state.objects import BoundPort, Sysctl
 from linkspan.store.memory import MemoryStore
 from tests.engine.conftest import DRIVERS, HOST, World
+
+_DRIVERS = {**DRIVERS, "overlay": OverlayDriver(underlay=Underlay("eth0", "10.211.55.4"))}
 
 
 class Bench:
@@ -39,21 +45,23 @@ class Bench:
         self.ledger = Ledger(self.store)
         self.followed: list[set[str]] = []
         self.mutation = Mutation(
-            self.ledger, self.programmer, DRIVERS, self.events, lambda _, __, ids: self.followed.append(set(ids))
+            self.ledger, self.programmer, _DRIVERS, self.events, lambda _, __, ids: self.followed.append(set(ids))
         )
 
-    def container(self, name: str, **ports: str) -> Container:
+    def container(self, name: str, network: str = "bridge", **ports: str) -> Container:
         self.world.now = self.ledger.now
-        made = self.world.container(name, ports={port.replace("_", "/"): where for port, where in ports.items()})
+        made = self.world.container(
+            name, network, ports={port.replace("_", "/"): where for port, where in ports.items()}
+        )
         self.ledger.commit([put(made)])
         return made
 
     async def converge(self) -> int:
-        return await converge(self.ledger, self.programmer, DRIVERS, lambda: HOST)
+        return await converge(self.ledger, self.programmer, _DRIVERS, lambda: HOST)
 
     def as_recorded(self) -> bool:
         """The kernel holds what the records say, no more and no less; and the store holds the records."""
-        wanted = render_all(self.ledger.now, DRIVERS, HOST)
+        wanted = render_all(self.ledger.now, _DRIVERS, HOST)
         return dict(self.kernel.state) == wanted and self.store.load() == self.ledger.now
 
 
@@ -104,6 +112,89 @@ def test_a_failed_change_leaves_nothing() -> None:
     run(steps, FakeKernel(taken=[BoundPort("tcp", "0.0.0.0", 8081)]))
 
 
+class Store:
+    """The cluster's store, while one publishes to which something else happens."""
+
+    def __init__(self, meanwhile: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._meanwhile: list[Callable[[], Coroutine[Any, Any, None]]] = [meanwhile]
+        self._lock = asyncio.Lock()  # one at a time, as they come
+
+    async def publish(self, before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
+        async with self._lock:
+            while self._meanwhile:
+                await self._meanwhile.pop()()
+
+    def withdraw(self) -> None:
+        pass
+
+    async def caught_up(self, revision: int) -> None:
+        raise AssertionError
+
+
+def spread(bench: Bench) -> Network:
+    """An overlay network, and another host with a container on it."""
+    network = Network(
+        id="f" * 64,
+        name="over",
+        driver="overlay",
+        created="",
+        scope="global",
+        bridge="br-over",
+        vni=4096,
+        pools=(Pool(subnet="10.0.0.0/24", gateway="10.0.0.1"),),
+    )
+    bench.ledger.commit([put(network), put(HostRecord(id="o", name="o", address="10.211.55.5")), elsewhere(2)])
+    return network
+
+
+def elsewhere(last: int) -> Write:
+    mac, address = f"02:42:0a:00:00:{last:02x}", f"10.0.0.{last}"
+    return put(
+        Remote(id=f"r{last}", network_id="f" * 64, host_id="o", container_id="c", name="c", mac=mac, address=address)
+    )
+
+
+def test_what_others_do_while_a_network_is_joined_is_taken_along() -> None:
+    """It could not be followed before there was the network's bridge here."""
+
+    async def steps(bench: Bench) -> None:
+        await bench.converge()
+        spread(bench)
+        first = bench.container("first", "over")
+        bench.mutation.cluster = Store(
+            lambda: bench.mutation.take_over([elsewhere(3), Write("remote", "r2", None)], [])
+        )
+        await bench.mutation.carry_out(join(bench.ledger.now, first, bench.world.around()))
+        assert bench.as_recorded()
+        assert ("neighbour", "br-over", "10.0.0.3") in bench.kernel.state
+
+    run(steps)
+
+
+def test_who_comes_after_one_that_fails_has_what_it_needs() -> None:
+    async def steps(bench: Bench) -> None:
+        await bench.converge()
+        spread(bench)
+        fails = bench.container("fails", "over", **{"80_tcp": "8081"})
+        second = bench.container("second", "over")
+        coming: list[asyncio.Task[None]] = []
+
+        async def another() -> None:
+            change = join(bench.ledger.now, second, bench.world.around())
+            coming.append(asyncio.create_task(bench.mutation.carry_out(change)))
+            await asyncio.sleep(0)  # it waits for its turn at the store
+            assert len(bench.ledger.now.endpoints) == 2
+
+        bench.mutation.cluster = Store(another)
+        with pytest.raises(PortInUse, match="8081"):
+            await bench.mutation.carry_out(join(bench.ledger.now, fails, bench.world.around()))
+        await coming[0]
+        assert bench.as_recorded()
+        assert ("neighbour", "br-over", "10.0.0.2") in bench.kernel.state
+
+    run(steps, FakeKernel(taken=[BoundPort("tcp", "0.0.0.0", 8081)]))
+
+
 def test_an_empty_memory_comes_to_the_same_state() -> None:
     async def steps(bench: Bench) -> None:
         await bench.converge()
@@ -127,7 +218,7 @@ def test_a_port_that_somebody_took_meanwhile_holds_up_nothing_else() -> None:
         change = join(bench.ledger.now, made, bench.world.around())
         bench.ledger.commit(change.writes)  # as a daemon left it that was killed
         await bench.converge()
-        wanted = render_all(bench.ledger.now, DRIVERS, HOST)
+        wanted = render_all(bench.ledger.now, _DRIVERS, HOST)
         del wanted[BoundPort("tcp", "0.0.0.0", 8080).key]
         assert {k: o for k, o in bench.kernel.state.items() if not isinstance(o, Sysctl)} == {
             k: o for k, o in wanted.items() if not isinstance(o, Sysctl)

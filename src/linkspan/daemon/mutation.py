@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import count
@@ -11,14 +12,15 @@ from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
 from linkspan.engine.change import Change
-from linkspan.engine.render import Drivers, render_touched, touched
+from linkspan.engine.render import Drivers, Touched, render_touched, touched
 from linkspan.errors import LinkspanError
+from linkspan.kernel.contract import Kernel
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.event import Event
 from linkspan.model.snapshot import Record, Snapshot, Write
 from linkspan.state.objects import State
-from linkspan.state.plan import diff, revert
+from linkspan.state.plan import Plan, diff
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 20  # at a decision that other hosts overtake each time
@@ -59,24 +61,39 @@ class Mutation:
                 self._withdraw(before, writes)
                 raise
         parts = touched(before, now, writes)
-        old, new = (render_touched(moment, parts, self._drivers) for moment in (before, now))
+        # Others may have changed what depends on this, on a network where this endpoint is the first here: the kernel
+        # could not follow them yet, and now takes what they have done along.
+        old, new = (render_touched(moment, parts, self._drivers) for moment in (before, self._ledger.now))
         if plan := diff(old, new):
             try:
-                await self._programmer.run(lambda kernel: kernel.apply(plan))
+                await self._programmer.run(lambda kernel: self._apply(kernel, plan, before, writes, parts))
             except Exception:
                 self._withdraw(before, writes)
                 if self.cluster:
                     self.cluster.withdraw()
-                await self._take_back(old, new)
+                await self._take_back(new, render_touched(self._ledger.now, parts, self._drivers))
                 raise
         await self._tell(before, writes, change.events)
 
     def _withdraw(self, before: Snapshot, writes: Sequence[Write]) -> None:
-        """The records as they were; but where another host has written meanwhile, such as that it has the block of
+        self._ledger.commit(self._inverse(before, writes))
+
+    def _inverse(self, before: Snapshot, writes: Sequence[Write]) -> Sequence[Write]:
+        """To the records as they were; but where another host has written meanwhile, such as that it has the block of
         addresses which we wanted, it stays as that host says."""
         written = {(write.kind, write.id): write for write in writes}
-        ours = [write for key, write in written.items() if self._ledger.now.get(*key) == write.record]
-        self._ledger.commit(before.inverse(ours))
+        return before.inverse([w for key, w in written.items() if self._ledger.now.get(*key) == w.record])
+
+    def _apply(self, kernel: Kernel, plan: Plan, before: Snapshot, writes: Sequence[Write], parts: Touched) -> None:
+        """In the kernel thread. What a plan that failed had made first, others may have counted on: who came to a
+        network after the first one here, say. It is there before their plans, which follow."""
+        try:
+            kernel.apply(plan)
+        except Exception:
+            left = self._ledger.now.after(self._inverse(before, writes))
+            with contextlib.suppress(LinkspanError):
+                kernel.apply(diff({}, render_touched(left, parts, self._drivers)))
+            raise
 
     async def decide(self, decide: Callable[[], Change]) -> Change:
         """Carries out what is decided, and decides anew for as long as other hosts are quicker."""
@@ -117,11 +134,11 @@ class Mutation:
         for event in events:
             self._events.publish(event)
 
-    async def _take_back(self, old: State, new: State) -> None:
+    async def _take_back(self, tried: State, left: State) -> None:
         """The kernel has undone its part of the plan. But a look over the whole kernel may have come between that and
         the records' going back, and have made what they said then."""
         try:
-            await self._programmer.run(lambda kernel: kernel.apply(revert(old, new)))
+            await self._programmer.run(lambda kernel: kernel.apply(diff(tried, left)))
         except LinkspanError as error:
             log.error("not all of a failed change could be taken back: %s", error)
 
