@@ -1,11 +1,11 @@
-"""7. Another bridge: `-b br0`, which exists and holds the host's interface."""
+"""7. Another bridge: `-b br0`, which exists and holds the host's interface; and pipework."""
 
 import shutil
 
 from demo.section1_reached import MOUNTS, STARTING
 from demo.settings import entry, four, settings
 from demo.stage import HOST_ADDRESS, OUTSIDE_ADDRESS, Stage
-from demo.step import Output, Section, Step, prints_an_id, prints_exactly, require, succeeded, works
+from demo.step import Output, Section, Step, Unsupported, prints_an_id, prints_exactly, require, succeeded, works
 
 
 def _before(stage: Stage) -> None:
@@ -55,9 +55,48 @@ def _directly(stage: Stage, output: Output) -> str:
     return f"outside reaches {address}:3306 as {user}; outside is told: {back}"
 
 
+def _plugged(stage: Stage, output: Output) -> str:
+    """The interface is there, and recorded."""
+    if stage.daemon.name == "dockerd":
+        raise Unsupported("dockerd has no pipework")
+    succeeded(output)
+    (one,) = settings(stage, "alone")["Interfaces"]
+    require((one["HostInterface"], one["Address"]) == ("br0", f"{_FREE}/24"), one)
+    eth1 = next(link for link in stage.links("alone") if link["ifname"] == "eth1")
+    require(four(eth1) == [f"{_FREE}/24"] and eth1["address"] == one["MacAddress"], eth1)
+    way = [r["gateway"] for r in stage.routes("alone") if r["dst"] == "default"]
+    require(way == ["10.211.55.1"], way)
+    return f"eth1 {_FREE}/24 via 10.211.55.1, on br0 as {one['HostEnd']}; docker inspect shows it"
+
+
+def _and_back(stage: Stage, output: Output) -> str:
+    succeeded(output)
+    back = stage.output(f"docker exec alone bash -c 'cat </dev/tcp/{OUTSIDE_ADDRESS}/9000'")
+    require(back == f"you are {_FREE}", back)
+    return f"{output.out.strip()}; outside is told: {back}"
+
+
+def _put_back(stage: Stage, output: Output) -> str:
+    succeeded(output)
+    user = stage.output(_FROM_OUTSIDE, where="outside")
+    require(user == f"root@{OUTSIDE_ADDRESS}", user)
+    return f"it is there again: outside reaches it as {user}"
+
+
+def _only_eth0(stage: Stage, output: Output) -> str:
+    succeeded(output)
+    ports = [link["ifname"] for link in stage.links() if link.get("master") == "br0"]
+    require(ports == ["eth0"], ports)
+    return "on br0: eth0"
+
+
+_FREE = "10.211.55.50"
+_FROM_OUTSIDE = f"mysql -h {_FREE} -uroot -p123456 -Ne 'SELECT USER()'"
+_HOST_END = "$(docker inspect -f '{{(index .NetworkSettings.Interfaces 0).HostEnd}}' alone)"
+
 SECTION = Section(
     7,
-    "A bridge of one's own: -b br0",
+    "A bridge of one's own, and pipework",
     (
         Step(
             "ip link del docker0; ip link add br0 type bridge && ip addr add 10.211.55.1/24 dev br0"
@@ -78,6 +117,33 @@ SECTION = Section(
             within=STARTING,
         ),
         Step("docker ps -q", "outside and the container reach each other by their own addresses", _directly),
+        Step("docker rm -f mysql", "the name", prints_exactly("mysql")),
+        Step(f"docker run --net=none --name alone {MOUNTS} -d mysql", "the id", prints_an_id, vital=True),
+        Step(
+            f"linkspan pipework br0 alone {_FREE}/24@10.211.55.1",
+            "an interface on br0, with its address and gateway, recorded",
+            _plugged,
+            vital=True,
+        ),
+        Step(_FROM_OUTSIDE, "outside reaches it directly, and back", _and_back, where="outside", within=STARTING),
+        Step(
+            f"ip link del {_HOST_END}",
+            "removed by another hand, it is put back",
+            _put_back,
+        ),
+        Step("docker restart alone", "it comes back with the container", prints_exactly("alone")),
+        Step(
+            _FROM_OUTSIDE,
+            "outside reaches it at the same address",
+            prints_exactly(f"root@{OUTSIDE_ADDRESS}"),
+            where="outside",
+            within=STARTING,
+        ),
+        Step(
+            "docker rm -f alone && ip -br link show master br0",
+            "nothing of it is left on the bridge",
+            _only_eth0,
+        ),
     ),
     before=_before,
     after=_after,

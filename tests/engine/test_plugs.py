@@ -17,6 +17,7 @@ from linkspan.engine.plug_request import PlugRequest, parse_plug
 from linkspan.engine.plugs import leased, plug, unplug
 from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.engine.request import NetworkRequest
+from linkspan.engine.usage import Holding, address_use
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, LinkspanError, NotFound, Unsupported
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.model.container import Container, EndpointSettings
@@ -197,6 +198,13 @@ def test_an_address_of_a_network_on_the_same_bridge(given: Plugging) -> None:
         given.world.now.network("bridge"), bridge="br0", pools=(Pool(subnet="10.211.55.0/29", gateway="10.211.55.1"),)
     )
     given.world.now = given.world.now.after([put(own)])
+
+    def held() -> tuple[Holding, ...]:
+        (use,) = [
+            use for use in address_use(given.world.now, DEFAULT_SOURCES, FACTS).networks if use.network.id == own.id
+        ]
+        return use.subnets[0].holdings
+
     given.run("net", "bridge")
     assert given.world.now.endpoints_in(given.of("net"))[0].address == "10.211.55.2"
     given.run("one")
@@ -205,7 +213,9 @@ def test_an_address_of_a_network_on_the_same_bridge(given: Plugging) -> None:
             given.plug("one", address=address)
     made = given.plug("one", address="10.211.55.3/24")
     assert made.network_id == own.id
+    assert Holding("10.211.55.3", "in use", "one") in held()
     given.stop("one")
+    assert Holding("10.211.55.3", "reserved", "one") in held()
     given.run("next", "bridge")
     assert given.world.now.endpoints_in(given.of("next"))[0].address == "10.211.55.4"
     given.remove("one")

@@ -16,6 +16,7 @@ from linkspan.state.objects import (
     HOST,
     Address,
     Bridge,
+    Device,
     FdbEntry,
     KernelObject,
     Namespace,
@@ -85,6 +86,35 @@ def test_losses(tmp_path: Path, command: str) -> None:
         assert not host.call(watch.lost)  # nothing of ours
         host.call(kernel.apply, diff(desired, {}))
         assert not host.call(watch.lost)  # our own doing
+
+
+@pytest.mark.parametrize("command", ["ip link delete net0", "ip link set net0 down"])
+def test_losses_inside_a_sandbox(tmp_path: Path, command: str) -> None:
+    """What has no other end on the host goes without the host hearing of it."""
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns") as kernel:
+        inside = str(tmp_path / "netns" / "c")
+        device = Device(inside, "net0", "macvlan", "linkspan:p", "eth0", "bridge", "02:42:ac:11:00:02")
+        desired = state_of([Namespace(inside), device, Address(inside, "net0", "10.0.0.2/24")])
+        watch = host.call(kernel.watch)
+        before = watch.descriptors
+        host.call(kernel.apply, diff({}, desired))
+        assert not host.call(watch.lost) and len(watch.descriptors) == len(before) + 1
+
+        def inner(words: str) -> None:
+            host.run("nsenter", f"--net={inside}", *words.split())
+
+        inner("ip link add other type veth peer name peer")
+        inner("ip link delete other")
+        assert not host.call(watch.lost)  # nothing of ours
+        inner(command)
+        assert noticed(host, watch)
+        host.call(kernel.apply, diff(host.call(kernel.read), desired))
+        assert not host.call(watch.lost) and not diff(host.call(kernel.read), desired)
+        inner("ip link delete net0")
+        host.call(kernel.apply, diff(host.call(kernel.read), desired))  # seen by chance, and told all the same
+        assert host.call(watch.lost)
+        host.call(kernel.apply, diff(desired, {}))
+        assert not host.call(watch.lost) and watch.descriptors == before
 
 
 def elsewhere(numbers: range = range(2, 4)) -> list[KernelObject]:

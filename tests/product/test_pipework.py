@@ -58,8 +58,11 @@ def engine(ground: Place) -> Iterator[Place]:
 
 def inside(engine: Place, ref: str, *command: str) -> Any:
     """`ip -j …` in a container's sandbox."""
-    pid = engine.inspect(ref)["State"]["Pid"]
-    return json.loads(engine.host.run(["nsenter", "-t", str(pid), "-n", "ip", "-j", *command]).stdout or "[]")
+    return json.loads(engine.host.run([*entering(engine, ref), "ip", "-j", *command]).stdout or "[]")
+
+
+def entering(engine: Place, ref: str) -> list[str]:
+    return ["nsenter", "-t", str(engine.inspect(ref)["State"]["Pid"]), "-n"]
 
 
 def given(engine: Place, ref: str) -> list[dict[str, Any]]:
@@ -127,7 +130,33 @@ def test_what_another_hand_removes_is_put_back(engine: Place) -> None:
     answers(engine.there, FREE, 80, within=5)
     engine.host.run(["ip", "link", "set", link["HostEnd"], "nomaster"])
     answers(engine.there, FREE, 80, within=5)
+    engine.host.run([*entering(engine, "one"), "ip", "link", "del", "eth1"])
+    answers(engine.there, FREE, 80, within=5)
     assert [r["gateway"] for r in inside(engine, "one", "route") if r["dst"] == "default"] == [OUTSIDE]
+
+
+def test_a_bridge_that_goes_and_comes_back(engine: Place) -> None:
+    """It is the administrator's: what stands on it waits, and the rest of the host is looked after."""
+    engine.host.run(["ip", "link", "add", "theirs", "up", "type", "bridge"])
+    engine.host.run(["ip", "address", "add", "192.168.8.1/24", "dev", "theirs"])
+    engine.run("--name", "one", "--net", "none", "web")
+    engine.run("--name", "other", "web")
+    engine.linkspan("pipework", "theirs", "one", "192.168.8.2/24")
+    assert answers(engine.here, "192.168.8.2", 80) == "192.168.8.1"
+    engine.host.run(["ip", "link", "del", "theirs"])
+    engine.restart(signal.SIGKILL)
+    until(lambda: "there is no interface theirs on this host" in engine.log.read_text())
+    assert answers(engine.here, engine.address("other"), 80)
+    engine.host.run(["ip", "link", "add", "theirs", "up", "type", "bridge"])
+    engine.host.run(["ip", "address", "add", "192.168.8.1/24", "dev", "theirs"])
+    assert answers(engine.here, "192.168.8.2", 80, within=5) == "192.168.8.1"
+    engine.docker("rm", "-f", "one")
+    engine.run("--name", "late", "--net", "none", "web")
+    engine.linkspan("pipework", "theirs", "late", "192.168.8.3/24")
+    engine.docker("stop", "late")
+    engine.host.run(["ip", "link", "del", "theirs"])
+    refused = engine.docker("start", "late", status=1).err
+    assert "on bridge theirs: no such device" in refused and engine.inspect("late")["State"]["Status"] == "exited"
 
 
 def test_beside_networks_the_gateway_is_replaced_and_comes_back(engine: Place) -> None:
@@ -181,12 +210,16 @@ def test_a_bridge_is_made_and_shared_and_goes_with_the_last(engine: Place) -> No
 def test_a_network_card_gets_a_macvlan(engine: Place) -> None:
     engine.run("--name", "one", "--net", "none", "web")
     (card,) = engine.ip("link", "show", "eth1")
-    engine.linkspan("pipework", f"mac:{card['address']}", "-i", "net0", "one", "10.99.0.5/24", "U:one")
+    engine.linkspan("pipework", f"mac:{card['address']}", "-i", "net0", "one", f"10.99.0.5/24@{WIRED}", "U:one")
     (net0,) = inside(engine, "one", "-d", "address", "show", "net0")
     assert net0["linkinfo"]["info_kind"] == "macvlan" and net0["linkinfo"]["info_data"]["mode"] == "bridge"
     assert net0["address"] == "02:" + hashlib.md5(b"one\n").digest()[:5].hex(":")
     assert answers(engine.there, "10.99.0.5", 80) == WIRED
     assert (given(engine, "one")[0]["HostInterface"], net0["addr_info"][0]["local"]) == ("eth1", "10.99.0.5")
+    for hand in ("del net0", "set net0 down"):  # inside, where the host hears nothing of it
+        engine.host.run([*entering(engine, "one"), "ip", "link", *hand.split()])
+        assert answers(engine.there, "10.99.0.5", 80, within=5) == WIRED
+    assert [r["dev"] for r in inside(engine, "one", "route") if r["dst"] == "default"] == ["net0"]
     refused = engine.linkspan("pipework", "eth1", "one", "10.99.0.6/24", "@10", status=1).err
     assert "802.1Q VLAN" in refused and "the running kernel lacks" in refused
     assert len(given(engine, "one")) == 1

@@ -126,6 +126,10 @@ def _subnet_use(snapshot: Snapshot, network: Network, pool: Pool) -> SubnetUse:
         settings = container.networks.get(network.id)
         for address in given_addresses(settings) if settings else ():
             add(address, RESERVED, container.name)
+        for plug in container.plugs:  # given by hand, on the network's bridge or parent
+            if plug.network_id == network.id:
+                state = IN_USE if snapshot.sandbox(container) else RESERVED
+                add(int(ipaddress.ip_address(plug.address)), state, container.name)
     if pool.gateway:
         add(int(ipaddress.ip_address(pool.gateway)), GATEWAY)
     for name, text in pool.auxiliary.items():

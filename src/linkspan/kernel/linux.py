@@ -18,6 +18,7 @@ from linkspan.kernel.devices import FEATURES
 from linkspan.kernel.drift import Drift
 from linkspan.kernel.enslaving import Enslaving
 from linkspan.kernel.failure import explain
+from linkspan.kernel.inner import Inner
 from linkspan.kernel.links import Links, device_of, of_host
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.neighbours import Others
@@ -86,6 +87,7 @@ class LinuxKernel:
             self._links = Links(self._namespaces, self._inside)
             self._nics = Nics(self._namespaces, self._inside)
             self._enslaving = Enslaving(self._sockets[HOST])
+            self._inner = Inner(self._namespaces)
             opened.pop_all()
 
     def close(self) -> None:
@@ -94,6 +96,7 @@ class LinuxKernel:
         self._ports.close()
         self._nft.close()
         self._others.close()
+        self._inner.close()
         for connection in self._sockets.values():
             connection.close()
         self._sockets.clear()
@@ -120,7 +123,7 @@ class LinuxKernel:
     def watch(self) -> Watch:
         if self._watch is None:
             try:
-                self._watch = Watch(self._links.parents, self._nft.port, self._drift.happened)
+                self._watch = Watch(self._links.parents, self._nft.port, self._inner, self._drift.happened)
             except OSError as error:
                 raise explain(error, "watch the kernel for losses") from error
         return self._watch
@@ -195,8 +198,11 @@ class LinuxKernel:
                 self._create_namespace(path)
             case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.create(item)
+                if isinstance(item, Device):
+                    self._inner.expect(item.namespace)
             case Nic():
                 self._nics.create(item)
+                self._inner.expect(item.namespace)
             case Enslaved():
                 self._links.stands_on(item.nic)
                 self._enslaving.make(item)
@@ -311,7 +317,11 @@ class LinuxKernel:
     def read(self, sysctls: Iterable[tuple[str, str]] = ()) -> State:
         try:
             self._drift.hold_again()
-            return state_of(self._read(sysctls))
+            found = state_of(self._read(sysctls))
+            for item in found.values():
+                if isinstance(item, (Device, Nic)):
+                    self._inner.expect(item.namespace)
+            return found
         except OSError as error:
             raise explain(error, "read the state of the kernel") from error
 
@@ -424,6 +434,7 @@ class LinuxKernel:
         return connection
 
     def _leave(self, namespace: str) -> None:
+        self._inner.forget(namespace)
         connection = self._sockets.pop(namespace, None)
         if connection is not None:
             connection.close()

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 
 from linkspan.kernel import forwarding, user_table
+from linkspan.kernel.inner import Inner
 from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
@@ -62,10 +63,13 @@ class Watch:
     Raises OSError where it cannot be made.
     """
 
-    def __init__(self, parents: Mapping[str, int], ours: int, unheard: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, parents: Mapping[str, int], ours: int, inner: Inner, unheard: Callable[[], bool] = lambda: False
+    ) -> None:
         """`parents` are interfaces of the host's own that ours stand on, by name, with the index that each has now;
-        `ours` is the netlink port by which we change the firewall. `unheard` tells what there is no event for."""
-        self._parents, self._unheard = parents, unheard
+        `ours` is the netlink port by which we change the firewall. `inner` hears what goes inside sandboxes, `unheard`
+        tells what there is no event for."""
+        self._parents, self._inner, self._unheard = parents, inner, unheard
         self._links: dict[int, tuple[bytes, ...]] = {}  # what was last heard of ours, by index
         self._up: dict[int, bool] = {}  # of any
         self._masters: dict[int, bytes | None] = {}  # of those that ours stand on, the bridge that each is on
@@ -89,7 +93,7 @@ class Watch:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        return self._route.fileno(), self._nft.fileno(), self._seen
+        return self._route.fileno(), self._nft.fileno(), self._seen, *self._inner.descriptors
 
     def lost(self) -> bool:
         """Whether anything of ours went since the last call. Events that overflowed the socket count as a loss."""
@@ -176,7 +180,7 @@ class Watch:
         return (down or other) and string(link.get(_IFNAME, b"")) not in own.interfaces
 
     def _look(self, own: _Own) -> bool:
-        found = False
+        found = self._inner.lost(own.namespaces)
         try:
             for kind, body in self._route.events():
                 found = self._route_loss(kind, body, own) or found
@@ -193,17 +197,18 @@ class Watch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Own:
-    """What a plan touches of the host: interfaces, and whether also its settings."""
+    """What a plan touches: interfaces of the host, whether also its settings, and sandboxes."""
 
     interfaces: frozenset[str]
     settings: bool
+    namespaces: frozenset[str]
 
 
-_NOTHING = _Own(frozenset(), False)
+_NOTHING = _Own(frozenset(), False, frozenset())
 
 
 def _own(plan: Plan) -> _Own:
-    interfaces, settings = set(), False
+    interfaces, namespaces, settings = set(), set(), False
     for step in plan:
         match step.before if isinstance(step, Delete) else step.after:
             case Bridge(name=name) | Veth(name=name) | Vxlan(name=name):
@@ -212,15 +217,20 @@ def _own(plan: Plan) -> _Own:
                 interfaces.update((name, nic))
             case Joint(name=name, peer=peer):
                 interfaces.update((name, peer))
-            case Device(namespace="", name=name) | Nic(origin=name):
+            case Device(namespace="", name=name):
                 interfaces.add(name)
+            case Device(namespace=namespace):
+                namespaces.add(namespace)
+            case Nic(namespace=namespace, origin=name):
+                interfaces.add(name)
+                namespaces.add(namespace)
             case Address(namespace="", interface=name) | Route(namespace="", interface=name):
                 interfaces.add(name)
             case Neighbour(interface=name) | FdbEntry(interface=name):
                 interfaces.add(name)
             case Sysctl(namespace=""):
                 settings = True
-    return _Own(frozenset(interfaces), settings)
+    return _Own(frozenset(interfaces), settings, frozenset(namespaces))
 
 
 def _route_loss(kind: int, body: bytes, own: _Own) -> bool:

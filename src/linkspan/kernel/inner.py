@@ -1,0 +1,62 @@
+"""Interfaces of ours inside sandboxes that have no other end on the host: nobody there hears of it when they go.
+
+So each such sandbox is listened to. As an open connection keeps a namespace alive, it is closed before that is let go.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection
+
+from linkspan.kernel.namespaces import Namespaces
+from linkspan.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attributes
+from linkspan.kernel.rtnetlink import ALIAS
+
+_LINKS = 1  # RTNLGRP_LINK
+_NEWLINK, _DELLINK = 16, 17  # struct ifinfomsg: flags at 8
+_IFALIAS = 20
+_UP = 0x1
+
+
+class Inner:
+    def __init__(self, namespaces: Namespaces) -> None:
+        self._namespaces = namespaces
+        self._listening: dict[str, NetlinkSocket] = {}
+
+    def close(self) -> None:
+        for path in list(self._listening):
+            self.forget(path)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return tuple(connection.fileno() for connection in self._listening.values())
+
+    def expect(self, path: str) -> None:
+        """From now on, for as long as this sandbox is there, interfaces of ours in it are to stay. OSError."""
+        if not path or path in self._listening:  # the host has its own ears
+            return
+        with self._namespaces.inside(path):
+            connection = self._listening[path] = NetlinkSocket(NETLINK_ROUTE)
+        connection.join(_LINKS)
+
+    def forget(self, path: str) -> None:
+        if connection := self._listening.pop(path, None):
+            connection.close()
+
+    def lost(self, own: Collection[str]) -> bool:
+        """Whether one went, or went down, since the last call; in the sandboxes of `own` that was our own doing."""
+        found = False
+        for path, connection in self._listening.items():
+            try:
+                gone = [_loss(kind, body) for kind, body in connection.events()]
+            except OSError:  # events were lost
+                gone = [True]
+            found = found or (any(gone) and path not in own)
+        return found
+
+
+def _loss(kind: int, body: bytes) -> bool:
+    if kind not in (_NEWLINK, _DELLINK):
+        return False
+    up = struct.unpack_from("=I", body, 8)[0] & _UP
+    return (kind == _DELLINK or not up) and attributes(body, 16).get(_IFALIAS, b"").startswith(ALIAS.encode())
