@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo.etcd import make_certificates
+from demo.etcd import Members, make_certificates
 
 from linkspan.errors import InvalidArgument, Unavailable
+from linkspan.store.etcd import http
 from linkspan.store.etcd.address import ClusterAddress, MemberAddress, Tls, parse_tls
 from linkspan.store.etcd.client import EtcdClient
+from linkspan.store.etcd.contract import OutcomeUnknown
 from linkspan.store.etcd.values import Changes, Watching
 from tests.etcd import etcd, place
 from tests.hosts import Host, hosts
@@ -24,6 +26,7 @@ SECURE, PLAIN = "10.211.62.1", "10.211.62.2"
 @dataclasses.dataclass(frozen=True)
 class Secured:
     host: Host
+    members: Members
     ours: Tls
     others: Tls  # of another authority
 
@@ -60,7 +63,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         etcd([place(made["plain"], PLAIN)], folder / "plain"),
     ):
         members.ctl("put", "/seen", "by etcdctl")
-        yield Secured(made["plain"], parse_tls(ours.for_clients), parse_tls(others.for_clients))
+        yield Secured(made["plain"], members, parse_tls(ours.for_clients), parse_tls(others.for_clients))
 
 
 def test_both_trust_each_other(secured: Secured) -> None:
@@ -90,6 +93,51 @@ def test_only_one_speaks_tls(secured: Secured) -> None:
     hint = "it closed the connection without a word: does it speak TLS (--cluster-tls)?"
     assert secured.refusal(None) == hint
     assert secured.refusal(secured.ours, PLAIN) == "it ends the TLS handshake: it may not speak TLS"
+
+
+def test_a_member_that_hangs_has_done_nothing(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HANDSHAKE", 0.2)
+
+    async def put() -> None:
+        client = EtcdClient(ClusterAddress((MemberAddress(SECURE),)), secured.ours)
+        await client.put("/a", b"")
+
+    name = secured.members.running[0]
+    secured.members.freeze(name)
+    try:
+        with pytest.raises(Unavailable, match=r"no TLS handshake within 0.2 s") as caught:
+            secured.host.call(asyncio.run, put())
+        assert not isinstance(caught.value, OutcomeUnknown)
+    finally:
+        secured.members.thaw(name)
+
+
+def test_certificates_that_are_renewed(secured: Secured, tmp_path: Path) -> None:
+    """Those that a new connection finds are used, and the last good ones while somebody is writing them."""
+    files = {name: tmp_path / name for name in ("ca", "certificate", "key")}
+
+    def lay(tls: Tls) -> None:
+        for name, path in files.items():
+            path.with_suffix(".new").write_bytes(Path(getattr(tls, name)).read_bytes())
+            path.with_suffix(".new").replace(path)
+
+    async def whole() -> None:
+        lay(dataclasses.replace(secured.others, ca=secured.ours.ca))
+        tls = Tls(**{name: str(path) for name, path in files.items()})
+        client = EtcdClient(ClusterAddress((MemberAddress(SECURE),)), tls)
+        with pytest.raises(Unavailable):
+            await client.get("/a")
+        lay(secured.ours)
+        files["key"].write_text("half of a k")
+        with pytest.raises(Unavailable):
+            await client.get("/a")
+        lay(secured.ours)
+        await client.get("/a")
+        files["ca"].unlink()
+        await asyncio.gather(client.get("/a"), client.get("/b"))
+        await client.close()
+
+    secured.host.call(asyncio.run, whole())
 
 
 def test_files_that_are_no_certificates(secured: Secured, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ address   where the members are, as the user types it, and the certificates for 
 values    keys and values, comparisons, transactions, what a watch tells
 contract  what the client promises, and the fake too
 wire      the gateway's JSON
+trust     certificates, read anew when they change
 http      one connection to one member
 members   all of them: whom to ask, and what a lost answer means
 client    the client

@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, Mapping
 import h11
 
 from linkspan.store.etcd.address import MemberAddress
+from linkspan.store.etcd.trust import Trust
 
-CONNECT = 1.0  # seconds
+CONNECT, HANDSHAKE = 1.0, 3.0  # seconds
 READ_SIZE = 256 << 10
-_TLS_HANDSHAKE = 3.0  # seconds
 # A member that has gone without a word, and a middlebox that has forgotten us, are noticed within 11 seconds.
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
 
@@ -134,7 +134,7 @@ class Connection:
         self._writer.transport.abort()
 
 
-async def connect(address: MemberAddress, tls: ssl.SSLContext | None, server_name: str) -> Connection:
+async def connect(address: MemberAddress, trust: Trust | None) -> Connection:
     """Raises NotConnected."""
     try:
         async with asyncio.timeout(CONNECT):
@@ -148,9 +148,12 @@ async def connect(address: MemberAddress, tls: ssl.SSLContext | None, server_nam
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEP_ALIVE:
             raw.setsockopt(socket.IPPROTO_TCP, option, value)
-        if tls is not None:
-            name = server_name or address.host
-            await writer.start_tls(tls, server_hostname=name, ssl_handshake_timeout=_TLS_HANDSHAKE)
+        if trust is not None:
+            async with asyncio.timeout(HANDSHAKE):
+                await writer.start_tls(trust.context, server_hostname=trust.server_name or address.host)
+    except TimeoutError:
+        writer.transport.abort()
+        raise NotConnected(f"no TLS handshake within {HANDSHAKE:g} s") from None
     except OSError as error:  # ssl.SSLError is one
         writer.transport.abort()
         hung_up = isinstance(error, ConnectionError | ssl.SSLEOFError)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
-from linkspan.errors import Forbidden, Internal, InvalidArgument, Unavailable
+from linkspan.errors import Forbidden, Internal, Unavailable
 from linkspan.store.etcd.address import ClusterAddress, MemberAddress, Tls
 from linkspan.store.etcd.contract import Compacted, LeaseGone, OutcomeUnknown
 from linkspan.store.etcd.http import Broken, Connection, NotConnected, connect
+from linkspan.store.etcd.trust import Trust
 from linkspan.store.etcd.wire import Failure, decode
 
 REQUEST = 3.0  # seconds until a member has answered
@@ -46,11 +45,11 @@ class Members:
     def __init__(self, cluster: ClusterAddress, tls: Tls | None = None) -> None:
         """Raises InvalidArgument naming a certificate file that cannot be used."""
         self.addresses: Sequence[MemberAddress] = cluster.members
-        self._tls = None if tls is None else _context(tls)
-        self._server_name = "" if tls is None else tls.server_name
+        self._trust = None if tls is None else Trust(tls)
         self._idle: dict[MemberAddress, list[Connection]] = {address: [] for address in cluster.members}
         self._turn = 0  # the number of the member that is asked first
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._closed = False
 
     async def ask(self, path: str, body: bytes, *, repeatable: bool) -> bytes:
         """The answer of the first member that has one.
@@ -94,7 +93,7 @@ class Members:
     async def ask_one(self, address: MemberAddress, path: str, body: bytes, *, leader: bool = True) -> bytes:
         """One member's answer. Raises NotBegun or Broken, or what the answer says."""
         try:
-            async with asyncio.timeout(REQUEST), self._connection(address) as connection:
+            async with self._connection(address) as connection, asyncio.timeout(REQUEST):
                 status, answer = await connection.request(path, body, _LEADER if leader else _ANYBODY)
         except NotConnected as error:
             raise NotBegun(str(error)) from None
@@ -113,11 +112,11 @@ class Members:
             if not connection.usable:
                 connection.close()
                 connection = None
-        connection = connection or await connect(address, self._tls, self._server_name)
+        connection = connection or await connect(address, self._trust)
         try:
             yield connection
         finally:
-            if connection.usable:
+            if connection.usable and not self._closed:
                 idle.append(connection)
             else:
                 connection.close()
@@ -127,7 +126,7 @@ class Members:
         """The pieces of one member's answer as they come, over a connection of its own. Raises as `ask_one` does."""
         connection: Connection | None = None
         try:
-            connection = await connect(address, self._tls, self._server_name)
+            connection = await connect(address, self._trust)
             async with asyncio.timeout(REQUEST):
                 status, pieces = await connection.stream(path, body, _LEADER)
                 if status != 200:
@@ -142,6 +141,7 @@ class Members:
                 connection.close()
 
     def close(self) -> None:
+        self._closed = True
         for idle in self._idle.values():
             while idle:
                 idle.pop().close()
@@ -183,24 +183,3 @@ def failed_as(failure: Failure) -> Exception:
     if code == _UNIMPLEMENTED:
         return NotBegun(f"it says: {words}")
     return Internal(f"etcd refuses: {words}")
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    def wrong(option: str, path: str, error: OSError) -> InvalidArgument:
-        words = "it is not what it should be, a PEM file"
-        if not isinstance(error, ssl.SSLError):
-            words = os.strerror(error.errno or 0)
-        elif error.reason == "KEY_VALUES_MISMATCH":
-            words = "they do not belong together"
-        return InvalidArgument(f"cluster TLS: {option}={path}: {words}")
-
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca)
-    except OSError as error:
-        raise wrong("ca", tls.ca, error) from None
-    if tls.certificate:
-        try:
-            context.load_cert_chain(tls.certificate, tls.key)
-        except OSError as error:
-            raise wrong("cert", f"{tls.certificate},key={tls.key}", error) from None
-    return context
