@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.ovs import OvsDriver
 from linkspan.engine.render import render_all, render_touched, touched
-from linkspan.model.cluster import Host, Remote
+from linkspan.model.cluster import GLOBAL, LOCAL, Host, Remote
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write, drop, put
-from linkspan.state.host import HostFacts
+from linkspan.state.host import HostFacts, Underlay
 from linkspan.state.objects import HOST, KernelObject, Route
+from linkspan.state.switch import SwitchFacts
 
 
 class Tying(BridgeDriver):
@@ -31,13 +33,17 @@ class Tying(BridgeDriver):
         yield Route(HOST, f"remote {remote.mac} {network.id}", network.bridge, f"{remote.id} at {host.address}")
 
 
-DRIVERS = {"tying": Tying(), "bridge": BridgeDriver()}
+SWITCHES = OvsDriver(Underlay("eth0", "10.0.0.8"), SwitchFacts("", "netdev"))
+DRIVERS = {"tying": Tying(), "bridge": BridgeDriver(), "ovs": SWITCHES}
 FACTS = HostFacts(namespaces="/run/netns")
 few = st.sampled_from("abc")
 networks = st.builds(
-    lambda id_, driver: Network(id=id_ * 12, name=id_, driver=driver, created="", bridge=f"br-{id_}"),
+    lambda id_, driver, scope: Network(
+        id=id_ * 12, name=id_, driver=driver, created="", bridge=f"br-{id_}", scope=scope
+    ),
     few,
-    st.sampled_from(["tying", "bridge"]),
+    st.sampled_from(["tying", "bridge", "ovs"]),
+    st.sampled_from([LOCAL, GLOBAL]),
 )
 addresses = st.sampled_from(["10.0.0.1", "10.0.0.2"])
 records = st.one_of(

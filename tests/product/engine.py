@@ -62,6 +62,7 @@ class Engine:
             "DOCKER_CONFIG": str(folder / "client"),
             "DOCKER_CLI_HINTS": "false",
             "LC_ALL": "C.UTF-8",
+            "OVS_RUNDIR": str(folder / "ovs"),  # where a test may start one, instead of the machine's own
         }
         self.api: docker.DockerClient = docker.DockerClient.__new__(docker.DockerClient)
 

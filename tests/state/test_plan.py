@@ -32,6 +32,7 @@ from linkspan.state.objects import (
     state_of,
 )
 from linkspan.state.plan import Create, Delete, Plan, Replace, apply, diff, grounds, revert, undo, without_ground
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -131,6 +132,12 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
         if (namespace, interface) not in places:
             items.append(Nic(namespace, interface, "card", "o", draw(st.sampled_from("mn"))))
             places.append((namespace, interface))
+    switches = draw(st.dictionaries(st.sampled_from(("ov0", "ov1")), st.sampled_from(("system", "netdev"))))
+    for bridge, datapath in switches.items():
+        items.append(OvsBridge(bridge, "linkspan:n", datapath, draw(st.sampled_from((1400, 1500)))))
+        places.append((HOST, bridge))
+    for port in draw(st.sets(st.sampled_from(("v0", "tun")))) if switches else ():
+        items.append(OvsPort(draw(st.sampled_from(sorted(switches))), port, "linkspan:p", tag=draw(st.integers(0, 2))))
     for namespace, interface in places:
         if namespace == HOST and draw(st.booleans()):
             items.append(
@@ -185,15 +192,16 @@ def test_references_are_never_dangling(actual: dict[Key, KernelObject], desired:
     assert now == desired
 
 
-_STANDING = (Veth, Device, Nic, Address, Route, Shaper, Vxlan, Neighbour, FdbEntry)
+_STANDING = (Veth, Device, Nic, Address, Route, Shaper, Vxlan, Neighbour, FdbEntry, OvsPort)
 
 
 def assert_grounded(
-    item: Veth | Device | Nic | Address | Route | Shaper | Vxlan | Neighbour | FdbEntry, state: dict[Key, KernelObject]
+    item: Veth | Device | Nic | Address | Route | Shaper | Vxlan | Neighbour | FdbEntry | OvsPort,
+    state: dict[Key, KernelObject],
 ) -> None:
-    namespace = HOST if isinstance(item, (Vxlan, Neighbour, FdbEntry)) else item.namespace
+    namespace = HOST if isinstance(item, (Vxlan, Neighbour, FdbEntry, OvsPort)) else item.namespace
     assert namespace == HOST or ("namespace", namespace) in state
-    if isinstance(item, (Veth, Vxlan)):
+    if isinstance(item, (Veth, Vxlan, OvsPort)):
         assert not item.bridge or ("link", HOST, item.bridge) in state
     elif isinstance(item, Device):
         assert item.parent == "eth0" or ("link", HOST, item.parent) in state
@@ -202,7 +210,7 @@ def assert_grounded(
         and (namespace, item.interface) != (HOST, "eth0")
         and not (isinstance(item, Route) and item.kind == "blackhole")
     ):
-        links = {(HOST, other.name) for other in state.values() if isinstance(other, (Bridge, Veth, Vxlan))}
+        links = {(HOST, other.name) for other in state.values() if isinstance(other, (Bridge, Veth, Vxlan, OvsBridge))}
         peers = {(other.namespace, other.peer) for other in state.values() if isinstance(other, Veth)}
         devices = {(other.namespace, other.name) for other in state.values() if isinstance(other, (Device, Nic))}
         assert (namespace, item.interface) in links | peers | devices
@@ -223,6 +231,7 @@ def test_half_a_plan_is_undone(
         Route,
         Device,
         Shaper,
+        OvsPort,
         Neighbour,
         FdbEntry,
     }
@@ -287,6 +296,14 @@ def test_what_stood_on_something_that_is_gone_is_left_as_it_is() -> None:
     actual, wanted, lacking = without_ground(state_of([Namespace("/n/a")]), desired, {"lo"})
     assert (lacking, diff(actual, wanted)) == (("br9", "eth9"), Plan())
     assert without_ground({}, desired, {"lo", "br9", "eth9"}) == ({}, desired, ())
+
+
+def test_without_a_switch_what_stands_on_it_is_left_as_it_is() -> None:
+    stand = state_of([OvsBridge("ov0", "a"), OvsPort("ov0", "v0", "a"), OvsUplink("up", "eth0", "10.0.0.1")])
+    on = state_of([Address(HOST, "ov0", "10.9.0.1/24"), Sysctl(HOST, "net/ipv4/conf/ov0/forwarding", "1")])
+    rest = state_of([Namespace("/n/a"), Address(HOST, "br0", "10.8.0.1/24")])
+    assert without_ground(on, stand | on | rest, {"lo"}, switch=False) == ({}, rest, ())
+    assert without_ground(on, stand | on | rest, {"lo"}) == (on, stand | on | rest, ())
 
 
 def test_any_mac_will_do_where_none_is_asked_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ class Configuration:
     container_log: LogConfig = logs.DEFAULT  # of containers that name no log driver
     cluster: ClusterAddress | None = None
     cluster_tls: Tls | None = None
+    ovs_database: str = "/run/openvswitch/db.sock"
+    ovs_datapath: str = "auto"
     advertise: str = ""  # an address or an interface; "" is where it reaches etcd from
     proxies: tuple[tuple[str, str], ...] = ()  # http_proxy and its kin, for requests to registries
     validate: bool = False  # --validate: say whether the configuration is in order, and end
@@ -136,6 +139,8 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         dns_search=dns_search,
         dns_options=dns_options,
         **_cluster(values),
+        ovs_database=_ovs_database(str(values.get("ovs-db", ""))),
+        ovs_datapath=_ovs_datapath(str(values.get("ovs-datapath") or "auto")),
         host_dns=_host_listener(values.get("host-dns", "")),
         host_gateway_ips=_host_gateways(values.get("host-gateway-ip", ())),
         insecure_registries=tuple(map(_registry, values.get("insecure-registry", ()))),
@@ -147,6 +152,22 @@ def configure(values: Mapping[str, Any]) -> Configuration:
         container_log=_container_log(values.get("log-driver", ""), values.get("log-opt", ())),
         notes=notes,
     )
+
+
+def _ovs_database(text: str) -> str:
+    """The socket's path. As for Open vSwitch's own programs, its folder may be named by the environment."""
+    if not text:
+        return str(Path(os.environ.get("OVS_RUNDIR") or "/run/openvswitch") / "db.sock")
+    path = text.removeprefix("unix:")
+    if not path.startswith("/"):
+        raise InvalidArgument(f"invalid --ovs-db: {text!r}: use unix:/PATH, the socket of the switch on this host")
+    return path
+
+
+def _ovs_datapath(text: str) -> str:
+    if text not in ("auto", "system", "netdev"):
+        raise InvalidArgument(f"invalid --ovs-datapath: {text!r}: use system, netdev or auto")
+    return text
 
 
 def _cluster(values: Mapping[str, Any]) -> dict[str, Any]:

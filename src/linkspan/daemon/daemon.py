@@ -52,6 +52,7 @@ from linkspan.drivers.bridge import BridgeDriver
 from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.overlay import OverlayDriver
+from linkspan.drivers.ovs import OvsDriver
 from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
@@ -88,8 +89,8 @@ class Daemon:
         self._namespaces = configuration.exec_root / "netns"
         self._containers_folder = configuration.data_root / "containers"
         self._containers_folder.mkdir(exist_ok=True, mode=0o711)
-        self._bridges, self._overlays = BridgeDriver(), OverlayDriver()
-        own = (self._bridges, self._overlays, FlatDriver(self._bridges))
+        self._bridges, self._overlays, self._switches = BridgeDriver(), OverlayDriver(), OvsDriver()
+        own = (self._bridges, self._overlays, FlatDriver(self._bridges), self._switches)
         self._drivers = {**DRIVERS, **{driver.name: driver for driver in own}}
         self._sources = configuration.pool_sources
         if not any(source.base.version == 6 for source in self._sources):
@@ -97,7 +98,11 @@ class Daemon:
         self._ledger = Ledger(SqliteStore(configuration.data_root / "records.db"))
         self._programmer = Programmer(
             lambda: LinuxKernel(
-                self._namespaces, owned_table=configuration.owned_table, accept_mark=configuration.accept_mark
+                self._namespaces,
+                owned_table=configuration.owned_table,
+                accept_mark=configuration.accept_mark,
+                switch=configuration.ovs_database,
+                datapath=configuration.ovs_datapath,
             )
         )
         self._neighbourhood = Neighbourhood(self._programmer, accept=configuration.forward_accept)
@@ -175,6 +180,7 @@ class Daemon:
 
     async def _converge(self) -> int:
         await self._neighbourhood.look()
+        await self._programmer.run(self._read_switch)
         facts = dataclasses.replace(self._host, neighbours=self._neighbourhood.now)
         steps = await converge(self._ledger, self._programmer, self._drivers, lambda: facts)
         if facts.neighbours.dropping:
@@ -318,7 +324,8 @@ class Daemon:
             ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
             relay=(relay := ipv6 and self.configuration.relay and 6 in self.configuration.rules),
         )
-        self._bridges.host = self._overlays.host = BridgeHost(
+        self._read_switch(kernel)
+        self._bridges.host = self._overlays.host = self._switches.host = BridgeHost(
             ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
             forward=self.configuration.ip_forward,
             rules=self.configuration.rules,
@@ -326,6 +333,11 @@ class Daemon:
             relay=relay,
         )
         self._overlays.underlay = self._host.underlay
+
+    def _read_switch(self, kernel: Kernel) -> None:
+        """The administrator may start it, and change it, at any time."""
+        self._host = dataclasses.replace(self._host, switch=kernel.switch())
+        self._switches.underlay, self._switches.switch = self._host.underlay, self._host.switch
 
     def _find_bridge(self, kernel: Kernel) -> DefaultBridge:
         """The flags of the default bridge; with `-b NAME`, and the subnet of the bridge that is there."""

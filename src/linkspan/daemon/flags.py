@@ -91,6 +91,8 @@ TEXT = {
     "cgroup-parent": "parent cgroup of all containers",
     "cluster": "join the hosts that share an etcd: etcd://HOST:2379,HOST:2379[/PREFIX]",
     "cluster-tls": "certificates for it: ca=FILE[,cert=FILE,key=FILE][,name=NAME]",
+    "ovs-db": "socket of Open vSwitch's database (default unix:$OVS_RUNDIR/db.sock, or under /run/openvswitch)",
+    "ovs-datapath": "where Open vSwitch is to switch: system (the kernel), netdev (user space), or auto",
     "advertise": "where the cluster's other hosts reach this one: an address of it, or an interface",
     "host-dns": "answer the host's questions for NAME.NETWORK.linkspan at ADDRESS[:PORT]",
     "http-proxy": "proxy for requests to registries by HTTP",

@@ -26,6 +26,7 @@ from linkspan.runtime.processes import Processes, Status
 from linkspan.state.host import HostFacts
 from linkspan.state.objects import BoundPort, Key, Sysctl
 from linkspan.state.plan import Delete, Plan, diff, grounds, without_ground
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
 
 log = logging.getLogger(__name__)
 UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
@@ -77,11 +78,15 @@ async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, hos
         desired = render_all(ledger.now, drivers, facts)
         sysctls = [(o.namespace, o.name) for o in desired.values() if isinstance(o, Sysctl)]
         parents = grounds(desired)
-        kernel.expect(parents)  # before looking whether they are there, so that none comes unnoticed
+        switched = any(isinstance(item, (OvsBridge, OvsUplink, OvsPort)) for item in desired.values())
+        kernel.expect(parents, switch=switched)  # before looking whether they are there, so that none comes unnoticed
 
         def difference() -> Plan:
             there = {interface.name for interface in kernel.interfaces()} if parents else ()
-            actual, wanted, lacking = without_ground(kernel.read(sysctls), desired, there)
+            problem = kernel.switch().problem if switched else ""
+            if problem:
+                log.error("%s: what is on it is made when it runs", problem)
+            actual, wanted, lacking = without_ground(kernel.read(sysctls), desired, there, switch=not problem)
             for name in lacking:
                 log.error("there is no interface %s on this host: what stands on it is made when it is back", name)
             return diff(actual, wanted)

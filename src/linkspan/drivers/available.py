@@ -10,6 +10,7 @@ from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.host import HostDriver
 from linkspan.drivers.null import NullDriver
 from linkspan.drivers.overlay import OverlayDriver
+from linkspan.drivers.ovs import OvsDriver
 from linkspan.drivers.sublink import IpvlanDriver, MacvlanDriver
 
 _ALL: tuple[Driver, ...] = (
@@ -19,6 +20,7 @@ _ALL: tuple[Driver, ...] = (
     MacvlanDriver(),
     IpvlanDriver(),
     OverlayDriver(),
+    OvsDriver(),
     FlatDriver(),
 )
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

@@ -32,7 +32,7 @@ class BridgeDriver:
         name = network.bridge
         if network.managed:
             yield Bridge(name, alias=f"linkspan:{network.id}", mtu=network.mtu, mac=bridge_mac(network.id))
-            yield from _bridge_addresses(network)
+            yield from gateway_addresses(network)
             if self.host.ipv6:
                 # A router that somebody plays in a container must not be the host's.
                 yield Sysctl(HOST, f"net/ipv6/conf/{name}/accept_ra", "0")
@@ -51,8 +51,8 @@ class BridgeDriver:
             if self.host.forward:
                 yield Sysctl(HOST, "net/ipv6/conf/all/forwarding", "1")
         for version in self.host.rules & set(network.versions):
-            yield from _filtering(network, version)
-            yield from _leaving(network, version)
+            yield from filtering(network, version)
+            yield from leaving(network, version)
 
     def render_occupied(self, network: Network, segments: Collection[int]) -> Iterator[KernelObject]:
         """Further bridges, for more endpoints than one has ports, each joined to the one before: all are one wire.
@@ -97,7 +97,7 @@ class BridgeDriver:
                 yield NftElement("linked", pair, comment=endpoint.id[:12])
 
 
-def _bridge_addresses(network: Network) -> Iterator[Address]:
+def gateway_addresses(network: Network) -> Iterator[Address]:
     for pool in network.pools:
         unused = network.gateway_mode_of(pool.version) == "isolated" or (network.inhibit_ipv4 and pool.version == 4)
         if pool.gateway and not unused:
@@ -106,7 +106,7 @@ def _bridge_addresses(network: Network) -> Iterator[Address]:
         yield Address(HOST, network.bridge, ROUTER_LINK_LOCAL)
 
 
-def _filtering(network: Network, version: int) -> Iterator[NftElement]:
+def filtering(network: Network, version: int) -> Iterator[NftElement]:
     """What may reach the network's containers, and whom they may reach."""
     owner, bridge = network.id[:12], f'ipv{version} . "{network.bridge}"'
     pair = f'{bridge} . "{network.bridge}"'
@@ -125,7 +125,7 @@ def _filtering(network: Network, version: int) -> Iterator[NftElement]:
         yield NftElement("shared", bridge, comment=owner)
 
 
-def _leaving(network: Network, version: int) -> Iterator[NftElement]:
+def leaving(network: Network, version: int) -> Iterator[NftElement]:
     """Under which address the network's containers leave the host: their own where the network is routed."""
     if not network.masquerade or network.internal or network.gateway_mode_of(version) == "routed":
         return

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 
 from linkspan.engine.announce import announcement_problems
 from linkspan.engine.bandwidth import asked_bandwidth
+from linkspan.engine.vlans import asked_vlan
 from linkspan.errors import Conflict, InvalidArgument
 from linkspan.ipam.names import parse_mac
 from linkspan.model.container import Container, EndpointIpamConfig, EndpointSettings
@@ -57,6 +58,10 @@ def _problems(name: str, settings: EndpointSettings, network: Network) -> Iterat
         except InvalidArgument as error:
             yield str(error)
     options = settings.driver_opts or {}
+    try:
+        asked_vlan(options, network)
+    except InvalidArgument as error:
+        yield str(error)
     yield from (problem for sysctl in _split(options.get(SYSCTLS, "")) if (problem := _sysctl_problem(sysctl)))
     if IFNAME in options and not _fits_interface(options[IFNAME]):
         yield f"invalid interface name {options[IFNAME]!r}: at most 15 characters, without spaces, slashes and colons"

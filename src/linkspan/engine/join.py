@@ -25,6 +25,7 @@ from linkspan.engine.blocks import check_subnets, new_blocks
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.identity import check_claims, choose_mac, with_addresses
 from linkspan.engine.links import check_links, follow_links
+from linkspan.engine.vlans import asked_vlan
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.names import veth_name
 from linkspan.ipam.ports import PortSpace, allocate_ports, owners
@@ -260,6 +261,7 @@ def _endpoint(
         interface=interface,
         segment=choose_segment(snapshot.segments_on.get(network.id, {})) if network.bridge else 0,
         host_interface=veth_name(id_),
+        vlan=asked_vlan(settings.driver_opts, network),
         mac=choose_mac(snapshot, container, network, settings, endpoint.address or endpoint.address6),
         bandwidth=asked_bandwidth(settings),
         link_local=link_local_addresses(settings),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine import bridges, flat, overlays, sublinks
+from linkspan.engine import bridges, flat, overlays, sublinks, switches
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.bridges import DefaultBridge, default_bridge_network
@@ -32,6 +32,7 @@ _KNOWN_OPTIONS = {
     for name, options in (
         ("bridge", bridges.OPTIONS),
         ("overlay", overlays.OPTIONS),
+        ("ovs", switches.OPTIONS),
         ("flat", flat.OPTIONS),
         *sublinks.OPTIONS.items(),
     )
@@ -59,6 +60,7 @@ _RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
     "ipvlan": _on_parent,
     "flat": flat.on_segment,
     "overlay": overlays.on_tunnels,
+    "ovs": switches.on_switch,
 }
 
 

@@ -15,7 +15,7 @@ from typing import cast
 from linkspan.drivers.contract import Driver, Occupied, Spanning
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
-from linkspan.model.cluster import Host, Remote
+from linkspan.model.cluster import GLOBAL, Host, Remote
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
@@ -59,7 +59,7 @@ class Touched:
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
     """An endpoint depends on its network and sandbox, and on whether a plug has its default route; networks and plugs
-    whose parent we made share it."""
+    whose parent we made share it, and networks of the cluster what their driver needs to reach other hosts."""
     networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
     hosts, remotes, plugged = set[str](), set[str](), set[str]()
     grounds = set[str]()
@@ -99,6 +99,12 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
             networks.update(n.id for n in snapshot.networks.values() if n.parent in grounds)
             sharing = (c for c in snapshot.containers.values() if any(p.ground in grounds for p in c.plugs))
             plugged.update(container.id for container in sharing)
+    for id_ in spanned:
+        drivers = {
+            s.networks[id_].driver for s in (before, after) if id_ in s.networks and s.networks[id_].scope == GLOBAL
+        }
+        if drivers:
+            occupied.update(n.id for n in after.networks.values() if n.scope == GLOBAL and n.driver in drivers)
     groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged
     return Touched(*map(frozenset, groups))
 

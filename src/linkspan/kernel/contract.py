@@ -13,6 +13,7 @@ from typing import Protocol
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import HOST, State
 from linkspan.state.plan import Plan
+from linkspan.state.switch import SwitchFacts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,11 +123,15 @@ class Kernel(Protocol):
     def announce(self, namespace: str, interface: str, addresses: tuple[str, ...]) -> None:
         """Tells the neighbours on the interface's wire once that it has these addresses. NotFound if it is gone."""
 
-    def expect(self, interfaces: Iterable[str]) -> None:
+    def expect(self, interfaces: Iterable[str], *, switch: bool = False) -> None:
         """The host's own interfaces that ours stand on, instead of those named before: their going or coming is a loss.
+        With `switch` so is it that Open vSwitch comes.
 
         What `apply` makes on another one adds that.
         """
+
+    def switch(self) -> SwitchFacts:
+        """What the host's Open vSwitch is like. Where it does not run nothing of ours can be made or found in it."""
 
     def neighbours(self) -> Neighbours:
         """Other firewalls that have a say in what is forwarded. A rule of ours that could not be put into one of their

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
-from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable, Unsupported
+from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable, Unavailable, Unsupported
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_data
 from linkspan.model.port import ANY, ANY_IPV4, ANY_IPV6, clash, with_port
@@ -39,6 +39,7 @@ from linkspan.state.objects import (
     Vxlan,
 )
 from linkspan.state.plan import Create, Delete, Plan, Step, apply, take, undo
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink, SwitchFacts
 
 
 class NoLosses:
@@ -74,6 +75,7 @@ class FakeKernel:
         self.expected: tuple[str, ...] = ()
         self.lacking = frozenset(lacking)
         self.others = Neighbours()
+        self.switch_facts = SwitchFacts("")
         self.closed = False
         self._ephemeral = ephemeral or EphemeralPorts(32768, 60999)
 
@@ -130,6 +132,8 @@ class FakeKernel:
                 self._need_namespace(namespace, item)
                 if item.key not in self.state and not self._has_link(HOST, origin):
                     raise NotFound(f"cannot create network card {origin} as {item.name}: no such device")
+            case OvsBridge() | OvsUplink() | OvsPort():
+                self._check_switch(item)
             case (
                 Address(namespace=namespace, interface=interface)
                 | Route(namespace=namespace, interface=interface)
@@ -169,6 +173,15 @@ class FakeKernel:
                 number, port = f"VXLAN network identifier {vxlan.vni}", f"UDP port {vxlan.port}"
                 raise Conflict(f"{what}: another interface has {number} on {port}")
 
+    def _check_switch(self, item: OvsBridge | OvsUplink | OvsPort) -> None:
+        if self.switch_facts.problem:
+            raise Unavailable(self.switch_facts.problem)
+        if isinstance(item, OvsPort):
+            if not self._has_link(HOST, item.bridge):
+                raise Conflict(f"there is no bridge {item.bridge} in Open vSwitch")
+        elif any(other.name == item.name for other in self.host):
+            raise _foreign(item.name)
+
     def _check_port(self, port: BoundPort) -> None:
         what = f"failed to bind host port {with_port(port.address, port.port)}/{port.protocol}"
         named: _Named = {"protocol": port.protocol, "address": port.address, "port": port.port}
@@ -194,7 +207,13 @@ class FakeKernel:
 
     def read(self, sysctls: Iterable[tuple[str, str]] = ()) -> State:
         wanted = {("sysctl", *name) for name in sysctls}
-        return {key: item for key, item in self.state.items() if not isinstance(item, Sysctl) or key in wanted}
+        away = bool(self.switch_facts.problem)
+        return {
+            key: item
+            for key, item in self.state.items()
+            if (not isinstance(item, Sysctl) or key in wanted)
+            and not (away and isinstance(item, (OvsBridge, OvsUplink, OvsPort)))
+        }
 
     def interfaces(self, namespace: str = HOST) -> tuple[Interface, ...]:
         if namespace != HOST and ("namespace", namespace) not in self.state:
@@ -209,6 +228,10 @@ class FakeKernel:
                     found.append(_interface(item.name, "bridge", item.mac, item.mtu, alias=item.alias))
                 case Enslaved() if namespace == HOST:
                     found.append(_interface(item.name, "bridge", "", 1500, alias=item.alias))
+                case OvsBridge() if namespace == HOST:
+                    found.append(_interface(item.name, "openvswitch", item.mac, item.mtu, alias=item.alias))
+                case OvsUplink() if namespace == HOST:
+                    found.append(_interface(item.name, "openvswitch", "", 1500))
                 case Joint() if namespace == HOST:
                     found.append(_interface(item.name, "veth", "", item.mtu, item.bridge, item.alias))
                     found.append(_interface(item.peer, "veth", "", item.mtu, item.peer_bridge, f"{item.alias}:far"))
@@ -268,8 +291,11 @@ class FakeKernel:
             raise NotFound(f"cannot announce {', '.join(addresses)} on {interface}: no such device")
         self.announced.append((namespace, interface, addresses))
 
-    def expect(self, interfaces: Iterable[str]) -> None:
+    def expect(self, interfaces: Iterable[str], *, switch: bool = False) -> None:
         self.expected = tuple(interfaces)
+
+    def switch(self) -> SwitchFacts:
+        return self.switch_facts
 
     def neighbours(self) -> Neighbours:
         return dataclasses.replace(

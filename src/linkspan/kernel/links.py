@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from linkspan.errors import Conflict, Unsupported
-from linkspan.kernel import rtnetlink, shaping
+from linkspan.kernel import offload, rtnetlink, shaping
 from linkspan.kernel.devices import FEATURES, device_mode, vxlan_ends
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import NetlinkSocket
@@ -48,6 +48,8 @@ class Links:
                 rtnetlink.change_joint(self._host, item)
             case Veth():
                 rtnetlink.change_veth(self._host, self._inside(item.namespace), item)
+                if not item.bridge:
+                    offload.set_offload(self._inside(item.namespace), item.peer, on=item.offload)
             case Device():
                 rtnetlink.change_device(self._inside(item.namespace), item)
             case Vxlan():
@@ -104,6 +106,8 @@ class Links:
                 os.close(namespace)
         try:
             rtnetlink.up_peer(inside, veth)
+            if not veth.offload:
+                offload.set_offload(inside, veth.peer, on=False)
         except OSError:
             rtnetlink.delete_link(host, veth.name)
             raise
@@ -115,7 +119,7 @@ class Links:
             here = rtnetlink.link(host, veth.name)
             there = rtnetlink.link(inside, veth.peer)
             if here.interface.alias.startswith(rtnetlink.ALIAS) and here.peer_index == there.interface.index:
-                rtnetlink.change_veth(host, inside, veth)
+                self.change(veth)
                 return
         if any(item.interface.name == veth.name for item in rtnetlink.links(host)):
             raise _foreign(veth.name)
@@ -181,8 +185,11 @@ class Links:
             rtnetlink.change_joint(self._host, joint)
 
 
-def of_host(found: list[rtnetlink.Link], peers: Mapping[int, tuple[str, rtnetlink.Link]]) -> Iterator[KernelObject]:
-    """What is ours of the host's links; `peers` are the other ends in sandboxes, by the index of the host's end."""
+def of_host(
+    found: list[rtnetlink.Link], peers: Mapping[int, tuple[str, rtnetlink.Link]], whole: Container[int] = ()
+) -> Iterator[KernelObject]:
+    """What is ours of the host's links; `peers` are the other ends in sandboxes, by the index of the host's end, and
+    `whole` those whose peer leaves nothing to hardware."""
     by_index = {item.interface.index: item for item in found}
     for item in found:
         alias = item.interface.alias
@@ -198,10 +205,11 @@ def of_host(found: list[rtnetlink.Link], peers: Mapping[int, tuple[str, rtnetlin
         elif far and far.interface.alias == alias + rtnetlink.FAR_END:
             yield _joint(item, far)
         elif item.interface.kind == "veth":
-            yield _veth(item, peers.get(item.interface.index))
+            index = item.interface.index
+            yield _veth(item, peers.get(index), offload=index not in whole)
 
 
-def _veth(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None) -> Veth:
+def _veth(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None, *, offload: bool) -> Veth:
     seen = item.interface
     up = seen.up and (peer is None or peer[1].interface.up)
     return Veth(
@@ -214,6 +222,7 @@ def _veth(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None) -> Veth
         mtu=seen.mtu if up else 0,
         hairpin=item.hairpin,
         isolated=item.isolated,
+        offload=offload,
     )
 
 

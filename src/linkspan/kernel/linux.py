@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound
-from linkspan.kernel import announce, conntrack, forwarding, proxies, routes, rtnetlink, shaping, sysctl
+from linkspan.kernel import announce, conntrack, forwarding, offload, proxies, routes, rtnetlink, shaping, sysctl
 from linkspan.kernel.claim import claim
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES
@@ -26,6 +26,7 @@ from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSoc
 from linkspan.kernel.nftables import Nftables
 from linkspan.kernel.nics import ALIAS as NIC_ALIAS
 from linkspan.kernel.nics import Nics, nic_of
+from linkspan.kernel.ovs.switch import DEFAULT_DATABASE, Switch, SwitchObject
 from linkspan.kernel.ports import Ports
 from linkspan.kernel.rows import Refused, Row, take_rows
 from linkspan.kernel.watch import Watch
@@ -56,6 +57,7 @@ from linkspan.state.objects import (
     state_of,
 )
 from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink, SwitchFacts
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +65,18 @@ log = logging.getLogger(__name__)
 class LinuxKernel:
     """Made and used in one thread; the host is the network namespace that the thread is in."""
 
-    def __init__(self, namespaces: Path, *, owned_table: bool = True, accept_mark: str = "") -> None:
+    def __init__(
+        self,
+        namespaces: Path,
+        *,
+        owned_table: bool = True,
+        accept_mark: str = "",
+        switch: str = DEFAULT_DATABASE,
+        datapath: str = "auto",
+    ) -> None:
         """`namespaces` is the folder of our namespace files. `owned_table=False` lets others edit our nft table, and
-        flush it. Packets with the firewall mark `accept_mark` may reach containers.
+        flush it. Packets with the firewall mark `accept_mark` may reach containers. `switch` is the socket of Open
+        vSwitch's database, `datapath` where it is to switch: system, netdev, or auto.
 
         Raises Conflict where another daemon programs this host, Unsupported where the kernel lacks nftables.
         """
@@ -88,6 +99,7 @@ class LinuxKernel:
             self._nics = Nics(self._namespaces, self._inside)
             self._enslaving = Enslaving(self._sockets[HOST])
             self._inner = Inner(self._namespaces)
+            self._switch = Switch(self._sockets[HOST], switch, datapath)
             opened.pop_all()
 
     def close(self) -> None:
@@ -97,6 +109,7 @@ class LinuxKernel:
         self._nft.close()
         self._others.close()
         self._inner.close()
+        self._switch.close()
         for connection in self._sockets.values():
             connection.close()
         self._sockets.clear()
@@ -123,10 +136,15 @@ class LinuxKernel:
     def watch(self) -> Watch:
         if self._watch is None:
             try:
-                self._watch = Watch(self._links.parents, self._nft.port, self._inner, self._drift.happened)
+                self._watch = Watch(self._links.parents, self._nft.port, self._inner, self._unheard)
             except OSError as error:
                 raise explain(error, "watch the kernel for losses") from error
         return self._watch
+
+    def _unheard(self) -> bool:
+        """What the kernel tells nobody of."""
+        drifted = self._drift.happened()
+        return self._switch.happened() or drifted
 
     def _undo(self, done: list[Step]) -> None:
         """As far as it goes: what cannot be undone is for the next reconcile to see."""
@@ -144,6 +162,8 @@ class LinuxKernel:
             self._forget(steps)
         elif isinstance(_subject(steps[0]), Row):
             self._take_rows(steps)
+        elif isinstance(_subject(steps[0]), SwitchObject):
+            self._switch.take(steps)
         elif len(steps) > 1:
             names = [item.name for item in map(_subject, steps) if isinstance(item, _GOING_TOGETHER)]
             try:
@@ -289,8 +309,9 @@ class LinuxKernel:
             self._leave(path)
             raise
 
-    def expect(self, interfaces: Iterable[str]) -> None:
+    def expect(self, interfaces: Iterable[str], *, switch: bool = False) -> None:
         self._links.expect(interfaces)
+        self._switch.awaited = switch
 
     def announce(self, namespace: str, interface: str, addresses: tuple[str, ...]) -> None:
         try:
@@ -331,6 +352,7 @@ class LinuxKernel:
         ours = {item.interface.index: item for item in host if item.interface.alias.startswith(rtnetlink.ALIAS)}
         names = {item.interface.index: item.interface.name for item in host}
         peers: dict[int, tuple[str, rtnetlink.Link]] = {}  # by the host end's index
+        whole = set[int]()
         for path in self._namespaces.paths():
             yield Namespace(path)
             inside = self._inside(path)
@@ -343,6 +365,8 @@ class LinuxKernel:
                     yield nic_of(item, path)
                 elif item.interface.kind == "veth" and other and other.peer_index == item.interface.index:
                     peers[item.peer_index] = (path, item)
+                    if not other.master_index and not offload.is_offloaded(inside, item.interface.name):
+                        whole.add(item.peer_index)
                     mine[item.interface.index] = item
                 elif item.interface.kind in FEATURES and item.interface.alias.startswith(rtnetlink.ALIAS):
                     mine[item.interface.index] = item
@@ -350,8 +374,9 @@ class LinuxKernel:
             yield from self._read_addresses(path, mine)
             yield from shaping.shapers(inside, path, found, mine.keys())
             yield from self._read_routes(path)
-        yield from of_host(host, peers)
+        yield from of_host(host, peers, whole)
         yield from self._enslaving.read(host)
+        yield from self._switch.read({item.interface.name: item for item in host})
         yield from proxies.proxied(self._sockets[HOST], names)
         yield from self._read_addresses(HOST, ours)
         yield from shaping.shapers(self._sockets[HOST], HOST, host, ours.keys())
@@ -416,6 +441,9 @@ class LinuxKernel:
         with _reading(f"the setting {name}"), self._namespaces.inside(namespace):
             return sysctl.read(name)
 
+    def switch(self) -> SwitchFacts:
+        return self._switch.facts()
+
     def neighbours(self) -> Neighbours:
         with _reading("the chains of other firewalls"):
             return self._others.look()
@@ -456,6 +484,8 @@ def _group(step: Step) -> tuple[object, ...] | None:
     subject = _subject(step)
     if isinstance(subject, NftElement):
         return ("elements",)
+    if isinstance(subject, SwitchObject):
+        return ("switch",)
     if isinstance(subject, Row):
         return type(subject), _place(subject), isinstance(step, Delete)
     return ("links",) if isinstance(step, Delete) and isinstance(subject, _GOING_TOGETHER) else None
@@ -496,6 +526,10 @@ def _name(item: KernelObject) -> str:
             return f"joint of bridge {bridge} and bridge {other}"
         case Veth(name=name, bridge=bridge):
             return f"veth {name} on bridge {bridge}"
+        case OvsBridge(name=name) | OvsUplink(name=name):
+            return f"bridge {name} of Open vSwitch's"
+        case OvsPort(name=name, bridge=bridge):
+            return f"port {name} on Open vSwitch's bridge {bridge}"
         case Device(kind=kind, name=name, parent=parent):
             return f"{kind} {name}" + (f" on {parent}" if parent else "")
         case Vxlan(name=name, bridge=bridge):

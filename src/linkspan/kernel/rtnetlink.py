@@ -140,6 +140,12 @@ def up(inside: NetlinkSocket, name: str) -> None:
     inside.request([(_NEWLINK, ACK, _LINK.pack(0, 0, 0, _UP, _UP) + text(_IFNAME, name))])
 
 
+def adopt(host: NetlinkSocket, name: str, alias: str, mtu: int) -> None:
+    """An interface that another program made for us: up, with our alias, and an MTU where one is given."""
+    settings = text(_IFNAME, name) + text(_IFALIAS, alias) + (u32(_MTU, mtu) if mtu else b"")
+    _put_up(host, text(_IFNAME, name) + _NO_LINK_LOCAL, settings + _PROMOTE_SECONDARIES)
+
+
 def create_bridge(host: NetlinkSocket, bridge: Bridge) -> None:
     """OSError(EEXIST) where the name is taken; a failure leaves nothing."""
     mac = bridge.mac or _stable_mac(bridge.alias)

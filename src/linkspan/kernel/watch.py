@@ -37,6 +37,7 @@ from linkspan.state.objects import (
     Vxlan,
 )
 from linkspan.state.plan import Delete, Plan
+from linkspan.state.switch import OvsBridge, OvsUplink
 
 # RTNLGRP_LINK, _NEIGH; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
 _GROUPS = (1, 3, 5, 7, 24, 9, 11, 25)
@@ -211,7 +212,7 @@ def _own(plan: Plan) -> _Own:
     interfaces, namespaces, settings = set(), set(), False
     for step in plan:
         match step.before if isinstance(step, Delete) else step.after:
-            case Bridge(name=name) | Veth(name=name) | Vxlan(name=name):
+            case Bridge(name=name) | Veth(name=name) | Vxlan(name=name) | OvsBridge(name=name) | OvsUplink(name=name):
                 interfaces.add(name)
             case Enslaved(name=name, nic=nic):
                 interfaces.update((name, nic))

@@ -36,6 +36,7 @@ class Endpoint(Wire, frozen=True, kw_only=True):
     interface: str = ""  # inside the sandbox: eth0
     segment: int = 0  # which of the network's bridges it is on
     host_interface: str = ""  # on the host: veth1a2b3c4
+    vlan: int = 0  # of its port on a switch that has VLANs; 0 is none
     mac: str = ""
     address: str = ""  # IPv4 without prefix length, "" where there is none
     prefix_length: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from linkspan.state.neighbours import Neighbours
+from linkspan.state.switch import SwitchFacts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,3 +54,4 @@ class HostFacts:
     neighbours: Neighbours = dataclasses.field(default_factory=Neighbours)
     host_id: str = ""  # of this host in its cluster; "" where it is in none
     underlay: Underlay | None = None
+    switch: SwitchFacts = dataclasses.field(default_factory=SwitchFacts)  # Open vSwitch

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
+
 HOST = ""
 FLAT = "linkspan:flat:"  # of the alias of a bridge that has an interface of the host's own
 
@@ -99,6 +101,8 @@ class Veth:
     mtu: int = 1500
     hairpin: bool = True  # a container reaches itself through its published port
     isolated: bool = False  # bridge port isolation: icc=false
+    # What the peer sends has its checksums left to hardware, and may be many packets in one; on no bridge only.
+    offload: bool = True
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -358,6 +362,9 @@ KernelObject: TypeAlias = (
     | Device
     | Vxlan
     | Nic
+    | OvsBridge
+    | OvsUplink
+    | OvsPort
     | Address
     | Shaper
     | Neighbour

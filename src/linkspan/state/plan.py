@@ -1,11 +1,11 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
 Created first, referents before what refers to them: ports → namespaces → bridges, those of the host's own interfaces
-last → joints → devices (those that others stand on first) → network cards → tunnels → veths → sysctls → addresses →
-shapers → neighbours → forwarding entries → routes → addresses answered for → elements of the ruleset → rules in others'
-chains. A port comes first because it is the step most likely to fail, and costs nothing to undo; the elements come last
-because they let traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before
-addresses.)
+last → joints → bridges of Open vSwitch's → devices (those that others stand on first) → network cards → tunnels →
+veths → ports of Open vSwitch's → sysctls → addresses → shapers → neighbours → forwarding entries → routes → addresses
+answered for → elements of the ruleset → rules in others' chains. A port comes first because it is the step most likely
+to fail, and costs nothing to undo; the elements come last because they let traffic in. (An interface with IPv6 turned
+off takes no IPv6 address: so settings come before addresses.)
 Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
@@ -14,8 +14,8 @@ Deletions follow, in reverse. Exceptions:
   peer's name another one takes, a device on a parent that gets another one (it has room for one in passthru, and for
   one of each MAC), a network card that is elsewhere and is wanted, a tunnel with the same number, a bound port that
   covers another's address.
-- What vanishes with its link or namespace (addresses, routes, neighbours, devices…) has no step of its own, and is made
-  again where it is still wanted.
+- What vanishes with its link or namespace (addresses, routes, neighbours, devices…), or with its bridge of Open
+  vSwitch's, has no step of its own, and is made again where it is still wanted.
 - Sysctls are written and never taken back.
 """
 
@@ -49,6 +49,7 @@ from linkspan.state.objects import (
     Veth,
     Vxlan,
 )
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Plan:
 
 
 _ORDER = (
-    *(BoundPort, Namespace, Bridge, Enslaved, Joint, Device, Nic, Vxlan, Veth),
+    *(BoundPort, Namespace, Bridge, Enslaved, Joint, OvsBridge, OvsUplink, Device, Nic, Vxlan, Veth, OvsPort),
     *(Sysctl, Address, Shaper, Neighbour, FdbEntry, Route, Proxied, NftElement, ForwardAccept),
 )
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
@@ -101,7 +102,7 @@ _UPPER = ("macvlan", "ipvlan")
 _IN_PLACE: dict[type, frozenset[str] | None] = {
     Bridge: None,
     Enslaved: frozenset({"settled"}),
-    Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated"}),
+    Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated", "offload"}),
     Joint: frozenset({"alias", "bridge", "peer_bridge", "mtu", "isolated"}),
     Device: frozenset({"alias", "mac", "mtu", "up"}),
     Vxlan: frozenset({"alias", "mac", "mtu", "isolated"}),
@@ -109,6 +110,9 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     Neighbour: None,
     FdbEntry: None,
     Nic: frozenset({"mac", "up"}),
+    OvsBridge: frozenset({"alias", "mtu", "mac", "tag"}),
+    OvsUplink: frozenset({"interface", "address"}),
+    OvsPort: frozenset({"alias", "kind", "local", "remote", "number", "tag", "apart", "said"}),
     Shaper: None,
     Sysctl: None,
     Route: None,
@@ -174,11 +178,14 @@ def grounds(desired: State) -> frozenset[str]:
     return frozenset(found)
 
 
-def without_ground(actual: State, desired: State, there: Container[str]) -> tuple[State, State, tuple[str, ...]]:
+def without_ground(
+    actual: State, desired: State, there: Container[str], *, switch: bool = True
+) -> tuple[State, State, tuple[str, ...]]:
     """Both states without what stands on an interface that the host does not have now; and the names of those.
 
-    `there` are the host's interfaces. What cannot be made now is not for a diff: what is left of it stays as it is. (A
-    bridge of one of the host's own interfaces can be made without, and waits for it.)
+    `there` are the host's interfaces; without `switch`, nothing that is Open vSwitch's is there. What cannot be made
+    now is not for a diff: what is left of it stays as it is. (A bridge of one of the host's own interfaces can be made
+    without, and waits for it.)
     """
     made = {
         item.name
@@ -205,11 +212,16 @@ def without_ground(actual: State, desired: State, there: Container[str]) -> tupl
                 lacking.add(name)
                 if key not in actual:
                     places.add(_inside(link))
-    if not places and not adrift and not any(isinstance(item, Proxied) for item in desired.values()):
+            case OvsBridge(name=name) | OvsUplink(name=name) if not switch:
+                places.add((HOST, name))
+    switched = not switch and any(isinstance(item, (OvsBridge, OvsUplink, OvsPort)) for item in desired.values())
+    if not (places or adrift or switched) and not any(isinstance(item, Proxied) for item in desired.values()):
         return actual, desired, tuple(sorted(lacking))
 
     def grounded(item: KernelObject) -> bool:
         match item:
+            case OvsBridge() | OvsUplink() | OvsPort():
+                return switch
             case (
                 Device(namespace=namespace, name=name)
                 | Nic(namespace=namespace, name=name)
@@ -270,14 +282,14 @@ def take(step: Step, state: dict[Key, KernelObject]) -> None:
             state[after.key] = after
         case Delete(before):
             state.pop(before.key, None)
-            if isinstance(before, (Namespace, Bridge, Enslaved, Veth, Device, Nic, Vxlan)):
+            if isinstance(before, (Namespace, Bridge, Enslaved, Veth, Device, Nic, Vxlan, OvsBridge, OvsUplink)):
                 vanishing = _vanishing([before], state)
                 for key in [key for key, item in state.items() if vanishing.covers(item)]:
                     del state[key]
 
 
 def _same(before: KernelObject, after: KernelObject) -> bool:
-    if isinstance(before, (Bridge, Vxlan)) and type(before) is type(after) and not after.mac:
+    if isinstance(before, (Bridge, OvsBridge, Vxlan)) and type(before) is type(after) and not after.mac:
         return dataclasses.replace(before, mac="") == after  # any MAC will do
     if isinstance(before, Device) and isinstance(after, Device):
         any_ = {name: getattr(after, name) and getattr(before, name) for name in ("mac", "mtu", "mode")}
@@ -344,6 +356,8 @@ class _Vanishing:
         if isinstance(item, Device):
             # Not with its namespace: that ends some time later, and until then its MAC is taken on the parent.
             return (HOST, item.parent) in self.places
+        if isinstance(item, OvsPort):
+            return (HOST, item.bridge) in self.places
         return isinstance(item, Sysctl) and item.namespace in self.namespaces
 
 
@@ -356,6 +370,8 @@ def _vanishing(deleted: Iterable[KernelObject], state: State) -> _Vanishing:
             case Namespace(path):
                 namespaces.add(path)
             case Bridge(name=name) | Enslaved(name=name) | Vxlan(name=name):
+                places.add((HOST, name))
+            case OvsBridge(name=name) | OvsUplink(name=name):
                 places.add((HOST, name))
             case Veth(name=name, namespace=namespace, peer=peer):
                 places.add((HOST, name))
