@@ -15,7 +15,7 @@ WIRE = ("-d", "macvlan", "-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--s
 def test_who_has_the_certificate_is_a_member(new_folder: Callable[[], Path]) -> None:
     with cluster(new_folder()) as hosts:
         ours, others = (make_certificates(hosts.folder / name, [*ADDRESSES.values()]) for name in ("ours", "others"))
-        hosts.etcd = Members([place(each.host, each.address) for each in hosts], hosts.folder / "etcd", ours)
+        hosts.etcd = Members([place(each.host, each.at) for each in hosts], hosts.folder / "etcd", ours)
         hosts.etcd.start()
         certificates = {"h1": ours, "h2": ours, "h3": others}
         hosts.each(
