@@ -274,6 +274,9 @@ class Snapshot:
         return self.resting.given_back(endpoint, by_hand=by_hand, nobody_left=endpoint.network_id not in on)
 
     def _index_addresses(self, old: Endpoint | None, new: Endpoint | None) -> dict[str, object]:
+        had, has = ((e.network_id, e.address, e.address6) if e else () for e in (old, new))
+        if had == has:
+            return {}
         holders, pages = self.address_holders, self.address_pages
         for key in _addresses(old):
             holders = holders.delete(key)
