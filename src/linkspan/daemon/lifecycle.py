@@ -109,6 +109,7 @@ class Lifecycle:
         owner = sandbox_owner(self._ledger.now, container)
         # The sandbox that it shares must not go while it is on its way into it.
         sharing = self.lock(owner.id) if owner.id != container.id else contextlib.nullcontext()
+        self.launch.processes.expect()
         try:
             async with sharing:
                 await self._join(container)

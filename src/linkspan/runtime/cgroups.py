@@ -95,6 +95,22 @@ def frozen(path: str) -> bool:
         return False
 
 
+def hasten() -> None:
+    """Has the kernel do now what it does before the first process in a while changes its group: blocks for some 10 ms.
+
+    It waits until every processor has looked up, and whoever comes next, within some 10 ms, finds that done. This
+    process is told to go where it is, which changes nothing. That it fails is no loss.
+    """
+    hierarchy = mounted()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, names, path = line.split(":", 2)
+            mount = hierarchy.controllers.get(names.partition(",")[0]) if names else hierarchy.unified
+            if mount:
+                (mount / path.lstrip("/") / "cgroup.procs").write_text("0")
+                return
+
+
 def oom_killed(path: str) -> bool:
     """Whether the kernel has killed a process of the group for lack of memory; False where there is no such group."""
     hierarchy = mounted()

@@ -79,8 +79,14 @@ class Processes:
         self._streams: dict[str, set[Streams]] = {}  # by container, those of its execs too
         self._exits = Exits(self._exit_dir, self._containers, self._cgroup)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hastened: asyncio.Future[None] | None = None
 
     # -- the life of a container's process ---------------------------------------------------------------------------
+
+    def expect(self) -> None:
+        """A process is about to be made: the kernel's wait for that begins, while there is other work to do."""
+        if self._hastened is None or self._hastened.done():
+            self._hastened = asyncio.get_running_loop().run_in_executor(None, cgroups.hasten)
 
     async def create(
         self,
@@ -348,6 +354,7 @@ class Processes:
         `process` is the OCI spec's `process` (see spec.exec_process). Its end comes from `exits`. Raises NotRunnable or
         StartFailed, with Docker's text.
         """
+        self.expect()
         work = asyncio.ensure_future(self._exec(id, exec_id, process, tty, stdin, attach))
         try:
             return await asyncio.shield(work)
