@@ -12,9 +12,13 @@ from demo.hosts import Host
 
 @dataclass(frozen=True)
 class Held:
-    """Bytes by program. PSS counts a page that n processes share 1/n each, so that sums are true; RSS n times."""
+    """Bytes by program. PSS counts a page that n processes share 1/n each, so that sums are true; RSS n times.
+
+    `anonymous` is what of PSS is no file's: programs that run elsewhere on the machine have no share in it.
+    """
 
     pss: dict[str, int]
+    anonymous: int
     rss: dict[str, int]
     processes: dict[str, int]
 
@@ -37,6 +41,7 @@ def held(host: Host) -> Held:
     pss: dict[str, int] = defaultdict(int)
     rss: dict[str, int] = defaultdict(int)
     processes: dict[str, int] = defaultdict(int)
+    anonymous = 0
     for path in Path("/proc").iterdir():
         if not path.name.isdigit() or int(path.name) == host.pid:
             continue
@@ -47,8 +52,9 @@ def held(host: Host) -> Held:
             name = (path / "comm").read_text().strip()
             pss[name] += fields["Pss"]
             rss[name] += fields["Rss"]
+            anonymous += fields["Pss_Anon"]
             processes[name] += 1
-    return Held(dict(pss), dict(rss), dict(processes))
+    return Held(dict(pss), anonymous, dict(rss), dict(processes))
 
 
 def _fields(text: str) -> dict[str, int]:
