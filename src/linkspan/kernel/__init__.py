@@ -15,11 +15,11 @@ shaping     token buckets
 failure     from errno to our kinds of error
 namespaces  network namespaces as files in a folder
 claim       the name by which a second daemon finds the first
-nftables    one table, edited through libnftables; ruleset.nft is its static part, with every set explained
+nftables    one table; ruleset.nft is its static part, with every set explained, which libnftables loads
 libnftables the library; ruleset takes our .nft files apart
 user_table  the administrator's table, whose skeleton (user.nft) is completed
 neighbours  other firewalls' chains, and our accepting rule in them
-elements    the elements of our sets, read back
+elements    the elements of our sets, written and read back by netlink
 announce    gratuitous ARP and neighbour advertisements, as frames
 conntrack   UDP connections, forgotten when their port moves
 ports       host ports, reserved by bound sockets

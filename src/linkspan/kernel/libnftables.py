@@ -12,8 +12,6 @@ from linkspan.errors import Internal, Unsupported
 from linkspan.kernel.netlink import NETLINK_NETFILTER
 
 _SO_PROTOCOL = 38
-_LARGE = 1 << 16  # bytes of commands: about a thousand elements
-_LIBC = ctypes.CDLL(None)
 
 
 class NftError(Exception):
@@ -48,12 +46,10 @@ class Library:
     def run(self, commands: str) -> str:
         """Runs commands as one transaction and answers what they print. Raises NftError."""
         failed = self._nft.nft_run_cmd_from_buffer(self._context, commands.encode())
-        if len(commands) > _LARGE:
-            _LIBC.malloc_trim(0)  # libnftables frees some 3 KiB for each element, which the C library would keep
         output = self._nft.nft_ctx_get_output_buffer(self._context) or b""
         errors = self._nft.nft_ctx_get_error_buffer(self._context) or b""
         if failed:
-            # The first line says what; the rest repeats the command, with thousands of elements perhaps.
+            # The first line says what; the rest repeats the command.
             first = errors.decode(errors="replace").strip().split("\n")[0][:300]
             raise NftError(first.rpartition("Error: ")[2] or "libnftables gave no reason")
         return str(output.decode(errors="replace"))

@@ -33,7 +33,7 @@ _ATTR_MESSAGE = 1  # NLMSGERR_ATTR_MSG
 _NESTED = 0x8000
 
 _SO_ATTACH_FILTER = 26
-_SO_RCVBUFFORCE = 33
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _SOL_NETLINK = 270
 _EXT_ACK = 11
 _GET_STRICT_CHK = 12
@@ -45,6 +45,7 @@ _RECEIVE = 1 << 18  # dumps come in pieces of up to 32 KiB; a whole batch of ans
 
 _LOAD_WORD, _LOAD_HALF_WORD = 0x20, 0x28  # BPF_LD | BPF_W, BPF_H | BPF_ABS
 _BATCH = 100  # messages in a packet: as many refusals still fit into the receive buffer
+_SEND = 1 << 17  # bytes that a socket sends at once unless told otherwise; thousands of elements are more
 
 _TIMEOUT = struct.pack("@ll", 10, 0)  # struct timeval
 
@@ -160,6 +161,8 @@ class NetlinkSocket:
             packet += HEADER.pack(16 + len(body), kind, REQUEST | flags, first + number, 0) + body
             packet += b"\0" * (-len(body) % 4)
         self._sequence += len(requests)
+        if len(packet) > _SEND:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(packet))
         self._socket.send(packet)
         return first
 

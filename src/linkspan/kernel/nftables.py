@@ -1,4 +1,4 @@
-"""The nft table `inet linkspan`, edited through libnftables in this process: some 0.1 ms a change; the command takes 5.
+"""The nft table `inet linkspan`: its static part is loaded by libnftables, its elements are written by netlink.
 
 The table is owned (nobody else's `flush ruleset` touches it) and persistent (it stays when the daemon ends; the next
 one takes it over). nft 1.0.6 has no word for the latter, so the table is made by one message of our own on the
@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import socket
 import struct
 import time
@@ -25,7 +24,7 @@ from linkspan.kernel.failure import explain
 from linkspan.kernel.libnftables import Library, NftError
 from linkspan.kernel.netlink import ACK, CREATE, NETLINK_NETFILTER, NetlinkSocket, be32, text
 from linkspan.kernel.ruleset import parse
-from linkspan.state.objects import Key, NftElement
+from linkspan.state.objects import KernelObject, Key, NftElement
 from linkspan.state.plan import Create, Delete, Replace, Step
 
 TABLE = "linkspan"
@@ -36,7 +35,7 @@ VERSION = "ruleset_" + hashlib.sha256(RULESET.encode()).hexdigest()[:12]
 
 _OWNER_PERSIST = 0x2 | 0x4  # NFT_TABLE_F_OWNER (Linux 5.12), NFT_TABLE_F_PERSIST (6.9)
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_NEWTABLE = 10 << 8
+_NEWTABLE, _NEWSETELEM, _DELSETELEM = 10 << 8, 10 << 8 | 12, 10 << 8 | 14
 _BATCH = struct.pack("=BBH", 0, 0, socket.htons(10))
 _FAMILY = struct.pack("=BBH", 1, 0, 0)
 _LETTING_GO = 1.0  # seconds
@@ -57,6 +56,8 @@ class Nftables:
             self._ruleset = RULESET.replace(_MARK_PLACE, rule)
             self._version = f"{VERSION}_{mark}_{mask}"
         self._library = Library()
+        # A connection of libnftables: the table is owned by it. Between two calls there is nothing in it to be read.
+        self._owner = NetlinkSocket(NETLINK_NETFILTER, descriptor=os.dup(self._library.descriptor))
         self._reader = NetlinkSocket(NETLINK_NETFILTER)
         self._types = elements.set_types(RULESET)
         self._to_be_owned = owned
@@ -70,31 +71,47 @@ class Nftables:
     def close(self) -> None:
         """Lets go of the table, which stays."""
         self._reader.close()
+        self._owner.close()
         self._library.close()
 
     @property
     def port(self) -> int:
         """The number of the netlink connection by which everything of ours is changed."""
-        connection = NetlinkSocket(NETLINK_NETFILTER, descriptor=os.dup(self._library.descriptor))
-        try:
-            return connection.port
-        finally:
-            connection.close()
+        return self._owner.port
 
     def apply(self, steps: Sequence[Step]) -> None:
         """All the elements' steps in one transaction: all or nothing. Internal, or what `read` raises."""
         try:
-            self._library.run(_transaction(steps))
-        except NftError:
+            self._write(steps)
+        except OSError:
             # Something is not as the caller remembers: what is to go has gone, or what is to come is there. Compare
             # with what there is, so that only a real contradiction fails.
             rest = self._still_to_do(steps)
             if not rest:
                 return
             try:
-                self._library.run(_transaction(rest))
-            except NftError as error:
-                raise Internal(f"cannot change the elements of nft table inet {TABLE}: {error}") from None
+                self._write(rest)
+            except OSError as error:
+                raise explain(error, f"change the elements of nft table inet {TABLE}") from error
+
+    def _write(self, steps: Iterable[Step]) -> None:
+        """Every deletion before the first addition. OSError, with nothing changed."""
+        gone = _by_set(step.before for step in steps if not isinstance(step, Create))
+        made = _by_set(step.after for step in steps if not isinstance(step, Delete))
+        changes = [
+            (kind, flags, body)
+            for kind, flags, sets in ((_DELSETELEM, 0, gone), (_NEWSETELEM, CREATE, made))
+            for name, found in sets.items()
+            for body in elements.written(TABLE, self._types[name], found)
+        ]
+        kind, flags, body = changes.pop()
+        batch = [(_BATCH_BEGIN, 0, _BATCH), *changes, (kind, flags | ACK, body), (_BATCH_END, 0, _BATCH)]
+        try:
+            self._owner.request(batch)
+        except OSError:
+            for _ in self._owner.events():
+                pass  # what else the kernel says of the same transaction: libnftables must not find it there
+            raise
 
     def read(self) -> list[NftElement]:
         """All elements of all sets; a table that somebody took away is made again, the administrator's too."""
@@ -169,17 +186,13 @@ class Nftables:
             time.sleep(0.01)
 
     def _take_table(self) -> None:
-        connection = NetlinkSocket(NETLINK_NETFILTER, descriptor=os.dup(self._library.descriptor))
-        try:
-            connection.request(
-                [
-                    (_BATCH_BEGIN, 0, _BATCH),
-                    (_NEWTABLE, CREATE | ACK, _FAMILY + text(1, TABLE) + be32(2, _OWNER_PERSIST)),
-                    (_BATCH_END, 0, _BATCH),
-                ]
-            )
-        finally:
-            connection.close()
+        self._owner.request(
+            [
+                (_BATCH_BEGIN, 0, _BATCH),
+                (_NEWTABLE, CREATE | ACK, _FAMILY + text(1, TABLE) + be32(2, _OWNER_PERSIST)),
+                (_BATCH_END, 0, _BATCH),
+            ]
+        )
 
     def _load(self, *, anew: bool) -> None:
         """Loads the static part unless this very one is there; elements stay, and there is no moment without rules."""
@@ -203,32 +216,9 @@ class Nftables:
                 raise Internal(f"cannot load the ruleset into nft table inet {TABLE}: {error}") from None
 
 
-def _transaction(steps: Iterable[Step]) -> str:
-    """Commands for steps: every deletion before the first addition."""
-    gone: dict[str, list[str]] = {}
-    made: dict[str, list[str]] = {}
-    for step in steps:
-        if not isinstance(step, Create):
-            before = _element(step.before)
-            gone.setdefault(before.set, []).append(before.element)
-        if not isinstance(step, Delete):
-            after = _element(step.after)
-            made.setdefault(after.set, []).append(_text(after))
-    return "".join(
-        f"{verb} element inet {TABLE} {name} {{ {', '.join(items)} }}\n"
-        for verb, sets in (("delete", gone), ("add", made))
-        for name, items in sets.items()
-    )
-
-
-def _element(item: object) -> NftElement:
-    assert isinstance(item, NftElement)
-    return item
-
-
-def _text(element: NftElement) -> str:
-    comment = f' comment "{_UNQUOTABLE.sub("", element.comment)[:128]}"' if element.comment else ""
-    return f"{element.element}{comment}{' : ' + element.data if element.data else ''}"
-
-
-_UNQUOTABLE = re.compile(r'["\\\n]')
+def _by_set(items: Iterable[KernelObject]) -> dict[str, list[NftElement]]:
+    found: dict[str, list[NftElement]] = {}
+    for item in items:
+        assert isinstance(item, NftElement)
+        found.setdefault(item.set, []).append(item)
+    return found

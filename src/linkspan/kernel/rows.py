@@ -62,7 +62,7 @@ def take_rows(inside: NetlinkSocket, steps: Sequence[Step]) -> None:
 def _index(inside: NetlinkSocket, interface: str, known: dict[str, int]) -> int:
     """0 of a route that has none."""
     if interface not in known:
-        known[interface] = rtnetlink.link(inside, interface).interface.index if interface else 0
+        known[interface] = rtnetlink.index_of(inside, interface) if interface else 0
     return known[interface]
 
 

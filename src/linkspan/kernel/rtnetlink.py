@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import ipaddress
+import os
 import socket
 import struct
 
@@ -40,6 +42,9 @@ _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 
 _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
+
+_SIOCGIFINDEX = 0x8933
+_IFREQ = struct.Struct("=16si20x")  # name, index
 
 _UP, _LOOPBACK, _LOWER_UP = 0x1, 0x8, 0x10000
 _OPERSTATE, _OPERATING = 16, b"\6"
@@ -109,6 +114,19 @@ def links(inside: NetlinkSocket) -> list[Link]:
 def link(inside: NetlinkSocket, name: str) -> Link:
     """One link; its master's name is not filled in. OSError(ENODEV) if there is none."""
     return _parse_link(inside.request([(_GETLINK, ACK, _LINK.pack(0, 0, 0, 0, 0) + text(_IFNAME, name))])[0][0])
+
+
+def index_of(inside: NetlinkSocket, name: str) -> int:
+    """The index of a link that is there; OSError(ENODEV) if it is not.
+
+    By ioctl, which a netlink socket answers for its namespace too, in a tenth of the time that a whole link takes to be
+    told. For one that may well be missing, `link` is better: the ioctl asks for a kernel module of that name first.
+    """
+    encoded = name.encode()
+    if len(encoded) > 15 or ":" in name:  # no link has such a name, and the kernel would cut it short
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    answer = fcntl.ioctl(inside.fileno(), _SIOCGIFINDEX, _IFREQ.pack(encoded, 0))
+    return int(_IFREQ.unpack(answer)[1])
 
 
 def interfaces(inside: NetlinkSocket) -> tuple[Interface, ...]:
@@ -183,13 +201,13 @@ def create_veth(host: NetlinkSocket, veth: Veth, namespace: int | None) -> None:
         )
     )
     if veth.bridge:
-        creation += u32(_MASTER, link(host, veth.bridge).interface.index)
+        creation += u32(_MASTER, index_of(host, veth.bridge))
     _create(host, veth.name, creation, text(_IFNAME, veth.name) + _NO_LINK_LOCAL, _port(veth))
 
 
 def change_veth(host: NetlinkSocket, inside: NetlinkSocket, veth: Veth) -> None:
     """Everything but names and place."""
-    master = link(host, veth.bridge).interface.index if veth.bridge else 0
+    master = index_of(host, veth.bridge) if veth.bridge else 0
     _put_up(host, text(_IFNAME, veth.name) + u32(_MTU, veth.mtu) + u32(_MASTER, master), _port(veth))
     up_peer(inside, veth)
 
@@ -218,7 +236,7 @@ def change_joint(host: NetlinkSocket, joint: Joint) -> None:
         (joint.name, joint.alias, joint.bridge, False),
         (joint.peer, joint.alias + FAR_END, joint.peer_bridge, joint.isolated),
     ):
-        master = u32(_MASTER, link(host, bridge).interface.index)
+        master = u32(_MASTER, index_of(host, bridge))
         port = _bridge_port(hairpin=False, isolated=isolated)
         settings = text(_IFNAME, name) + u32(_MTU, joint.mtu) + _NO_LINK_LOCAL
         _put_up(host, settings + master, text(_IFNAME, name) + text(_IFALIAS, alias) + port)
@@ -242,7 +260,7 @@ def create_device(host: NetlinkSocket, inside: NetlinkSocket, device: Device, na
     if device.mtu:
         creation += u32(_MTU, device.mtu)
     if device.parent:
-        creation += u32(_PEER_INDEX, link(host, device.parent).interface.index)
+        creation += u32(_PEER_INDEX, index_of(host, device.parent))
     if namespace is not None:
         creation += u32(_NET_NS_FD, namespace)
     data = device_data(device.kind, device.mode)
@@ -281,7 +299,7 @@ def change_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
     """Everything but its name and what it is a tunnel for."""
     name = text(_IFNAME, vxlan.name)
     settings = name + text(_IFALIAS, vxlan.alias) + _mac(vxlan.mac) + u32(_MTU, vxlan.mtu)
-    settings += u32(_MASTER, link(host, vxlan.bridge).interface.index if vxlan.bridge else 0)
+    settings += u32(_MASTER, index_of(host, vxlan.bridge) if vxlan.bridge else 0)
     port = b"".join(u8(kind, value) for kind, value in _QUIET.items()) + u8(_BRPORT_ISOLATED, vxlan.isolated)
     slave = nested(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nested(_INFO_SLAVE_DATA, port))
     _put_up(host, name + _NO_LINK_LOCAL, settings, name + (slave if vxlan.bridge else b""))
@@ -453,7 +471,7 @@ def delete_address(inside: NetlinkSocket, address: Address) -> None:
 
 def _address(inside: NetlinkSocket, address: Address) -> bytes:
     local = ipaddress.ip_interface(address.address)
-    index = link(inside, address.interface).interface.index
+    index = index_of(inside, address.interface)
     family = socket.AF_INET6 if local.version == 6 else socket.AF_INET
     flags = _NODAD if local.version == 6 else 0  # nobody else hands out addresses on our bridges: nothing to detect
     return (
