@@ -17,6 +17,9 @@ from tests.truth.place import KIND, PUBLISHED, Probe, Servers, attempt
 _SEGMENT = ("-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--gateway", OUTSIDE, "--ip-range", "10.211.55.64/26")
 _MACVLAN = ("-o", "parent=eth0", "--scope", "global")
 DRIVERS = {
+    "overlay": Driver(
+        "overlay", ("--subnet", "10.92.0.0/24"), ("--subnet", "10.93.0.0/24"), from_own_host=True, publishes=True
+    ),
     "macvlan": Driver("macvlan", (*_MACVLAN, "--subnet", "10.90.0.0/24"), (*_MACVLAN, "--subnet", "10.91.0.0/24")),
     "flat, bridge": Driver("flat", (*_SEGMENT, "-o", "mode=bridge"), flat=True, from_own_host=True),
     "flat, macvlan": Driver("flat", (*_SEGMENT, "-o", "mode=macvlan"), flat=True),
