@@ -17,6 +17,7 @@ from linkspan.api import (
     routes_interfaces,
     routes_networks,
     routes_publishing,
+    routes_reservations,
     routes_streams,
     routes_system,
     routes_volumes,
@@ -99,6 +100,7 @@ class Api:
             routes_networks,
             routes_bandwidth,
             routes_publishing,
+            routes_reservations,
             routes_volumes,
             routes_cluster,
         ):

@@ -13,6 +13,7 @@ boot           what starts by itself, in order, when the daemon does
 healing        what another program takes away of ours is put back
 flannel        a host's end of a flannel network: leases, and `linkspan flannel`
 dhcp           DHCP clients for interfaces given by hand
+detecting      asking the wire who has an address before a container of ours does
 announcing     gratuitous ARP for who has come
 neighbourhood  other firewalls, said in the log and in `docker info`
 lifecycle      start, stop, exit, restart, removal of containers
@@ -24,6 +25,7 @@ systemd        what systemd is told
 identity       randomness and the clock
 sandbox_files  /etc/hosts and its kin, on the disk
 events         what happened, kept for a while and told to who listens
+reservations   addresses that belong to identities; those whose rest is over, given up
 containers, publishing, plugs, networks, images, volumes, system    the verbs, as the front doors call them
 views          what the verbs answer
 """

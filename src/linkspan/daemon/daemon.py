@@ -24,6 +24,7 @@ from linkspan.daemon.cluster.joining import VERSION, find_underlay
 from linkspan.daemon.commits import Commits
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
+from linkspan.daemon.detecting import Detecting
 from linkspan.daemon.dhcp import DhcpClients
 from linkspan.daemon.events import Events
 from linkspan.daemon.execs import Execs
@@ -44,6 +45,7 @@ from linkspan.daemon.publishing import Publishing
 from linkspan.daemon.reconcile import converge, settle_records
 from linkspan.daemon.relay import Relay
 from linkspan.daemon.reload import reload
+from linkspan.daemon.reservations import Reservations
 from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
@@ -147,7 +149,7 @@ class Daemon:
         await self._names.ready()
         healing = Healing(self._programmer, self._converge, self._look_around)
         boot = Boot(ledger, self._lifecycle, self._events)
-        for loop in (self._follow_exits(), healing.run(), boot.run()):
+        for loop in (self._follow_exits(), healing.run(), boot.run(), self.reservations.run()):
             self._run(loop)
 
     def reload(self, wanted: Configuration) -> None:
@@ -213,6 +215,7 @@ class Daemon:
         self._mutation = mutation = Mutation(
             ledger, self._programmer, self._drivers, events, follow, self._names.follow
         )
+        mutation.detecting = detecting = Detecting()
         launch = Launch(
             ledger,
             self._processes,
@@ -223,7 +226,9 @@ class Daemon:
             cgroup_parent=configuration.cgroup_parent,
             host_facts=host_facts(),
         )
-        self._lifecycle = Lifecycle(ledger, mutation, launch, events, drivers=self._drivers, host=host)
+        self._lifecycle = Lifecycle(
+            ledger, mutation, launch, events, drivers=self._drivers, host=host, occupied=lambda: detecting.occupied
+        )
         self._execs = Execs(ledger, self._processes, self._lifecycle)
         self._health = HealthChecks(ledger, self._lifecycle, self._execs)
         store = ImageStore(
@@ -265,6 +270,7 @@ class Daemon:
             host=host,
             look_again=lambda: self._programmer.run(self._read_host),
         )
+        self.reservations = Reservations(ledger, mutation, host)
         self.system = System(
             ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import signal as signals
 from collections.abc import Callable, Coroutine, Mapping
@@ -27,6 +28,7 @@ from linkspan.daemon.waiting import Waiting, answer
 from linkspan.drivers.contract import Driver
 from linkspan.engine.change import Change
 from linkspan.engine.join import Surroundings, join, leave, sandbox_owner
+from linkspan.engine.reservations import release
 from linkspan.errors import Conflict, NotModified
 from linkspan.ipam.ports import PortSpace
 from linkspan.model.container import Container
@@ -53,9 +55,11 @@ class Lifecycle:
         *,
         drivers: Mapping[str, Driver],
         host: Callable[[], HostFacts],
+        occupied: Callable[[], frozenset[tuple[str, int]]] = frozenset,
     ) -> None:
+        """`occupied` are addresses, by network id, that strangers on its wire have."""
         self._ledger, self._mutation, self.launch, self._events = ledger, mutation, launch, events
-        self._drivers, self._host = drivers, host
+        self._drivers, self._host, self._occupied = drivers, host, occupied
         self.waiting = Waiting()
         self._locks: dict[str, asyncio.Lock] = {}
         self._delays: dict[str, float] = {}  # before the next restart, seconds
@@ -84,7 +88,7 @@ class Lifecycle:
         first, last = host.ephemeral_ports
         ids = tuple(new_id() for _ in range(endpoints + 1))
         space = PortSpace(first, last, host.reserved_ports, busy, host.ipv6, host.relay)
-        return Surroundings(self._drivers, host.namespaces, space, ids, host.host_id)
+        return Surroundings(self._drivers, host.namespaces, space, ids, host.host_id, self._occupied())
 
     def publish(self, action: str, container: Container, **attributes: str) -> None:
         """A container's event, with its labels, image and name, as Docker's clients expect."""
@@ -354,7 +358,9 @@ class Lifecycle:
 
     async def _remove(self, container_id: str, *, volumes: bool) -> None:
         container = self._ledger.now.container(container_id)
-        await self._mutation.carry_out(leave(self._ledger.now, container, removed=True))
+        change = leave(self._ledger.now, container, removed=True)
+        kept = tuple(release(self._ledger.now, container, now()))
+        await self._mutation.carry_out(dataclasses.replace(change, writes=(*change.writes, *kept)))
         await self.launch.remove(container)
         gone = [drop(container)]
         if volumes:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import count
 
 from linkspan.daemon.cluster.contract import Overtaken, Publishing
+from linkspan.daemon.detecting import Detecting
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
@@ -41,25 +42,30 @@ class Mutation:
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
         self._follow, self._names = follow, names
         self.cluster: Publishing | None = None
+        self.detecting: Detecting | None = None
 
     async def carry_out(self, change: Change) -> None:
         """Raises what the kernel, the store or the cluster raised, with records and kernel as they were.
 
         What other hosts have to know is told before anything follows from it here: it may be that one of them was
-        quicker (Overtaken). Not to be cancelled half-way: the verbs run in tasks of their own, which a client that
-        goes away does not end.
+        quicker (Overtaken). Nor does a container get an address that a stranger on its wire has (Occupied). Not to be
+        cancelled half-way: the verbs run in tasks of their own, which a client that goes away does not end.
         """
         writes = change.writes
         # Sandboxes and endpoints stand for what a power cut takes away with them: they need not outlive it.
         passing = all(write.kind in ("sandbox", "endpoint") for write in writes)
         before = self._ledger.commit(writes, durable=not passing)
         now = self._ledger.now
-        if self.cluster:
-            try:
+        try:
+            if self.cluster:
                 await self.cluster.publish(before, now, writes)
-            except Exception:
-                self._withdraw(before, writes)
-                raise
+            if self.detecting:
+                await self.detecting.check(before, now, writes)
+        except Exception:
+            self._withdraw(before, writes)
+            if self.cluster:
+                self.cluster.withdraw()
+            raise
         parts = touched(before, now, writes)
         # Others may have changed what depends on this, on a network where this endpoint is the first here: the kernel
         # could not follow them yet, and now takes what they have done along.

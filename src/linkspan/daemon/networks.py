@@ -149,7 +149,7 @@ class Networks:
 
         def decide(network: Network, id_: str, busy: Busy) -> Change:
             now_ = self._ledger.now
-            return disconnect(now_, now_.container(id_), network, self._lifecycle.surroundings(0, busy).ports)
+            return disconnect(now_, now_.container(id_), network, self._lifecycle.surroundings(0, busy).ports, now())
 
         try:
             await self._change(ref, container, decide)

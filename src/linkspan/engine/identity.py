@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
 from linkspan.engine.attachment import without_ipv6
 from linkspan.engine.blocks import windows
+from linkspan.engine.reservations import own_reservation, reserved_for_others
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
 from linkspan.ipam.addresses import allocate_address, range_bits
 from linkspan.ipam.names import mac_address, parse_mac
 from linkspan.model.claims import given_addresses, plain_mac
-from linkspan.model.cluster import GLOBAL
+from linkspan.model.cluster import GLOBAL, Reservation
 from linkspan.model.container import Container, EndpointSettings
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
@@ -34,21 +35,23 @@ def with_addresses(
     settings: EndpointSettings,
     endpoint: Endpoint,
     host_id: str = "",
+    occupied: Collection[tuple[str, int]] = (),
 ) -> Endpoint:
     """The endpoint with an address of each IP version that the network has; those that it has stay.
 
-    `host_id` is this host's in its cluster. Raises Forbidden ("Address already in use"), InvalidArgument, Conflict
+    `host_id` is this host's in its cluster; `occupied` are addresses, by network, that others on the wire were heard
+    to have. Raises Forbidden ("Address already in use"), InvalidArgument, Conflict
     (none is left).
     """
     check_claims(snapshot, container, network, settings)
     if not endpoint.address:
-        address, pool = _choose_address(snapshot, container, network, settings, 4, host_id)
+        address, pool = _choose_address(snapshot, container, network, settings, 4, host_id, occupied)
         if pool:
             endpoint = msgspec.structs.replace(
                 endpoint, address=address, prefix_length=pool.prefix_length, gateway=pool.router
             )
     if not endpoint.address6 and not without_ipv6(container, settings):
-        address, pool = _choose_address(snapshot, container, network, settings, 6, host_id)
+        address, pool = _choose_address(snapshot, container, network, settings, 6, host_id, occupied)
         if pool:
             endpoint = msgspec.structs.replace(
                 endpoint, address6=address, prefix_length6=pool.prefix_length, gateway6=pool.router
@@ -57,7 +60,13 @@ def with_addresses(
 
 
 def _choose_address(
-    snapshot: Snapshot, container: Container, network: Network, settings: EndpointSettings, version: int, host_id: str
+    snapshot: Snapshot,
+    container: Container,
+    network: Network,
+    settings: EndpointSettings,
+    version: int,
+    host_id: str,
+    occupied: Collection[tuple[str, int]],
 ) -> tuple[str, Pool | None]:
     """An address of an IP version and the pool that it is of; "" and None where the network has no such pool."""
     asked = settings.ipam_config
@@ -70,9 +79,20 @@ def _choose_address(
     if not pools:
         return "", None
 
+    reserved = own_reservation(snapshot, container, network) if network.identity else None
+    kept = (reserved.address6 if version == 6 else reserved.address) if reserved else ""
+    spared = _only_reserved(snapshot, container, network, reserved, kept)
+    unusable = [int(number) for id_, number in occupied if id_ == network.id]
+
     def held(page: int) -> int:
         bits = snapshot.held_addresses(network.id, page) | range_bits(network.excluded, page)
-        return bits if wanted else bits | snapshot.claims.claimed_addresses(network.id, page)
+        if spared and spared[0] == page:
+            bits &= ~spared[1]
+        if wanted:
+            return bits
+        for at, bit in map(place, unusable):
+            bits |= bit if at == page else 0
+        return bits | snapshot.claims.claimed_addresses(network.id, page)
 
     def allocate(pools: Sequence[Pool]) -> tuple[str, Pool]:
         return allocate_address(
@@ -83,6 +103,9 @@ def _choose_address(
             behind=lambda pool: snapshot.resting.latest_in(network.id, pool),
         )
 
+    if kept and not wanted:
+        with contextlib.suppress(Forbidden, InvalidArgument):  # the network has changed, or somebody else has it
+            return allocate_address(pools, held, kept)
     if wanted or network.scope != GLOBAL:
         return allocate(pools)
     for window in windows(snapshot, network, version, host_id):
@@ -91,6 +114,20 @@ def _choose_address(
     if network.strict_blocks:
         raise Conflict(f"no available IPv{version} addresses in this host's part of network {network.name}")
     return allocate(pools)  # which says that none is left
+
+
+def _only_reserved(
+    snapshot: Snapshot, container: Container, network: Network, reserved: Reservation | None, kept: str
+) -> tuple[int, int] | None:
+    """The place, as `pages` have it, of an address that nobody has but the container's own reservation."""
+    if reserved is None or not kept:
+        return None
+    key = (network.id, int(ipaddress.ip_address(kept)))
+    ids = snapshot.elsewhere.holders.get(key, ())
+    own = (snapshot.reservations.get(id_) for id_ in ids if id_ != reserved.id)
+    if key in snapshot.address_holders or any(found is None or found.holder != container.id for found in own):
+        return None
+    return place(key[1])
 
 
 def choose_mac(
@@ -137,6 +174,8 @@ def _refusals(snapshot: Snapshot, container: Container, network: Network, settin
             yield f"Address already in use: {text} is the address of container {_name(snapshot, holder.container_id)}"
         elif _is_others(owner := snapshot.claims.address_owner(network.id, number), container):
             yield f"Address already in use: {text} was given to container {_name(snapshot, owner)}"
+        elif identity := reserved_for_others(snapshot, container, network, number):
+            yield f"Address already in use: {text} is reserved for {identity}"
         elif remote := snapshot.remote_holder(network.id, number):
             yield f"Address already in use: {text} is the address of container {remote.name} on another host"
     if mac := plain_mac(settings.mac_address):

@@ -25,6 +25,7 @@ from linkspan.engine.blocks import check_subnets, new_blocks
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.identity import check_claims, choose_mac, with_addresses
 from linkspan.engine.links import check_links, follow_links
+from linkspan.engine.reservations import release, reserve
 from linkspan.engine.vlans import asked_vlan
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
 from linkspan.ipam.names import veth_name
@@ -58,6 +59,7 @@ class Surroundings:
     ports: PortSpace
     ids: tuple[str, ...]
     host_id: str = ""  # this host's in its cluster
+    occupied: frozenset[tuple[str, int]] = frozenset()  # network ids and addresses that strangers on its wire have
 
 
 def port_requests(container: Container) -> tuple[PortRequest, ...]:
@@ -117,7 +119,7 @@ def join(snapshot: Snapshot, container: Container, around: Surroundings) -> Chan
         if network is None:
             raise Conflict(f"network {network_id} of container {container.name} no longer exists")
         endpoint = _endpoint(moment, container, sandbox, network, settings, around, endpoint_id)
-        joined = _claimed(moment, network, settings, endpoint, around)
+        joined = _claimed(moment, container, network, settings, endpoint, around)
         moment = moment.after(joined.values())
         made |= joined
         events.append(network_event("connect", network, container.id))
@@ -185,16 +187,19 @@ def connect(
     if sandbox is None:
         return Change((put(asked),))
     endpoint = _endpoint(snapshot, container, sandbox, network, settings, around, around.ids[0])
-    made = _claimed(snapshot, network, settings, endpoint, around)
+    made = _claimed(snapshot, container, network, settings, endpoint, around)
     made |= elect(snapshot.after(made.values()), asked, around.ports)
     made |= _linked(snapshot.after((put(asked), *made.values())), asked)
     return Change((put(asked), *made.values()), (network_event("connect", network, container.id),))
 
 
-def disconnect(snapshot: Snapshot, container: Container, network: Network, ports: PortSpace | None = None) -> Change:
+def disconnect(
+    snapshot: Snapshot, container: Container, network: Network, ports: PortSpace | None = None, now: str = ""
+) -> Change:
     """Takes a container off a network, at once where it runs. What led out over it leads out over another one.
 
-    `ports` is chosen from where published ports move to another host address and theirs are taken there.
+    `ports` is chosen from where published ports move to another host address and theirs are taken there; `now` is
+    since when an address rests that was its identity's.
     """
     if network.driver == "host" and network.id in container.networks:
         raise InvalidArgument(
@@ -208,7 +213,7 @@ def disconnect(snapshot: Snapshot, container: Container, network: Network, ports
     elected = elect(snapshot.after(map(drop, gone)), asked, ports or PortSpace(), gone) if gone else {}
     elected |= _linked(snapshot.after((put(asked), *map(drop, gone), *elected.values())), asked)
     return Change(
-        (put(asked), *map(drop, gone), *elected.values()),
+        (put(asked), *map(drop, gone), *elected.values(), *release(snapshot, container, now, network.id)),
         tuple(network_event("disconnect", network, container.id) for _ in gone),
     )
 
@@ -253,7 +258,7 @@ def _endpoint(
         return bare
     _check_room(snapshot, network)
     check_subnets(snapshot, network)
-    endpoint = with_addresses(snapshot, container, network, settings, bare, around.host_id)
+    endpoint = with_addresses(snapshot, container, network, settings, bare, around.host_id, around.occupied)
     taken = {e.interface for e in snapshot.endpoints_in(container)} | {plug.interface for plug in container.plugs}
     interface = interface_name(settings, network, taken, asked_names(container))
     return msgspec.structs.replace(
@@ -271,11 +276,19 @@ def _endpoint(
 
 
 def _claimed(
-    snapshot: Snapshot, network: Network, settings: EndpointSettings, endpoint: Endpoint, around: Surroundings
+    snapshot: Snapshot,
+    container: Container,
+    network: Network,
+    settings: EndpointSettings,
+    endpoint: Endpoint,
+    around: Surroundings,
 ) -> dict[str, Write]:
-    """The endpoint, and the blocks of addresses that this host claims with it, by id."""
+    """The endpoint, and the blocks of addresses and the reservation that this host claims with it, by id."""
     blocks = new_blocks(snapshot, network, settings, endpoint, around.host_id)
-    return {endpoint.id: put(endpoint)} | {block.id: put(block) for block in blocks}
+    kept = reserve(snapshot, container, network, endpoint, around.host_id) if network.identity else ()
+    return (
+        {write.id: write for write in kept} | {endpoint.id: put(endpoint)} | {block.id: put(block) for block in blocks}
+    )
 
 
 def _check_room(snapshot: Snapshot, network: Network) -> None:

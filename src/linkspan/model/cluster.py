@@ -73,6 +73,7 @@ class Reservation(Wire, frozen=True, kw_only=True):
     address6: str = ""
     mac: str = ""
     host_id: str = ""  # where it was used last: that host looks after it, until another one takes it over
+    holder: str = ""  # the container that has it, running or not
     released: str = ""  # RFC 3339: since when nobody uses it; "" while somebody does
 
 

@@ -22,6 +22,7 @@ class Elsewhere:
     at: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # host id → the same
     # → who holds it: a remote endpoint, a reservation, or both, which are one container's then
     holders: Map[Place, tuple[str, ...]] = dataclasses.field(default_factory=Map)
+    kept: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # container id → ids of its reservations
     pages: Map[tuple[str, int], int] = dataclasses.field(default_factory=Map)  # the same as pages of bits
     macs: Map[tuple[str, str], tuple[str, ...]] = dataclasses.field(default_factory=Map)  # → ids of remote endpoints
 
@@ -63,7 +64,12 @@ class Elsewhere:
         return macs
 
     def with_reservation(self, old: Reservation | None, new: Reservation | None) -> Elsewhere:
-        return self._with_addresses(old, new)
+        kept = self.kept
+        if old and old.holder:
+            kept = _without(kept, old.holder, old.id)
+        if new and new.holder:
+            kept = _with(kept, new.holder, new.id)
+        return dataclasses.replace(self._with_addresses(old, new), kept=kept)
 
     def _with_addresses(self, old: Remote | Reservation | None, new: Remote | Reservation | None) -> Elsewhere:
         holders, pages = self.holders, self.pages

@@ -134,6 +134,10 @@ class Snapshot:
         """The parts of the network's subnets that hosts take their addresses from."""
         return (self.blocks[id_] for id_ in self.blocks_on.get(network.id, Map()))
 
+    def reservations_of(self, container: Container) -> Iterator[Reservation]:
+        """What is reserved for a container, on every network."""
+        return (self.reservations[id_] for id_ in self.elsewhere.kept.get(container.id, Map()))
+
     def remote_holder(self, network_id: str, address: int) -> Remote | None:
         """The endpoint on another host that has the address."""
         holders = self.elsewhere.holders.get((network_id, address), ())
