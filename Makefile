@@ -6,7 +6,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench dev lint fmt lock install uninstall clean demo-packages test-packages bench-packages
+.PHONY: help demo demo-cluster test bench bench-cluster dev lint fmt lock install uninstall clean
+.PHONY: demo-packages cluster-packages test-packages bench-packages
 # One after the other: each target's output is meant to be read.
 .NOTPARALLEL:
 
@@ -23,16 +24,22 @@ export PYTHONDONTWRITEBYTECODE := 1
 endif
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-packages dev ## the whole scenario on test hosts, with real databases (root); CLIENT=docker|linkspan
 	@$(VENV)/python -m demo $(if $(CLIENT),--client $(CLIENT)) $(ARGS)
+
+demo-cluster: cluster-packages dev ## many hosts, one network: each driver on three test hosts with etcd (root)
+	@$(VENV)/python -m demo.cluster $(if $(CLIENT),--client $(CLIENT)) $(ARGS)
 
 test: test-packages dev lint ## every test; without root, those that need none
 	@$(VENV)/python -m pytest $(ARGS)
 
 bench: bench-packages dev ## measure against Docker, netavark and the CNI plugins (root)
 	@$(VENV)/python -m bench $(ARGS)
+
+bench-cluster: cluster-packages bench-packages dev ## measure the ways between hosts, side by side (root)
+	@$(VENV)/python -m bench.cluster $(ARGS)
 
 dev: ## .venv with pinned dependencies, linkspand and linkspan
 	@setup/venv
@@ -65,6 +72,9 @@ clean: ## remove what was made in the checkout; `sudo make clean` also the demo'
 
 demo-packages:
 	@setup/packages run demo
+
+cluster-packages:
+	@setup/packages run demo cluster
 
 test-packages:
 	@setup/packages run demo test

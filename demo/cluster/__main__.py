@@ -6,7 +6,7 @@ from typing import cast
 
 from demo.alone import alone
 from demo.client import choose
-from demo.cluster import images, spanning
+from demo.cluster import flat, images, spanning
 from demo.cluster.afterwards import REMOVE_EVERYTHING
 from demo.cluster.stage import ADDRESSES, ClusterStage
 from demo.cluster.table import table
@@ -14,7 +14,7 @@ from demo.console import Console
 from demo.play import FOLDER, images_told, perform
 from demo.stage import OUTSIDE_ADDRESS
 
-SECTIONS = (images.SECTION, *spanning.SECTIONS)
+SECTIONS = (images.SECTION, *spanning.SECTIONS, *flat.SECTIONS)
 
 
 def main() -> int:
@@ -40,7 +40,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     )
     console.line(f"           a member of one etcd in each; outside is {OUTSIDE_ADDRESS}, which runs none of it")
     cache = images_told(console)
-    sections = [s for s in SECTIONS if not arguments.driver or not s.number or s.title.split()[0] in arguments.driver]
+    chosen = arguments.driver
+    sections = [s for s in SECTIONS if not s.number or not chosen or s.title.split()[0].strip(",") in chosen]
     return perform(
         console,
         lambda folder: ClusterStage(folder, client, cache, console),
