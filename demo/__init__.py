@@ -14,6 +14,9 @@ seat        a host with a daemon in it
 daemons     the daemon under the scenario
 client      the client that the commands are typed into: docker, or linkspan
 hosts       test hosts: network namespaces on a fabric
+etcd        etcd in test hosts, and their certificates
+ovs         Open vSwitch in test hosts
+cluster     the demo of many hosts
 sweep       what a run may have left, found and removed
 images      where the images come from; builds them from Debian packages
 layers      image layers and manifests from directories

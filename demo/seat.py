@@ -24,11 +24,13 @@ class Seat:
         self.daemon = daemon
         self.socket = folder / "daemon.sock"
         self.data = folder / "data"
+        self.switch = folder / "ovs"  # where an Open vSwitch of the host's own would be
         self.environment = {
             **environment,
             "DOCKER_HOST": f"unix://{self.socket}",
             "DOCKER_CONFIG": str(folder / "client"),
             "D": str(self.data),
+            "OVS_RUNDIR": str(self.switch),
             "HOME": str(folder),
         }
         self._running: subprocess.Popen[bytes] | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from demo.etcd import Members, place
 from demo.hosts import Fabric, Host
+from demo.ovs import THERE, OpenVSwitch
 
 from bench.daemons import Daemon, linkspand
 from bench.peers import Docker
@@ -37,8 +38,11 @@ class Cluster:
         place_.ends_with(self.etcd.end)
         self.etcd.start()
         self.daemons = {name: linkspand(place_, docker, name=name, host=host) for name, host in hosts.items()}
+        for daemon in self.daemons.values() if THERE else ():
+            switch = OpenVSwitch(_space(daemon.host), daemon.folder / "ovs")
+            place_.ends_with(switch.close)
         for daemon in self.daemons.values():
-            daemon.start("--cluster", self.etcd.url)
+            daemon.start("--cluster", self.etcd.url, "--ovs-db", f"unix:{daemon.folder}/ovs/db.sock")
             daemon.load_image()
 
 
@@ -112,9 +116,14 @@ def _space(host: Host) -> str:
     return f"/proc/{host.pid}/ns/net"
 
 
+_SEGMENT = ("-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--ip-range", "10.211.55.64/26")
 WAYS: Sequence[Way] = (
     Way("host", _hosts),
     Way("bridge, one host", _one_bridge),
     Way("bridge, published port", _published),
     Way("overlay", _network("-d", "overlay")),
+    Way("flat, bridge", _network("-d", "flat", *_SEGMENT, "-o", "mode=bridge")),
+    Way("flat, macvlan", _network("-d", "flat", *_SEGMENT, "-o", "mode=macvlan")),
+    Way("flat, routed", _network("-d", "flat", *_SEGMENT, "-o", "mode=routed")),
+    Way("OVS, GRE (user space)", _network("-d", "ovs", "--subnet", "10.77.0.0/24")),
 )

@@ -201,5 +201,6 @@ def section(
 
 SECTIONS = (
     section(1, "overlay"),
+    section(2, "ovs", "--subnet 10.77.0.0/24", title="ovs, GRE"),
     section(4, "macvlan", "--scope global -o parent=eth0 --subnet 10.90.0.0/24"),
 )

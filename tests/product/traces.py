@@ -64,7 +64,9 @@ def _names(folder: Path) -> list[str]:
 
 def _mounts(place: Engine) -> list[str]:
     lines = Path(f"/proc/{place.host.pid}/mountinfo").read_text().splitlines()
-    return sorted(line.split()[4] for line in lines)
+    points = (line.split()[4] for line in lines)
+    # Ours are at <exec-root>/netns. These are `ip netns`'s, and go from every copy when somebody removes the file.
+    return sorted(point for point in points if not point.startswith("/run/netns/"))
 
 
 def _listening(place: Engine) -> list[str]:
