@@ -76,13 +76,17 @@ def test_networks(hosts: Cluster) -> None:
             "no matching subnet for gateway 10.1.1.1",
         ),
         (("--scope", "galaxy", "x"), "invalid scope"),
+        (
+            ("-d", "macvlan", "--scope", "global", "x"),
+            "needs a parent (-o parent=…) that every host has: it names none",
+        ),
+        ((*wire[:-1], "parent=eth0.10", "x"), "that every host has: eth0.10 is none on this one"),
+        ((*wire, "-o", "host_access=true", "x"), "host_access is for networks of one host"),
     ):
         assert words in one.docker("network", "create", *arguments, status=1).err
     hosts.network("macvlan", "wire", "--scope", "global", "-o", "parent=eth0", "--subnet", "10.77.0.0/24")
-    assert (
-        "cannot change" in one.linkspan("network", "update", "wire", "--add-subnet", "10.78.0.0/24", status=1).err
-        or True
-    )
+    grown = one.linkspan("network", "update", "wire", "--add-subnet", "10.78.0.0/24", status=1)
+    assert "only labels and DNS servers can change in place" in grown.err
     one.linkspan("network", "update", "wire", "--label", "a=b")
     until(lambda: '"a": "b"' in hosts["h2"].out("network", "inspect", "wire"), "h2 knows the label")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
 from linkspan.engine.join import connect, join, leave
@@ -9,8 +12,10 @@ from linkspan.engine.networks import NetworkRequest, create_network, remove_netw
 from linkspan.engine.render import render_all
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, LinkspanError
 from linkspan.ipam.pools import DEFAULT_SOURCES
+from linkspan.model.cluster import Host, Remote
 from linkspan.model.container import EndpointSettings
 from linkspan.model.network import Network, Pool
+from linkspan.model.snapshot import put
 from linkspan.state.objects import HOST as HERE
 from linkspan.state.objects import Address, Device, KernelObject, Route, Sysctl
 
@@ -176,3 +181,43 @@ def test_ipvlan(world: World, options: dict[str, str], mode: str, gateway: str) 
 def test_ipvlan_refused(world: World, options: dict[str, str]) -> None:
     with pytest.raises(LinkspanError, match=r"is not valid|unknown option"):
         network(world, "lan", "ipvlan", parent="eth0", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "needs a parent (-o parent=…) that every host has: it names none"),
+        ({"parent": "eth0.10"}, "that every host has: eth0.10 is none on this one"),
+        ({"parent": "eth0", "host_access": "true"}, "host_access is for networks of one host"),
+    ],
+)
+def test_what_a_network_of_the_cluster_cannot_stand_on(world: World, options: dict[str, str], words: str) -> None:
+    """Who makes it does not know what other hosts have, nor could one host make a VLAN on another one."""
+    member = dataclasses.replace(HOST, host_id="h")
+    request = NetworkRequest(
+        id=world.ids(1)[0], created="", name="lan", driver="macvlan", scope="global", pools=(LAN,), options=options
+    )
+    with pytest.raises(InvalidArgument, match=re.escape(words)):
+        create_network(world.now, request, DRIVERS, DEFAULT_SOURCES, member)
+
+
+def test_a_network_of_the_cluster_stands_on_what_each_host_has(world: World) -> None:
+    member = dataclasses.replace(HOST, host_id="h")
+    request = NetworkRequest(
+        id=world.ids(1)[0],
+        created="",
+        name="lan",
+        driver="macvlan",
+        scope="global",
+        pools=(LAN,),
+        options={"parent": "eth0"},
+    )
+    world.now = world.now.after(create_network(world.now, request, DRIVERS, DEFAULT_SOURCES, member).writes)
+    made = world.now.network("lan")
+    assert (made.scope, made.parent, made.parent_made) == ("global", "eth0", False)
+    started(world, "web", "lan")
+    # What others have on the wire needs nothing here.
+    other = Host(id="o", name="o", address="10.211.55.5")
+    before = render_all(world.now, DRIVERS, member)
+    remote = Remote(id="r", network_id=made.id, host_id="o", container_id="c", name="c", address="10.211.55.200")
+    assert render_all(world.now.after([put(other), put(remote)]), DRIVERS, member) == before

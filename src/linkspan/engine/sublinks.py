@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
+from linkspan.model.cluster import GLOBAL
 from linkspan.model.network import HOST_ADDRESS, Network, Pool
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
@@ -31,10 +32,17 @@ def on_parent(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
     parent = options.get("parent", "")
     if parent == "lo":
         raise InvalidArgument(f"loopback interface is not a valid {network.driver} parent link")
+    made = not parent or _is_made(snapshot, parent, host)
+    if made and network.scope == GLOBAL:
+        what = f"{parent} is none on this one" if parent else "it names none"
+        raise InvalidArgument(
+            f"network {network.name}: a {network.driver} network of the cluster needs a parent (-o parent=…) that "
+            f"every host has: {what}"
+        )
     placed = msgspec.structs.replace(
         network,
         parent=parent or f"dm-{network.id[:12]}",
-        parent_made=not parent or _is_made(snapshot, parent, host),
+        parent_made=made,
         mode=mode,
         # Without a parent it leads nowhere.
         internal=network.internal or not parent,
@@ -51,7 +59,7 @@ def with_host_access(network: Network, host: HostFacts) -> Network:
     """
     if not _flag(network.options.get("host_access", "false")):
         return network
-    if network.scope != "local":
+    if network.scope == GLOBAL:
         raise InvalidArgument("host_access is for networks of one host: each host would need an address of its own")
     if network.mode != "bridge":
         raise InvalidArgument(f"host_access needs macvlan_mode=bridge: mode {network.mode} does not let the host in")
