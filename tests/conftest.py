@@ -13,8 +13,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.machine import WORKSHOP, own_mounts
+
+# How long an example takes says more about who else is at work on the machine.
+settings.register_profile("linkspan", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("linkspan")
 
 _LEFT_OUT = pytest.StashKey[int]()
 _FOLDER = pytest.StashKey[Path]()

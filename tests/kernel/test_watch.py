@@ -253,3 +253,21 @@ def test_what_is_undone_is_no_loss(tmp_path: Path) -> None:
             host.call(kernel.apply, diff({}, state_of(broken)))
         assert host.call(kernel.read) == {}
         assert not host.call(watch.lost)
+
+
+def test_the_interface_that_a_route_leads_over_goes_down_and_comes_up(tmp_path: Path) -> None:
+    """The kernel takes the route away with it, and says nothing of that."""
+    with hosts(main="10.211.55.4/24") as made, kernel_in(made["main"], tmp_path) as kernel:
+        host = made["main"]
+        desired = state_of([Route(HOST, "10.5.1.0/24", "eth0", "10.211.55.5")])
+        watch = host.call(kernel.watch)
+        host.call(kernel.apply, diff({}, desired))
+        host.call(watch.lost)
+        for state in ("down", "up"):
+            host.run("ip", "link", "set", "eth0", state)
+            assert noticed(host, watch), state
+        host.call(kernel.apply, diff(host.call(kernel.read), desired))
+        assert diff(host.call(kernel.read), desired).steps == ()
+        host.run("ip", "link", "set", "eth0", "mtu", "1400")  # it concerns nobody
+        assert not host.call(watch.lost)
+        host.call(kernel.apply, diff(desired, {}))

@@ -306,6 +306,16 @@ def test_without_a_switch_what_stands_on_it_is_left_as_it_is() -> None:
     assert without_ground(on, stand | on | rest, {"lo"}) == (on, stand | on | rest, ())
 
 
+def test_a_route_over_an_interface_of_the_host_s_waits_until_that_is_up() -> None:
+    tunnel = Vxlan("flannel.1", "linkspan:n", 1, "10.0.0.1")
+    ours, theirs = Route(HOST, "10.5.1.0/24", "flannel.1", "10.5.1.0"), Route(HOST, "10.5.2.0/24", "eth0", "10.0.0.2")
+    desired = state_of([tunnel, ours, theirs])
+    assert grounds(desired) == {"eth0"}
+    assert without_ground({}, desired, {"eth0"}, {"eth0"}) == ({}, desired, ())
+    for there in ({"eth0"}, set[str]()):
+        assert without_ground({}, desired, there, set()) == ({}, state_of([tunnel, ours]), ("eth0",))
+
+
 def test_any_mac_will_do_where_none_is_asked_for() -> None:
     card = Nic("/n/a", "wan", "eth9", "m", "n")
     assert diff(state_of([card]), state_of([dataclasses.replace(card, mac="", wireless=True)])) == Plan()

@@ -28,6 +28,7 @@ from linkspan.daemon.detecting import Detecting
 from linkspan.daemon.dhcp import DhcpClients
 from linkspan.daemon.events import Events
 from linkspan.daemon.execs import Execs
+from linkspan.daemon.flannel.networks import FlannelNetworks
 from linkspan.daemon.healing import Healing
 from linkspan.daemon.health import HealthChecks
 from linkspan.daemon.identity import engine_id, new_id, now
@@ -51,6 +52,7 @@ from linkspan.daemon.system import System
 from linkspan.daemon.volumes import Volumes
 from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.flannel import FlannelDriver
 from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.overlay import OverlayDriver
@@ -60,7 +62,7 @@ from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
 from linkspan.engine.names import NameSettings
 from linkspan.engine.networks import default_networks
-from linkspan.errors import Internal, InvalidArgument, NotFound
+from linkspan.errors import Internal, InvalidArgument, LinkspanError, NotFound
 from linkspan.ipam.pools import ula_source
 from linkspan.kernel.contract import Interface, Kernel
 from linkspan.kernel.linux import LinuxKernel
@@ -92,7 +94,8 @@ class Daemon:
         self._containers_folder = configuration.data_root / "containers"
         self._containers_folder.mkdir(exist_ok=True, mode=0o711)
         self._bridges, self._overlays, self._switches = BridgeDriver(), OverlayDriver(), OvsDriver()
-        own = (self._bridges, self._overlays, FlatDriver(self._bridges), self._switches)
+        self._flannels = FlannelDriver()
+        own = (self._bridges, self._overlays, FlatDriver(self._bridges), self._switches, self._flannels)
         self._drivers = {**DRIVERS, **{driver.name: driver for driver in own}}
         self._sources = configuration.pool_sources
         if not any(source.base.version == 6 for source in self._sources):
@@ -138,6 +141,8 @@ class Daemon:
         log.info("the kernel is as the records say (%d steps)", steps)
         if self.cluster:
             await self.cluster.start()  # from here on the kernel follows what other hosts do
+        if self.networks.flannel:
+            self.networks.flannel.follow()
         self._names.start()  # the namespaces are there now
         await self._dhcp.start()
         await asyncio.to_thread(self._sweep_folders)
@@ -169,7 +174,10 @@ class Daemon:
         """Makes the kernel as the records say, now: for whoever does not want to rely on our noticing."""
 
         async def converge_and_say() -> None:
-            log.info("looked over: %d steps to the kernel as the records say", await self._converge())
+            try:
+                log.info("looked over: %d steps to the kernel as the records say", await self._converge())
+            except LinkspanError as error:
+                log.error("the kernel cannot be made as the records say: %s", error)
 
         self._run(converge_and_say())
 
@@ -210,12 +218,15 @@ class Daemon:
             files.follow(before, after, containers)
             announcing.follow(before, after, containers)
             self._dhcp.follow(before, after, containers)
+            if self.networks.flannel and before.networks is not after.networks:
+                self.networks.flannel.follow()
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
         self._mutation = mutation = Mutation(
             ledger, self._programmer, self._drivers, events, follow, self._names.follow
         )
         mutation.detecting = detecting = Detecting()
+        mutation.unsettled = self.look_over
         launch = Launch(
             ledger,
             self._processes,
@@ -299,6 +310,13 @@ class Daemon:
         )
         self._mutation.cluster = self.cluster
         self.networks.own_host = own
+        self.networks.flannel = FlannelNetworks(
+            etcd,
+            self._flannels,
+            configuration.exec_root,
+            now=lambda: self._ledger.now,
+            take_over=self._mutation.take_over,
+        )
 
     def _forget_cluster(self) -> None:
         """A host that is in no cluster has no use for what it knew of one; its own endpoints there end as they are."""
@@ -306,7 +324,9 @@ class Daemon:
         unused = [n for n in snapshot.networks.values() if n.scope == GLOBAL and n.id not in snapshot.endpoints_on]
         records = (*snapshot.remotes.values(), *snapshot.blocks.values(), *snapshot.reservations.values())
         of_cluster = [r for r in records if (n := snapshot.networks.get(r.network_id)) is None or n.scope == GLOBAL]
-        self._ledger.commit([*map(drop, of_cluster), *map(drop, snapshot.hosts.values()), *map(drop, unused)])
+        subnets = [s for n in unused for s in snapshot.subnets_at(n)]
+        gone = (*of_cluster, *subnets, *snapshot.hosts.values(), *unused)
+        self._ledger.commit([*map(drop, gone)])
 
     # -- the host -----------------------------------------------------------------------------------------------------
 
@@ -331,7 +351,8 @@ class Daemon:
             relay=(relay := ipv6 and self.configuration.relay and 6 in self.configuration.rules),
         )
         self._read_switch(kernel)
-        self._bridges.host = self._overlays.host = self._switches.host = BridgeHost(
+        self._flannels.underlay = self._host.underlay
+        self._flannels.host = self._bridges.host = self._overlays.host = self._switches.host = BridgeHost(
             ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
             forward=self.configuration.ip_forward,
             rules=self.configuration.rules,
@@ -394,6 +415,8 @@ class Daemon:
             self._relay.end()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._wired:
+            if self.networks.flannel:
+                await self.networks.flannel.close()
             if self.cluster:
                 await self.cluster.close()
             await self._health.close()

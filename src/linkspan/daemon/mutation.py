@@ -43,6 +43,7 @@ class Mutation:
         self._follow, self._names = follow, names
         self.cluster: Publishing | None = None
         self.detecting: Detecting | None = None
+        self.unsettled: Callable[[], None] = lambda: None  # the kernel is not as the records say: to be looked over
 
     async def carry_out(self, change: Change) -> None:
         """Raises what the kernel, the store or the cluster raised, with records and kernel as they were.
@@ -119,8 +120,8 @@ class Mutation:
         await self.cluster.caught_up(error.revision)
 
     async def take_over(self, writes: Sequence[Write], events: Sequence[Event]) -> None:
-        """What other hosts have done: it is so, whether this kernel follows or not. What does not is said, and put
-        right by the next look over everything."""
+        """What other hosts have done: it is so, whether this kernel follows or not. What does not is said, and looked
+        over at once."""
         before = self._ledger.commit(writes, durable=False)
         parts = touched(before, self._ledger.now, writes)
         old, new = (render_touched(moment, parts, self._drivers) for moment in (before, self._ledger.now))
@@ -129,6 +130,7 @@ class Mutation:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))
             except LinkspanError as error:
                 log.error("the kernel does not follow what another host has done: %s", error)
+                self.unsettled()
         await self._tell(before, writes, events)
 
     async def _tell(self, before: Snapshot, writes: Sequence[Write], events: Sequence[Event]) -> None:

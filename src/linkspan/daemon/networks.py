@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from linkspan.daemon.flannel.networks import FlannelNetworks
 from linkspan.daemon.host_ports import Busy, carry_out
 from linkspan.daemon.identity import new_id, now
 from linkspan.daemon.ledger import Ledger
@@ -18,6 +19,7 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.views import NetworkView
 from linkspan.drivers.contract import Driver
+from linkspan.engine import flannels
 from linkspan.engine.bandwidth import set_bandwidth
 from linkspan.engine.change import Change
 from linkspan.engine.join import connect, disconnect, forget_network
@@ -63,6 +65,7 @@ class Networks:
         `host` is what is known of the host; `look_again` renews it.
         """
         self.own_host: Host | None = None  # this one, as the others of its cluster know it
+        self.flannel: FlannelNetworks | None = None
         self._options, self._publish = options, publish
         self._look_again = look_again
         self._ledger, self._mutation, self._programmer, self._lifecycle = ledger, mutation, programmer, lifecycle
@@ -79,9 +82,13 @@ class Networks:
         defaults = self._options.get(asked.driver, {})
         request = with_defaults(dataclasses.replace(asked, id=new_id(), created=now()), defaults)
         await self._look_again()  # a subnet that we choose must not hide what the host has a route to by now
+        if request.driver == flannels.DRIVER and self.flannel:
+            request = await self.flannel.prepared(request)
         change = await self._carry_out(
             lambda: create_network(self._ledger.now, request, self._drivers, self._sources, self._host())
         )
+        if self.flannel:
+            await self.flannel.ready(request.id)
         return request.id, " ".join(change.warnings)
 
     async def update(self, ref: str, wanted: NetworkUpdate) -> None:

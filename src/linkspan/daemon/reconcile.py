@@ -82,13 +82,15 @@ async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, hos
         kernel.expect(parents, switch=switched)  # before looking whether they are there, so that none comes unnoticed
 
         def difference() -> Plan:
-            there = {interface.name for interface in kernel.interfaces()} if parents else ()
+            there = {interface.name: interface.up for interface in kernel.interfaces()} if parents else {}
+            up = {name for name, is_up in there.items() if is_up}
             problem = kernel.switch().problem if switched else ""
             if problem:
                 log.error("%s: what is on it is made when it runs", problem)
-            actual, wanted, lacking = without_ground(kernel.read(sysctls), desired, there, switch=not problem)
+            actual, wanted, lacking = without_ground(kernel.read(sysctls), desired, there, up, switch=not problem)
             for name in lacking:
-                log.error("there is no interface %s on this host: what stands on it is made when it is back", name)
+                what = "is down" if name in there else "is not there"
+                log.error("interface %s of this host %s: what stands on it is made when it is back", name, what)
             return diff(actual, wanted)
 
         plan = difference()

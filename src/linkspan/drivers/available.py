@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from linkspan.drivers.bridge import BridgeDriver
 from linkspan.drivers.contract import Driver
+from linkspan.drivers.flannel import FlannelDriver
 from linkspan.drivers.flat import FlatDriver
 from linkspan.drivers.host import HostDriver
 from linkspan.drivers.null import NullDriver
@@ -21,6 +22,7 @@ _ALL: tuple[Driver, ...] = (
     IpvlanDriver(),
     OverlayDriver(),
     OvsDriver(),
+    FlannelDriver(),
     FlatDriver(),
 )
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from linkspan.model.cluster import Host, Remote
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
+from linkspan.model.subnet import HostSubnet
 from linkspan.state.objects import KernelObject
 
 
@@ -45,3 +46,18 @@ class Spanning(Protocol):
 
     def render_remote(self, network: Network, remote: Remote, host: Host) -> Iterable[KernelObject]:
         """What one endpoint on another host needs here."""
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """The ability of a driver whose networks give each host a part, with a subnet of its own. Nothing of such a network
+    is rendered before this host has one."""
+
+    def at_home(self, network: Network, own: HostSubnet) -> Network:
+        """The network as it is on this host: what is rendered, and what addresses are taken from."""
+
+    def render_part(self, network: Network, own: HostSubnet) -> Iterable[KernelObject]:
+        """What this host's part needs, beside the network at home."""
+
+    def render_subnet(self, network: Network, own: HostSubnet, other: HostSubnet) -> Iterable[KernelObject]:
+        """What another host's part needs here."""

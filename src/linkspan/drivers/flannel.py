@@ -10,31 +10,32 @@ import dataclasses
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from linkspan.model.flannel import FlannelConfig, Lease, base_address
+import msgspec
+
+from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.publish import Host as HostSettings
+from linkspan.model.cluster import LOCAL
+from linkspan.model.flannel import FlannelConfig, Lease, base_address, parse_config
+from linkspan.model.network import Network, Pool
+from linkspan.model.subnet import HostSubnet
 from linkspan.state.host import Underlay
-from linkspan.state.objects import (
-    HOST,
-    Address,
-    FdbEntry,
-    KernelObject,
-    Neighbour,
-    NftElement,
-    Route,
-    Sysctl,
-    Vxlan,
-)
+from linkspan.state.objects import HOST, Address, FdbEntry, KernelObject, Neighbour, NftElement, Route, Sysctl, Vxlan
+
+CONFIG = "flannel.config"  # the option of a network that holds its configuration, as etcd has it
+MTU = "com.docker.network.driver.mtu"
+# Of the routes to other hosts. Where a bridge of this host still has a subnet that was lost to another one, its own
+# route goes first, and nothing is in the way.
+METRIC = 512
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """What a host has of a flannel network. `owner` is the network's id; `on_link` are the subnets that `underlay`'s
-    interface is on, in which other hosts are reached without a router."""
+    """What a host has of a flannel network. `owner` is the network's id."""
 
     owner: str
     config: FlannelConfig
     own: Lease
     underlay: Underlay
-    on_link: tuple[str, ...] = ()
     masquerade: bool = True
 
     @property
@@ -72,12 +73,12 @@ def render_way(part: Part, lease: Lease) -> Iterator[KernelObject]:
         if not subnet or not public_ip or (mark and not part.own.subnet6):
             continue
         if direct and _on_link(part, public_ip):
-            yield Route(HOST, subnet, part.underlay.interface, public_ip)
+            yield Route(HOST, subnet, part.underlay.interface, public_ip, metric=METRIC)
         elif not plain:
             device, gateway = f"flannel{mark}.{part.config.backend.vni}", base_address(subnet)
             yield Neighbour(device, gateway, vtep)
             yield FdbEntry(device, vtep, public_ip)
-            yield Route(HOST, subnet, device, gateway, onlink=True)
+            yield Route(HOST, subnet, device, gateway, onlink=True, metric=METRIC)
 
 
 def off_link(part: Part, leases: Iterable[Lease]) -> tuple[Lease, ...]:
@@ -85,6 +86,50 @@ def off_link(part: Part, leases: Iterable[Lease]) -> tuple[Lease, ...]:
     if part.config.backend.type != "host-gw":
         return ()
     return tuple(lease for lease in leases if not _on_link(part, lease.public_ip))
+
+
+class FlannelDriver(BridgeDriver):
+    """The bridge of a network is as the bridge driver makes it, with the host's subnet; its containers' packets to
+    other hosts are routed."""
+
+    name = "flannel"
+    spans = True
+    needs_cluster = True
+
+    def __init__(self, host: HostSettings | None = None, underlay: Underlay | None = None) -> None:
+        super().__init__(host)
+        self.underlay = underlay
+
+    def part(self, network: Network, own: HostSubnet) -> Part | None:
+        """None while this host is in no cluster."""
+        if self.underlay is None:
+            return None
+        config = parse_config(network.options[CONFIG])
+        return Part(network.id, config, own.lease, self.underlay, network.masquerade)
+
+    def at_home(self, network: Network, own: HostSubnet) -> Network:
+        lease, part = own.lease, self.part(network, own)
+        pools = [Pool(subnet=lease.subnet, gateway=lease.gateway)]
+        if lease.subnet6:
+            pools.append(Pool(subnet=lease.subnet6, gateway=lease.gateway6))
+        mtu = part.mtu if part and MTU not in network.options else network.mtu
+        # What leaves is masqueraded in flannel's order, which knows the whole network. Nobody else has these addresses.
+        return msgspec.structs.replace(
+            network, pools=tuple(pools), mtu=mtu, masquerade=False, scope=LOCAL, strict_blocks=False
+        )
+
+    def render_part(self, network: Network, own: HostSubnet) -> Iterator[KernelObject]:
+        part = self.part(network, own)
+        if part is None:
+            return
+        yield from render_part(part)
+        for mark, whole, _ in _versions(part):
+            if network.icc:
+                yield NftElement(f"spread_to{mark}", f'"{network.bridge}" . {whole}', comment=network.id[:12])
+
+    def render_subnet(self, network: Network, own: HostSubnet, other: HostSubnet) -> Iterator[KernelObject]:
+        if part := self.part(network, own):
+            yield from render_way(part, other.lease)
 
 
 def _tunnel_end(part: Part, mark: str, subnet: str, local: str, mac: str) -> Iterator[KernelObject]:
@@ -105,4 +150,4 @@ def _versions(part: Part) -> Iterator[tuple[str, str, str]]:
 
 def _on_link(part: Part, address: str) -> bool:
     found = ipaddress.ip_address(address)
-    return any(found in ipaddress.ip_network(prefix, strict=False) for prefix in part.on_link)
+    return any(found in ipaddress.ip_network(prefix, strict=False) for prefix in part.underlay.on_link)

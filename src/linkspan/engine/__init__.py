@@ -2,6 +2,7 @@
 
 change     Change: what a decision says should become of the records
 networks   create and remove; the default networks
+flannels   flannel networks: what their options mean
 sublinks   macvlan and ipvlan networks: modes, parents, the host's way in
 flat       flat networks: parents, what of the segment is not ours
 overlays   overlay networks: their number in the tunnels, and what fits into those

@@ -25,9 +25,10 @@ from linkspan.engine.blocks import check_subnets, new_blocks
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.identity import check_claims, choose_mac, with_addresses
 from linkspan.engine.links import check_links, follow_links
+from linkspan.engine.render import at_home
 from linkspan.engine.reservations import release, reserve
 from linkspan.engine.vlans import asked_vlan
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, PortInUse, PortUnavailable, Unavailable
 from linkspan.ipam.names import veth_name
 from linkspan.ipam.ports import PortSpace, allocate_ports, owners
 from linkspan.ipam.segments import choose_segment
@@ -258,6 +259,10 @@ def _endpoint(
         return bare
     _check_room(snapshot, network)
     check_subnets(snapshot, network)
+    home = at_home(snapshot, network, around.drivers)
+    if home is None:
+        raise Unavailable(f"network {network.name}: this host has no subnet of it yet: the log says what it waits for")
+    network = home
     endpoint = with_addresses(snapshot, container, network, settings, bare, around.host_id, around.occupied)
     taken = {e.interface for e in snapshot.endpoints_in(container)} | {plug.interface for plug in container.plugs}
     interface = interface_name(settings, network, taken, asked_names(container))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine import bridges, flat, overlays, sublinks, switches
+from linkspan.engine import bridges, flannels, flat, overlays, sublinks, switches
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.bridges import DefaultBridge, default_bridge_network
@@ -35,6 +35,7 @@ _KNOWN_OPTIONS = {
         ("ovs", switches.OPTIONS),
         ("flat", flat.OPTIONS),
         *sublinks.OPTIONS.items(),
+        (flannels.DRIVER, flannels.OPTIONS),
     )
 }
 
@@ -53,6 +54,10 @@ def _on_parent(snapshot: Snapshot, network: Network, host: HostFacts) -> Network
     )
 
 
+def _of_flannel(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
+    return flannels.flannel_network(snapshot, network)
+
+
 # By driver: the network with what its options say, once and for all.
 _RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
     "bridge": _on_bridge,
@@ -61,6 +66,7 @@ _RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
     "flat": flat.on_segment,
     "overlay": overlays.on_tunnels,
     "ovs": switches.on_switch,
+    flannels.DRIVER: _of_flannel,
 }
 
 
@@ -206,4 +212,5 @@ def remove_network(snapshot: Snapshot, network: Network) -> Change:
         raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({users})")
     blocks = tuple(map(drop, snapshot.blocks_of(network)))
     reserved = tuple(drop(r) for r in snapshot.reservations.values() if r.network_id == network.id)
-    return Change((*blocks, *reserved, drop(network)), (network_event("destroy", network),))
+    subnets = tuple(map(drop, snapshot.subnets_at(network)))
+    return Change((*blocks, *reserved, *subnets, drop(network)), (network_event("destroy", network),))

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
-from linkspan.drivers.contract import Driver, Occupied, Spanning
+from linkspan.drivers.contract import Driver, Occupied, Parted, Spanning
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
 from linkspan.model.cluster import GLOBAL, Host, Remote
@@ -21,6 +21,7 @@ from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.plug import Plug
 from linkspan.model.snapshot import Snapshot, Write
+from linkspan.model.subnet import HostSubnet
 from linkspan.state.host import HostFacts
 from linkspan.state.objects import HOST, Address, KernelObject, Key, Namespace, NftElement, Sysctl, state_of
 
@@ -31,7 +32,7 @@ def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Ke
     return state_of(
         [
             *render_host(host),
-            *(o for n in snapshot.networks.values() for o in _render_network(n, drivers)),
+            *(o for n in snapshot.networks.values() for o in _render_network(snapshot, n, drivers)),
             *(o for n in snapshot.networks.values() for o in _render_occupied(snapshot, n, drivers)),
             *(o for n in snapshot.networks.values() for o in _render_spanning(snapshot, n, drivers)),
             *(o for s in snapshot.sandboxes.values() for o in _render_sandbox(s)),
@@ -55,6 +56,7 @@ class Touched:
     remotes: frozenset[str] = frozenset()
     plugged: frozenset[str] = frozenset()
     """Containers whose interfaces given by hand, or what those stand on, may be others."""
+    subnets: frozenset[str] = frozenset()  # of other hosts
 
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
@@ -62,7 +64,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
     whose parent we made share it, and networks of the cluster what their driver needs to reach other hosts."""
     networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
     hosts, remotes, plugged = set[str](), set[str](), set[str]()
-    grounds = set[str]()
+    grounds, subnets = set[str](), set[str]()
     for write in writes:
         for snapshot in (before, after):
             match write.kind:
@@ -93,6 +95,12 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                 case "remote":
                     remote = snapshot.remotes.get(write.id)
                     remotes.update(snapshot.elsewhere.alike(remote) if remote else ())
+                case "subnet":
+                    subnet = snapshot.subnets.get(write.id)
+                    subnets.add(write.id)
+                    if subnet and subnet.own:
+                        networks.add(subnet.network_id)
+                        endpoints.update(snapshot.endpoints_on.get(subnet.network_id, {}))
     spanned = networks | {id_ for id_ in occupied if (id_ in before.endpoints_on) != (id_ in after.endpoints_on)}
     if grounds:
         for snapshot in (before, after):
@@ -105,7 +113,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
         }
         if drivers:
             occupied.update(n.id for n in after.networks.values() if n.scope == GLOBAL and n.driver in drivers)
-    groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged
+    groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged, subnets
     return Touched(*map(frozenset, groups))
 
 
@@ -132,7 +140,10 @@ def render_host(host: HostFacts) -> Iterator[KernelObject]:
 
 def _render_parts(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iterator[KernelObject]:
     for network in filter(None, map(snapshot.networks.get, parts.networks)):
-        yield from _render_network(network, drivers)
+        yield from _render_network(snapshot, network, drivers)
+    for subnet in filter(None, map(snapshot.subnets.get, parts.subnets)):
+        if subnet.network_id not in parts.networks:
+            yield from _render_subnet(snapshot, subnet, drivers)
     for network in filter(None, map(snapshot.networks.get, parts.occupied)):
         yield from _render_occupied(snapshot, network, drivers)
     yield from _render_others(snapshot, drivers, parts)
@@ -144,15 +155,41 @@ def _render_parts(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Itera
         yield from _render_plugs(snapshot, container)
 
 
-def _render_network(network: Network, drivers: Drivers) -> Iterable[KernelObject]:
-    return drivers[network.driver].render_network(network)
+def at_home(snapshot: Snapshot, network: Network, drivers: Drivers) -> Network | None:
+    """The network as it is on this host; None where this host has yet no part of it."""
+    driver = drivers[network.driver]
+    if not isinstance(driver, Parted):
+        return network
+    own = snapshot.own_subnet(network)
+    return driver.at_home(network, own) if own else None
+
+
+def _render_network(snapshot: Snapshot, network: Network, drivers: Drivers) -> Iterator[KernelObject]:
+    driver, home = drivers[network.driver], at_home(snapshot, network, drivers)
+    if home is None:
+        return
+    yield from driver.render_network(home)
+    if isinstance(driver, Parted) and (own := snapshot.own_subnet(network)):
+        yield from driver.render_part(network, own)
+        for subnet in snapshot.subnets_at(network):
+            yield from _render_subnet(snapshot, subnet, drivers)
+
+
+def _render_subnet(snapshot: Snapshot, subnet: HostSubnet, drivers: Drivers) -> Iterable[KernelObject]:
+    """Nothing for as long as its network, or this host's own part of it, is not there."""
+    network = snapshot.networks.get(subnet.network_id)
+    own = snapshot.own_subnet(network) if network else None
+    if network is None or own is None or subnet.own:
+        return ()
+    driver = drivers[network.driver]
+    return driver.render_subnet(network, own, subnet) if isinstance(driver, Parted) else ()
 
 
 def _render_occupied(snapshot: Snapshot, network: Network, drivers: Drivers) -> Iterable[KernelObject]:
     driver = drivers[network.driver]
     segments = snapshot.segments_on.get(network.id)
-    if segments and isinstance(driver, Occupied):
-        return driver.render_occupied(network, segments)
+    if segments and isinstance(driver, Occupied) and (home := at_home(snapshot, network, drivers)):
+        return driver.render_occupied(home, segments)
     return ()
 
 
@@ -214,6 +251,7 @@ def _render_sandbox(sandbox: Sandbox) -> Iterable[KernelObject]:
 def _render_endpoint(snapshot: Snapshot, endpoint: Endpoint, drivers: Drivers) -> Iterator[KernelObject]:
     """What the driver renders, and what a user asked of the interface, whichever driver it is of."""
     network, sandbox = snapshot.networks[endpoint.network_id], snapshot.sandboxes[endpoint.sandbox_id]
+    network = at_home(snapshot, network, drivers) or network
     asked = {o.key: o for o in (Sysctl(sandbox.path, name, value) for name, value in endpoint.sysctls)}
     rendered = drivers[network.driver].render_endpoint(network, endpoint, sandbox)
     # The user's word goes before the driver's: settings, and a way out that was given by hand.

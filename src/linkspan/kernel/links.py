@@ -72,6 +72,15 @@ class Links:
         """Something of ours does, from now on."""
         self.parents[name] = self._index(name)
 
+    def lead_over(self, interfaces: Iterable[str]) -> None:
+        """Routes of ours do: with one of the host's own they come and go, without a word."""
+        for name in interfaces:
+            if name not in self.parents:
+                with contextlib.suppress(OSError):
+                    found = rtnetlink.link(self._host, name).interface
+                    if not found.alias.startswith(rtnetlink.ALIAS):
+                        self.parents[name] = found.index
+
     def _index(self, name: str) -> int:
         """Of an interface of the host; 0 where there is none."""
         try:

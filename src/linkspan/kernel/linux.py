@@ -189,6 +189,9 @@ class LinuxKernel:
 
     def _take_rows(self, steps: list[Step]) -> None:
         namespace = _place(_subject(steps[0]))
+        if namespace == HOST:
+            made = (step.after for step in steps if not isinstance(step, Delete))
+            self._links.lead_over({item.interface for item in made if isinstance(item, Route) and item.interface})
         try:
             take_rows(self._inside(namespace), steps)
         except Refused as refused:

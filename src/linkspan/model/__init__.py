@@ -8,6 +8,7 @@ port        container ports and port requests, parsed from Docker's forms
 mount       where a container's files come from
 volume      named and anonymous volumes
 image       image references and what an image says of itself
+subnet      the subnets that the hosts of a network have, one each
 flannel     flannel's configuration, leases and subnet.env
 event       what happened, as clients of /events read it
 pages       sets of numbers of which the lowest free one is wanted

@@ -23,9 +23,10 @@ from linkspan.model.network import Network
 from linkspan.model.pages import place
 from linkspan.model.port import ANY_IPV4, ANY_IPV6, any_of, clash, each_family, version_of
 from linkspan.model.resting import Resting
+from linkspan.model.subnet import HostSubnet
 from linkspan.model.volume import Volume
 
-Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume | Host | Remote | Block | Reservation
+Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume | Host | Remote | Block | Reservation | HostSubnet
 KINDS: dict[str, type[Record]] = {
     "network": Network,
     "volume": Volume,
@@ -36,6 +37,7 @@ KINDS: dict[str, type[Record]] = {
     "remote": Remote,
     "block": Block,
     "reservation": Reservation,
+    "subnet": HostSubnet,
 }
 K = TypeVar("K")
 V = TypeVar("V")
@@ -72,6 +74,7 @@ class Snapshot:
     remotes: Map[str, Remote] = dataclasses.field(default_factory=Map)
     blocks: Map[str, Block] = dataclasses.field(default_factory=Map)
     reservations: Map[str, Reservation] = dataclasses.field(default_factory=Map)
+    subnets: Map[str, HostSubnet] = dataclasses.field(default_factory=Map)  # of networks whose hosts have one each
     # Indexes, kept by `after`.
     container_names: Map[str, str] = dataclasses.field(default_factory=Map)
     linked_by: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → those linked to it
@@ -89,6 +92,8 @@ class Snapshot:
     port_pages: Map[tuple[str, str, int], int] = dataclasses.field(default_factory=Map)
 
     blocks_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → block ids
+    subnets_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → subnet ids
+    own_subnets: Map[str, str] = dataclasses.field(default_factory=Map)  # network id → id of this host's subnet
     elsewhere: Elsewhere = dataclasses.field(default_factory=Elsewhere)  # where remote endpoints are
     claims: Claims = dataclasses.field(default_factory=Claims)  # what containers were given by hand
     resting: Resting = dataclasses.field(default_factory=Resting, compare=False)  # what was seen: no index, a memory
@@ -137,6 +142,13 @@ class Snapshot:
     def reservations_of(self, container: Container) -> Iterator[Reservation]:
         """What is reserved for a container, on every network."""
         return (self.reservations[id_] for id_ in self.elsewhere.kept.get(container.id, Map()))
+
+    def subnets_at(self, network: Network) -> Iterator[HostSubnet]:
+        """Every host's part of the network."""
+        return (self.subnets[id_] for id_ in self.subnets_on.get(network.id, Map()))
+
+    def own_subnet(self, network: Network) -> HostSubnet | None:
+        return self.subnets.get(self.own_subnets.get(network.id, ""))
 
     def remote_holder(self, network_id: str, address: int) -> Remote | None:
         """The endpoint on another host that has the address."""
@@ -204,6 +216,8 @@ class Snapshot:
                 changed |= self._index_endpoint(old, new)
             case "block":
                 changed |= self._index_block(old, new)
+            case "subnet":
+                changed |= self._index_subnet(old, new)
             case "remote" | "reservation":
                 changed |= self._index_elsewhere(old, new)
         return dataclasses.replace(self, **changed)
@@ -258,6 +272,17 @@ class Snapshot:
         if isinstance(new, Block):
             on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
         return {"blocks_on": on}
+
+    def _index_subnet(self, old: Record | None, new: Record | None) -> dict[str, object]:
+        on, own = self.subnets_on, self.own_subnets
+        if isinstance(old, HostSubnet):
+            on = _set_or_delete(on, old.network_id, on[old.network_id].delete(old.id))
+            if own.get(old.network_id) == old.id:
+                own = own.delete(old.network_id)
+        if isinstance(new, HostSubnet):
+            on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
+            own = own.set(new.network_id, new.id) if new.own else own
+        return {"subnets_on": on, "own_subnets": own}
 
     def _index_elsewhere(self, old: Record | None, new: Record | None) -> dict[str, object]:
         if isinstance(old or new, Remote):

@@ -33,6 +33,7 @@ class Underlay:
     address: str = ""
     address6: str = ""
     mtu: int = 1500
+    on_link: tuple[str, ...] = ()  # the subnets that the interface is on: hosts in them are reached without a router
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

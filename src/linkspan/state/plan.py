@@ -164,7 +164,7 @@ def diff(actual: State, desired: State) -> Plan:
 
 
 def grounds(desired: State) -> frozenset[str]:
-    """The host's interfaces that objects stand on, but for bridges of ours."""
+    """The host's interfaces that objects stand on, or routes lead over, but for ours."""
     bridges = {item.name for item in desired.values() if isinstance(item, (Bridge, Enslaved))}
     found: set[str] = set()
     for item in desired.values():
@@ -175,17 +175,30 @@ def grounds(desired: State) -> frozenset[str]:
                 found.add(name)
             case Veth(bridge=name) if name and name not in bridges:
                 found.add(name)
-    return frozenset(found)
+    return frozenset(found | _led_over(desired))
+
+
+def _led_over(desired: State) -> set[str]:
+    """The host's own interfaces that routes lead over."""
+    routes = (item for item in desired.values() if isinstance(item, Route))
+    found = {route.interface for route in routes if route.namespace == HOST and route.interface}
+    links = (Bridge, Enslaved, Joint, Veth, Device, Vxlan, OvsBridge, OvsUplink)
+    return found - {item.name for item in desired.values() if isinstance(item, links) and item.key[1] == HOST}
 
 
 def without_ground(
-    actual: State, desired: State, there: Container[str], *, switch: bool = True
+    actual: State,
+    desired: State,
+    there: Container[str],
+    up: Container[str] | None = None,
+    *,
+    switch: bool = True,
 ) -> tuple[State, State, tuple[str, ...]]:
     """Both states without what stands on an interface that the host does not have now; and the names of those.
 
-    `there` are the host's interfaces; without `switch`, nothing that is Open vSwitch's is there. What cannot be made
-    now is not for a diff: what is left of it stays as it is. (A bridge of one of the host's own interfaces can be made
-    without, and waits for it.)
+    `there` are the host's interfaces; routes need one that is `up`. Without `switch`, nothing that is Open vSwitch's is
+    there. What cannot be made now is not for a diff: what is left of it stays as it is. (A bridge of one of the host's
+    own interfaces can be made without, and waits for it.)
     """
     made = {
         item.name
@@ -193,6 +206,8 @@ def without_ground(
         if isinstance(item, (Bridge, Enslaved, Device, Vxlan)) and item.key[1] == HOST
     }
     lacking = {item.nic for item in desired.values() if isinstance(item, Enslaved) and item.nic not in there}
+    impassable = {name for name in _led_over(desired) if name not in (there if up is None else up)}
+    lacking |= impassable
     places: set[_Place] = set()  # interfaces that are not there, nor what is on them
     adrift: set[Key] = set()  # links that are without what they stood on: what is on them is still wanted
     devices = [item for item in desired.values() if isinstance(item, Device) and item.parent]
@@ -215,7 +230,9 @@ def without_ground(
             case OvsBridge(name=name) | OvsUplink(name=name) if not switch:
                 places.add((HOST, name))
     switched = not switch and any(isinstance(item, (OvsBridge, OvsUplink, OvsPort)) for item in desired.values())
-    if not (places or adrift or switched) and not any(isinstance(item, Proxied) for item in desired.values()):
+    if not (places or adrift or impassable or switched) and not any(
+        isinstance(item, Proxied) for item in desired.values()
+    ):
         return actual, desired, tuple(sorted(lacking))
 
     def grounded(item: KernelObject) -> bool:
@@ -230,7 +247,7 @@ def without_ground(
             ):
                 return (namespace, name) not in places
             case Route(namespace=namespace, interface=name):
-                return (namespace, name) not in places
+                return (namespace, name) not in places and not (namespace == HOST and name in impassable)
             case Neighbour(interface=name):
                 return (HOST, name) not in places
             case Proxied(interface=name):

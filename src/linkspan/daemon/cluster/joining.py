@@ -72,7 +72,8 @@ def _underlay(interface: Interface, address: str) -> Underlay:
         chosen[ipaddress.ip_address(address).version] = address
     if not any(chosen.values()):
         raise InvalidArgument(f"--advertise {interface.name}: the interface has no address")
-    return Underlay(interface.name, chosen[4], chosen[6], interface.mtu)
+    on_link = tuple(str(ipaddress.ip_interface(a).network) for a in interface.addresses)
+    return Underlay(interface.name, chosen[4], chosen[6], interface.mtu, on_link)
 
 
 def _holder(interfaces: Sequence[Interface], address: str) -> Interface | None:

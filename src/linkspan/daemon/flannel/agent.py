@@ -12,15 +12,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from linkspan import __version__
 from linkspan.daemon.flannel.flags import Options, help_text, parse
 from linkspan.daemon.flannel.keeper import Keeper, View
-from linkspan.daemon.flannel.place import describe, find_underlay, on_link
+from linkspan.daemon.flannel.place import describe, find_underlay
 from linkspan.daemon.flannel.registry import Registry
-from linkspan.daemon.flannel.tunnel import TunnelSettings, UdpTunnel
+from linkspan.daemon.flannel.tunnel import TunnelSettings, UdpTunnel, tunnel_settings
 from linkspan.daemon.healing import Healing
 from linkspan.daemon.neighbourhood import Neighbourhood
 from linkspan.daemon.programmer import Programmer
@@ -30,15 +29,14 @@ from linkspan.engine.render import render_host
 from linkspan.errors import Conflict, LinkspanError
 from linkspan.kernel.contract import Kernel
 from linkspan.kernel.linux import LinuxKernel
-from linkspan.model.flannel import FlannelConfig, Lease, base_address, previous_subnets, subnet_file
-from linkspan.state.host import HostFacts, Underlay
-from linkspan.state.objects import HOST, KernelObject, Key, Route, Sysctl, state_of
-from linkspan.state.plan import diff
+from linkspan.model.flannel import FlannelConfig, Lease, previous_subnets, subnet_file
+from linkspan.state.host import HostFacts
+from linkspan.state.objects import KernelObject, Key, Sysctl, state_of
+from linkspan.state.plan import diff, grounds, without_ground
 from linkspan.store.etcd.client import EtcdClient
 
 log = logging.getLogger("linkspan")
 OWNER = "flannel"
-DEVICE = "flannel0"  # of the udp backend
 _PAUSE = 1.0  # seconds, after what could not be made
 
 
@@ -174,35 +172,35 @@ class Agent:
 
     async def _converge(self) -> int:
         """Makes the kernel as the leases say; answers the number of steps."""
-        view, underlay = self._view, self._underlay
+        view = self._view
         assert view is not None
+        part = self._part(view)
         facts = HostFacts(
             namespaces=str(self._options.run_dir / "netns"),
             forward_accept=self._options.forward,
             neighbours=self._neighbourhood.now,
         )
 
-        def apply(kernel: Kernel) -> tuple[int, Part]:
-            kernel.expect({underlay.interface})  # before looking whether it is there
-            there = {item.name: item for item in kernel.interfaces()}
-            interface = there.get(underlay.interface)
-            part = self._part(view, on_link(kernel, underlay) if interface else ())
-            desired = dict(_rendered(part, view.others, facts))
-            if interface is None or not interface.up:
-                log.error("interface %s is not there, or down: routes over it wait for it", underlay.interface)
-                desired = {key: item for key, item in desired.items() if not _over(item, underlay)}
+        def apply(kernel: Kernel) -> int:
+            desired = _rendered(part, view.others, facts)
+            kernel.expect(grounds(desired))  # before looking whether they are there
+            there = {item.name: item.up for item in kernel.interfaces()}
+            up = {name for name, is_up in there.items() if is_up}
             settings = [(item.namespace, item.name) for item in desired.values() if isinstance(item, Sysctl)]
-            plan = diff(kernel.read(settings), desired)
+            actual, wanted, lacking = without_ground(kernel.read(settings), desired, there, up)
+            for name in lacking:
+                log.error("interface %s is not there, or down: routes over it wait for it", name)
+            plan = diff(actual, wanted)
             kernel.apply(plan)
-            return len(plan), part
+            return len(plan)
 
-        steps, part = await self._programmer.run(apply)
+        steps = await self._programmer.run(apply)
         self._tell_off_link(off_link(part, view.others))
         await self._follow_tunnel(part, view)
         return steps
 
-    def _part(self, view: View, on_link: tuple[str, ...]) -> Part:
-        return Part(OWNER, view.config, view.own, self._underlay, on_link, self._options.masquerade)
+    def _part(self, view: View) -> Part:
+        return Part(OWNER, view.config, view.own, self._underlay, self._options.masquerade)
 
     def _tell_off_link(self, leases: tuple[Lease, ...]) -> None:
         for lease in leases:
@@ -230,7 +228,7 @@ class Agent:
     def _write_subnet_file(self) -> None:
         assert self._view
         view, path = self._view, self._options.subnet_file
-        mtu = self._part(view, ()).mtu
+        mtu = self._part(view).mtu
         text = subnet_file(view.config, view.own, mtu, masquerade=self._options.masquerade)
         if text == self._written:
             return
@@ -243,20 +241,10 @@ class Agent:
         self._written = text
 
 
-def tunnel_settings(part: Part) -> TunnelSettings:
-    """The udp backend's device has the whole network, whose subnets it tells apart itself."""
-    length = part.config.v4.network.partition("/")[2]
-    address = f"{base_address(part.own.subnet)}/{length}"
-    return TunnelSettings(DEVICE, address, part.mtu, part.underlay.address, part.config.backend.udp_port)
-
-
-def _rendered(part: Part, others: tuple[Lease, ...], facts: HostFacts) -> Iterator[tuple[Key, KernelObject]]:
-    objects = [*render_host(facts), *render_part(part), *(o for lease in others for o in render_way(part, lease))]
-    yield from state_of(objects).items()
-
-
-def _over(item: KernelObject, underlay: Underlay) -> bool:
-    return isinstance(item, Route) and item.namespace == HOST and item.interface == underlay.interface
+def _rendered(part: Part, others: tuple[Lease, ...], facts: HostFacts) -> dict[Key, KernelObject]:
+    return state_of(
+        [*render_host(facts), *render_part(part), *(o for lease in others for o in render_way(part, lease))]
+    )
 
 
 def _previous(path: Path) -> tuple[str, str]:

@@ -38,11 +38,6 @@ def find_underlay(kernel: Kernel, names: Sequence[str], patterns: Sequence[re.Pa
     raise NotFound("this host has no default route: say with --iface by which interface other hosts reach it")
 
 
-def on_link(kernel: Kernel, underlay: Underlay) -> tuple[str, ...]:
-    """The subnets that the interface is on."""
-    return tuple(str(ip_interface(address).network) for address in kernel.interface(underlay.interface).addresses)
-
-
 def describe(config: FlannelConfig, underlay: Underlay, public_ip: str = "", public_ip6: str = "") -> Lease:
     """This host's lease, but for the subnets. Raises Conflict where the backend cannot be had so."""
     backend, public_ip = config.backend, public_ip or underlay.address
@@ -76,7 +71,8 @@ def _underlay(interface: Interface, wanted: str = "") -> Underlay:
             found[address.version] = found[address.version] or text
     if not found[4]:
         raise InvalidArgument(f"interface {interface.name} has no IPv4 address")
-    return Underlay(interface.name, found[4], found[6], interface.mtu)
+    on_link = tuple(str(ip_interface(address).network) for address in interface.addresses)
+    return Underlay(interface.name, found[4], found[6], interface.mtu, on_link)
 
 
 def _addresses(interface: Interface) -> list[str]:

@@ -11,9 +11,12 @@ import logging
 import sys
 from pathlib import Path
 
+from linkspan.drivers.flannel import Part
+from linkspan.model.flannel import base_address
 from linkspan.tunnel import process
 
 log = logging.getLogger(__name__)
+DEVICE = "flannel0"
 _WAIT = 5.0  # seconds for a process that is starting or ending
 _PAUSE = 1.0  # seconds between attempts
 
@@ -27,6 +30,13 @@ class TunnelSettings:
     mtu: int
     local: str
     port: int
+
+
+def tunnel_settings(part: Part) -> TunnelSettings:
+    """The udp backend's device has the whole network, whose subnets it tells apart itself."""
+    length = part.config.v4.network.partition("/")[2]
+    address = f"{base_address(part.own.subnet)}/{length}"
+    return TunnelSettings(DEVICE, address, part.mtu, part.underlay.address, part.config.backend.udp_port)
 
 
 class UdpTunnel:
