@@ -88,9 +88,35 @@ def test_a_container_without_networks_is_on_the_hosts_segment(engine: Place) -> 
     assert (link["Address"], link["Gateway"]) == (f"{FREE}/24", OUTSIDE)
     (eth1,) = inside(engine, "one", "address", "show", "eth1")
     assert eth1["address"] == link["MacAddress"] and eth1["mtu"] == 1500
+    assert eth1["addr_info"][0]["broadcast"] == "10.211.55.255"
     assert [r["gateway"] for r in inside(engine, "one", "route") if r["dst"] == "default"] == [OUTSIDE]
     assert "Networks" in engine.inspect("one")["NetworkSettings"]
     assert [r for r in engine.ip("link") if r.get("master") == "br0" and r["ifname"] == link["HostEnd"]]
+
+
+def test_ipv6(engine: Place) -> None:
+    engine.outside.run(["ip", "address", "add", "fd00:55::9/64", "dev", "eth0", "nodad"])
+    engine.run("--name", "one", "--net", "none", "web", "httpd", "-f", "-p", "[::]:80", "-h", "/www")
+    engine.linkspan("pipework", "br0", "-a", "6", "one", "fd00:55::50/64@fd00:55::9")
+    assert "fd00:55::9" in answers(engine.there, "fd00:55::50", 80)
+    assert [r["gateway"] for r in inside(engine, "one", "-6", "route") if r["dst"] == "default"] == ["fd00:55::9"]
+    engine.outside.run(["ip", "address", "del", "fd00:55::9/64", "dev", "eth0"])
+
+
+def test_in_anothers_network_and_before_the_start(engine: Place) -> None:
+    engine.docker("create", "--name", "owner", "--net", "none", "web")
+    engine.linkspan("pipework", "br0", "owner", f"{FREE}/24")
+    assert given(engine, "owner")[0]["Address"] == f"{FREE}/24"
+    engine.docker("start", "owner")
+    assert answers(engine.there, FREE, 80) == OUTSIDE
+    engine.run("--name", "joined", "--net", "container:owner", "plain", "sleep", "1000")
+    engine.linkspan("pipework", "br7", "-i", "eth7", "joined", "10.7.7.7/24")
+    assert [link["Name"] for link in given(engine, "owner")] == ["eth1", "eth7"] and given(engine, "joined") == []
+    assert "eth7" in engine.docker("exec", "joined", "ip", "link").out
+    engine.docker("stop", "owner")  # its network lives on in the other one, interfaces and all
+    assert "eth7" in engine.docker("exec", "joined", "ip", "link").out
+    engine.docker("start", "owner")
+    assert answers(engine.there, FREE, 80) == OUTSIDE
 
 
 def test_it_comes_back_with_the_container(engine: Place) -> None:

@@ -474,9 +474,9 @@ def _address(inside: NetlinkSocket, address: Address) -> bytes:
     index = index_of(inside, address.interface)
     family = socket.AF_INET6 if local.version == 6 else socket.AF_INET
     flags = _NODAD if local.version == 6 else 0  # nobody else hands out addresses on our bridges: nothing to detect
-    return (
-        _ADDR.pack(family, local.network.prefixlen, flags, _SCOPE_HOST if address.own else _UNIVERSE, index)
-        + attribute(2, local.packed)
-        + attribute(1, local.packed)
-        + u8(11, PROTOCOL)
-    )
+    scope = _SCOPE_HOST if address.own else _UNIVERSE
+    body = _ADDR.pack(family, local.network.prefixlen, flags, scope, index)
+    body += attribute(2, local.packed) + attribute(1, local.packed) + u8(11, PROTOCOL)
+    if local.version == 4 and local.network.prefixlen < 31:  # programs ask the interface where everybody hears them
+        body += attribute(4, local.network.broadcast_address.packed)
+    return body
