@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -14,11 +15,11 @@ from linkspan.engine.change import Change
 from linkspan.engine.join import connect, join, leave
 from linkspan.engine.networks import create_network
 from linkspan.engine.plug_request import PlugRequest, parse_plug
-from linkspan.engine.plugs import leased, plug, unplug
+from linkspan.engine.plugs import leased, plug, set_vlan, unplug
 from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.engine.request import NetworkRequest
 from linkspan.engine.usage import Holding, address_use
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, LinkspanError, NotFound, Unsupported
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, LinkspanError, NotFound, Unavailable
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.model.container import Container, EndpointSettings
 from linkspan.model.network import Pool
@@ -26,6 +27,7 @@ from linkspan.model.plug import Dhcp, Lease, Plug
 from linkspan.model.snapshot import put
 from linkspan.state.host import HostFacts, HostInterface
 from linkspan.state.objects import HOST, Address, Bridge, Device, KernelObject, Nic, Route, State, Veth
+from linkspan.state.switch import OvsBridge, OvsPort, SwitchFacts
 from tests.engine.conftest import World
 
 CARD = "52:54:00:00:00:01"
@@ -42,8 +44,9 @@ FACTS = HostFacts(
         HostInterface("eth1.6", mac=CARD, kind="macvlan"),
         HostInterface("ib5", infiniband=True),
         HostInterface("wlan0", mac="52:54:00:00:00:03", wireless=True),
-        HostInterface("sw0", kind="openvswitch"),
+        HostInterface("sw0", kind="openvswitch", mtu=1450),
     ),
+    switch=SwitchFacts("", "netdev", (("sw0", "netdev"), ("swk", "system")), frozenset({"sw0", "swk"})),
 )
 
 
@@ -281,11 +284,68 @@ def test_kinds_that_this_kernel_lacks(given: Plugging) -> None:
     given.run("two")
     with pytest.raises(InvalidArgument, match="take no MAC address"):
         given.plug("two", "ib5", mac="02:00:00:00:00:01")
-    for name in ("ovs0", "sw0"):
-        with pytest.raises(Unsupported, match="needs Open vSwitch"):
-            given.plug("two", name)
     with pytest.raises(InvalidArgument, match="wireless card has no VLANs"):
         given.plug("two", "wlan0", vlan="7")
+
+
+def test_on_a_bridge_of_open_vswitchs(given: Plugging) -> None:
+    given.run("one")
+    made = given.plug("one", "sw0", vlan="7", gateway="10.1.1.1")
+    assert (made.kind, made.mtu, made.offload, made.made) == ("ovs", 1450, False, False)
+    (veth,) = given.inside("one", Veth)
+    assert (veth.bridge, veth.offload, veth.hairpin, veth.mtu) == ("", False, False, 1450)
+    container = given.of("one").id
+    said = (
+        *(("container_id", container), ("container_iface", "eth1"), ("pipework.bridge", "sw0")),
+        *(("pipework.containerid", container), ("pipework.interface", "eth1"), ("pipework.vlan", "7")),
+    )
+    assert given.rendered(OvsPort, OvsBridge) == [OvsPort("sw0", veth.name, f"linkspan:{made.id}", tag=7, said=said)]
+    given.change(set_vlan(given.of("one"), "sw0", "eth1", "9"))
+    (port,) = given.rendered(OvsPort)
+    assert isinstance(port, OvsPort) and port.tag == 9
+    given.change(set_vlan(given.of("one"), "sw0", "eth1", ""))
+    (port,) = given.rendered(OvsPort)
+    assert isinstance(port, OvsPort) and port.tag == 0
+    assert set_vlan(given.of("one"), "sw0", "eth1", "") == Change()
+    with pytest.raises(NotFound, match="no interface eth1 on a bridge sw1"):
+        set_vlan(given.of("one"), "sw1", "eth1", "9")
+    # In the kernel's data path; without an address; with an MTU of its own.
+    kernel = given.plug("one", "swk", "", interface="eth2", switch=True, mtu=1400)
+    assert (kernel.offload, kernel.mtu, kernel.address) == (True, 1400, "")
+    given.unplug("one", "eth1")
+    assert [port.name for port in given.rendered(OvsPort) if isinstance(port, OvsPort)] == [kernel.host_interface]
+    given.unplug("one", "eth2")
+    assert given.rendered(OvsPort, OvsBridge, Veth) == []
+
+
+def test_a_bridge_of_open_vswitchs_that_is_made(given: Plugging) -> None:
+    given.run("one")
+    given.run("two")
+    first = given.plug("one", "ovs7")  # by its name, as pipework has it
+    second = given.plug("two", "ovs7", "10.1.1.3/24")
+    given.plug("two", "mine", "10.1.1.4/24", interface="eth2", switch=True)
+    assert (first.made, second.made, first.bridge_mac) == (True, True, second.bridge_mac)
+    bridges = {item.name: item for item in given.rendered(OvsBridge) if isinstance(item, OvsBridge)}
+    assert set(bridges) == {"ovs7", "mine"}
+    assert bridges["ovs7"] == OvsBridge("ovs7", "linkspan:plug", "netdev", 1500, first.bridge_mac)
+    given.unplug("one")
+    assert len(given.rendered(OvsBridge)) == 2
+    given.remove("two")
+
+
+def test_what_open_vswitch_refuses(given: Plugging) -> None:
+    given.run("one")
+    with pytest.raises(Conflict, match="interface br0 exists already, and is no bridge of Open vSwitch's"):
+        given.plug("one", "br0", switch=True)
+    with pytest.raises(InvalidArgument, match="invalid VLAN '1f'"):
+        given.plug("one", "sw0", vlan="1f")
+    with pytest.raises(InvalidArgument, match="invalid MTU 5"):
+        given.plug("one", "sw0", mtu=5)
+    with pytest.raises(InvalidArgument, match="an address with its prefix length is needed"):
+        given.plug("one", "sw0", "", gateway="10.1.1.1", switch=True)
+    away = dataclasses.replace(FACTS, switch=SwitchFacts("Open vSwitch does not run on this host: because"))
+    with pytest.raises(Unavailable, match="because"):
+        plug(given.world.now, given.of("one"), parse_plug(host_interface="ovs7", address="10.1.1.2/24"), away, "5" * 64)
 
 
 def test_dhcp(given: Plugging) -> None:

@@ -92,7 +92,9 @@ def test_in_user_space_it_has_an_uplink_and_whole_packets(world: World) -> None:
     assert NftElement("switched", "10.211.55.4") in rendered(world, host, NftElement)
     assert not any(veth.offload for veth in rendered(world, host, Veth) if isinstance(veth, Veth))
     # The administrator has put the address on a bridge of the switch's: it goes out over that.
-    theirs = dataclasses.replace(host, switch=SwitchFacts("", "netdev", frozenset({"br-phy", "eth0"})))
+    theirs = dataclasses.replace(
+        host, switch=SwitchFacts("", "netdev", (("br-phy", "netdev"),), frozenset({"br-phy", "eth0"}))
+    )
     assert rendered(world, theirs, OvsUplink) == []
 
 

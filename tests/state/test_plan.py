@@ -302,8 +302,11 @@ def test_without_a_switch_what_stands_on_it_is_left_as_it_is() -> None:
     stand = state_of([OvsBridge("ov0", "a"), OvsPort("ov0", "v0", "a"), OvsUplink("up", "eth0", "10.0.0.1")])
     on = state_of([Address(HOST, "ov0", "10.9.0.1/24"), Sysctl(HOST, "net/ipv4/conf/ov0/forwarding", "1")])
     rest = state_of([Namespace("/n/a"), Address(HOST, "br0", "10.8.0.1/24")])
-    assert without_ground(on, stand | on | rest, {"lo"}, switch=False) == ({}, rest, ())
+    assert without_ground(on, stand | on | rest, {"lo"}, switch=None) == ({}, rest, ())
     assert without_ground(on, stand | on | rest, {"lo"}) == (on, stand | on | rest, ())
+    port = state_of([OvsPort("theirs", "v1", "a")])
+    assert without_ground(port, rest | port, {"lo"}, switch={"theirs"}) == (port, rest | port, ())
+    assert without_ground({}, rest | port, {"lo"}, switch={"other"}) == ({}, rest, ("theirs",))
 
 
 def test_a_route_over_an_interface_of_the_host_s_waits_until_that_is_up() -> None:

@@ -1,7 +1,7 @@
 """Interfaces given to containers by hand, which Docker does not have.
 
-POST /containers/{id}/interfaces, DELETE /containers/{id}/interfaces/{name}; and programs of the host run in a
-container's network: POST /containers/{id}/network/{program}.
+POST /containers/{id}/interfaces, DELETE /containers/{id}/interfaces/{name}, POST …/{name}/vlan; and programs of the
+host run in a container's network: POST /containers/{id}/network/{program}.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ class _Asked(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mac_address: str = ""
     vlan: str = ""
     direct: bool = False
+    switch: bool = False
+    mtu: int = 0
     dhcp: Dhcp | None = None
+
+
+class _Tag(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host_interface: str
+    vlan: str = ""
 
 
 class _Program(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +53,8 @@ async def plug(daemon: Daemon, request: Request) -> Answer:
         mac=asked.mac_address,
         vlan=asked.vlan,
         direct=asked.direct,
+        switch=asked.switch,
+        mtu=asked.mtu,
         dhcp=asked.dhcp,
     )
     return json_response(plug_json(await daemon.plugs.plug(request.names["ref"], wanted)), 201)
@@ -53,6 +62,12 @@ async def plug(daemon: Daemon, request: Request) -> Answer:
 
 async def unplug(daemon: Daemon, request: Request) -> Answer:
     await daemon.plugs.unplug(request.names["ref"], request.names["name"])
+    return Response(204)
+
+
+async def set_vlan(daemon: Daemon, request: Request) -> Answer:
+    asked = convert(await read_object(request), _Tag)
+    await daemon.plugs.set_vlan(request.names["ref"], asked.host_interface, request.names["name"], asked.vlan)
     return Response(204)
 
 
@@ -64,6 +79,7 @@ async def run(daemon: Daemon, request: Request) -> Answer:
 
 ROUTES = (
     ("POST", "/containers/{ref}/interfaces", plug),
+    ("POST", "/containers/{ref}/interfaces/{name}/vlan", set_vlan),
     ("DELETE", "/containers/{ref}/interfaces/{name}", unplug),
     ("POST", "/containers/{ref}/network/{program}", run),
 )

@@ -68,6 +68,15 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         "The hosts that share networks (only in linkspan)",
         {"status": ("cluster:STATUS", "Show the store that they share, and how this host follows it")},
     ),
+    "ovs": (
+        "Ports of Open vSwitch's bridges, as ovs-docker has them (only in linkspan)",
+        {
+            "add-port": ("ovs:ADD_PORT", "Give a container an interface that is a port of a bridge"),
+            "del-port": ("ovs:DEL_PORT", "Take such an interface away again"),
+            "del-ports": ("ovs:DEL_PORTS", "Take away all that a container has on a bridge"),
+            "set-vlan": ("ovs:SET_VLAN", "Put such an interface into a VLAN"),
+        },
+    ),
     "host": (
         "Hosts of the cluster (only in linkspan)",
         {

@@ -12,7 +12,7 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.engine.change import Change
 from linkspan.engine.join import sandbox_owner
 from linkspan.engine.plug_request import PlugRequest
-from linkspan.engine.plugs import plug, unplug
+from linkspan.engine.plugs import plug, set_vlan, unplug
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError
 from linkspan.model.container import Container
 from linkspan.model.plug import Plug
@@ -78,6 +78,9 @@ class Plugs:
     async def unplug(self, ref: str, interface: str) -> None:
         await self._change(ref, lambda container: unplug(container, interface))
         self._lifecycle.publish("unplug", self._owner(ref), interface=interface)
+
+    async def set_vlan(self, ref: str, bridge: str, interface: str, vlan: str) -> None:
+        await self._change(ref, lambda container: set_vlan(container, bridge, interface, vlan))
 
     async def run(self, ref: str, program: str, arguments: Sequence[str]) -> inside.Ended:
         """`ip route`, `ip rule` or `tc` of the host, in the container's network. What they change ends with the run of

@@ -26,7 +26,7 @@ from linkspan.runtime.processes import Processes, Status
 from linkspan.state.host import HostFacts
 from linkspan.state.objects import BoundPort, Key, Sysctl
 from linkspan.state.plan import Delete, Plan, diff, grounds, without_ground
-from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink, SwitchFacts
 
 log = logging.getLogger(__name__)
 UNKNOWN_EXIT = 255  # nobody saw the process end: the machine went down
@@ -84,10 +84,11 @@ async def converge(ledger: Ledger, programmer: Programmer, drivers: Drivers, hos
         def difference() -> Plan:
             there = {interface.name: interface.up for interface in kernel.interfaces()} if parents else {}
             up = {name for name, is_up in there.items() if is_up}
-            problem = kernel.switch().problem if switched else ""
-            if problem:
-                log.error("%s: what is on it is made when it runs", problem)
-            actual, wanted, lacking = without_ground(kernel.read(sysctls), desired, there, up, switch=not problem)
+            switch = kernel.switch() if switched else SwitchFacts("")
+            if switch.problem:
+                log.error("%s: what is on it is made when it runs", switch.problem)
+            bridges = None if switch.problem else dict(switch.bridges)
+            actual, wanted, lacking = without_ground(kernel.read(sysctls), desired, there, up, switch=bridges)
             for name in lacking:
                 what = "is down" if name in there else "is not there"
                 log.error("interface %s of this host %s: what stands on it is made when it is back", name, what)

@@ -15,8 +15,10 @@ from linkspan.model import plug as kinds
 from linkspan.model.endpoint import Sandbox
 from linkspan.model.plug import Plug
 from linkspan.state.objects import HOST, Address, Bridge, Device, KernelObject, Nic, Route, Veth
+from linkspan.state.switch import OvsBridge, OvsPort
 
 BRIDGE_ALIAS = "linkspan:plug"
+_BRIDGE_MTU = 1500
 _VLAN_ALIAS = "linkspan:parent"  # of a VLAN that a macvlan network may stand on as well
 
 
@@ -26,6 +28,10 @@ def render_ground(plug: Plug) -> Iterator[KernelObject]:
         return
     if plug.kind == kinds.BRIDGE:
         yield Bridge(plug.parent, BRIDGE_ALIAS, plug.mtu, plug.bridge_mac)
+    elif plug.kind == kinds.OVS:
+        # Where it is said that checksums are not to be left to hardware, the switch is in user space.
+        datapath = "system" if plug.offload else "netdev"
+        yield OvsBridge(plug.parent, BRIDGE_ALIAS, datapath, _BRIDGE_MTU, plug.bridge_mac)
     elif plug.kind == kinds.MACVLAN:
         yield Device(HOST, plug.ground, "vlan", _VLAN_ALIAS, plug.parent, plug.vlan)
 
@@ -36,6 +42,8 @@ def render_plugs(plugs: Iterable[Plug], sandbox: Sandbox) -> Iterator[KernelObje
     leading = {_version(plug.gateway): plug.id for plug in addressed if plug.gateway}
     for plug in addressed:
         yield _link(plug, sandbox.path)
+        if plug.kind == kinds.OVS:
+            yield _port(plug, sandbox)
         yield from _inside(plug, sandbox.path, leads=plug.id in leading.values())
 
 
@@ -52,6 +60,9 @@ def _link(plug: Plug, inside: str) -> KernelObject:
             return Veth(
                 plug.host_interface, alias, inside, plug.interface, plug.mac, plug.parent, plug.mtu, hairpin=False
             )
+        case kinds.OVS:
+            name, inner = plug.host_interface, plug.interface
+            return Veth(name, alias, inside, inner, plug.mac, "", plug.mtu, hairpin=False, offload=plug.offload)
         case kinds.MACVLAN:
             return Device(inside, plug.interface, "macvlan", alias, plug.ground, "bridge", plug.mac)
         case kinds.DIRECT if plug.vlan:
@@ -64,6 +75,20 @@ def _link(plug: Plug, inside: str) -> KernelObject:
         case kinds.DUMMY:
             return Device(inside, plug.interface, "dummy", alias, mac=plug.mac)
     raise ValueError(plug.kind)
+
+
+def _port(plug: Plug, sandbox: Sandbox) -> OvsPort:
+    """What the database says of it is what ovs-docker and pipework have it say."""
+    said = {
+        "container_id": sandbox.container_id,
+        "container_iface": plug.interface,
+        "pipework.bridge": plug.parent,
+        "pipework.containerid": sandbox.container_id,
+        "pipework.interface": plug.interface,
+        **({"pipework.vlan": plug.vlan} if plug.vlan else {}),
+    }
+    alias = f"linkspan:{plug.id}"
+    return OvsPort(plug.parent, plug.host_interface, alias, tag=int(plug.vlan or 0), said=tuple(sorted(said.items())))
 
 
 def _inside(plug: Plug, inside: str, *, leads: bool) -> Iterator[KernelObject]:

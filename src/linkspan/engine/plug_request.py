@@ -30,6 +30,8 @@ class PlugRequest:
     mac: str = ""
     vlan: str = ""
     direct: bool = False
+    switch: bool = False  # the host's interface is to be a bridge of Open vSwitch's, and is made as one
+    mtu: int = 0  # 0 is that of what it stands on
     dhcp: Dhcp | None = None
 
 
@@ -44,9 +46,14 @@ def parse_plug(
     mac: str = "",
     vlan: str = "",
     direct: bool = False,
+    switch: bool = False,
+    mtu: int = 0,
     dhcp: Dhcp | None = None,
 ) -> PlugRequest:
-    """`host_interface` may be mac:<address>, `mac` U:<any string>. Raises InvalidArgument naming what is wrong."""
+    """`host_interface` may be mac:<address>, `mac` U:<any string>; a port of a switch may do without an address.
+
+    Raises InvalidArgument naming what is wrong.
+    """
     host_mac = ""
     if host_interface.startswith("mac:"):
         host_interface, host_mac = "", parse_mac(host_interface.removeprefix("mac:"))
@@ -62,10 +69,12 @@ def parse_plug(
             raise InvalidArgument(f"unknown DHCP client {dhcp.client!r}: use {', '.join(CLIENTS)}")
         if address or gateway or _FAMILIES[family] == 6:
             raise InvalidArgument("DHCP gives an IPv4 address and gateway: name no other")
-    elif not address:
+    elif not address and (gateway or not switch):
         raise InvalidArgument("an address with its prefix length is needed, or dhcp")
-    else:
+    elif address:
         address, gateway = _parse_addresses(address, gateway, _FAMILIES[family])
+    if mtu and not 68 <= mtu <= 65535:
+        raise InvalidArgument(f"invalid MTU {mtu}: use 68 to 65535")
     if vlan and not (_PARTITION.fullmatch(vlan)):
         raise InvalidArgument(f"invalid VLAN {vlan!r}: use 1 to 4094, or a partition key of InfiniBand")
     return PlugRequest(
@@ -78,6 +87,8 @@ def parse_plug(
         mac=_parse_mac(mac),
         vlan=vlan.lower(),
         direct=direct,
+        switch=switch,
+        mtu=mtu,
         dhcp=dhcp,
     )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from linkspan.engine.change import Change
 from linkspan.engine.plug_request import PlugRequest, parse_vlan
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from linkspan.ipam.names import veth_name
 from linkspan.model.container import Container
 from linkspan.model.network import Network
@@ -42,6 +42,18 @@ def unplug(container: Container, interface: str) -> Change:
     return Change((put(msgspec.structs.replace(container, plugs=left)),))
 
 
+def set_vlan(container: Container, bridge: str, interface: str, vlan: str) -> Change:
+    """The VLAN of a port of Open vSwitch's; "" is none. Raises NotFound, InvalidArgument."""
+    found = next((p for p in container.plugs if (p.kind, p.parent, p.interface) == (OVS, bridge, interface)), None)
+    if found is None:
+        raise NotFound(
+            f"container {container.name} was given no interface {interface} on a bridge {bridge} of Open vSwitch's"
+        )
+    tagged = msgspec.structs.replace(found, vlan=str(parse_vlan(vlan)) if vlan else "")
+    plugs = tuple(tagged if plug is found else plug for plug in container.plugs)
+    return Change((put(msgspec.structs.replace(container, plugs=plugs)),)) if tagged != found else Change()
+
+
 def leased(container: Container, plug_id: str, lease: Lease | None) -> Change:
     """What DHCP has given, or taken back. A plug that is gone meanwhile changes nothing."""
     plugs = tuple(msgspec.structs.replace(p, lease=lease) if p.id == plug_id else p for p in container.plugs)
@@ -54,7 +66,7 @@ def leased(container: Container, plug_id: str, lease: Lease | None) -> Change:
 def _standing(snapshot: Snapshot, asked: PlugRequest, host: HostFacts, id_: str) -> Plug:
     there = _find(asked, host)
     name = there.name if there else asked.host_interface
-    kind = _kind(there) if there else _kind_by_name(name)
+    kind = _kind_of(asked, name, there, host)
     bare = Plug(
         id=id_,
         interface=asked.interface or (_USUAL_IPOIB if kind == IPOIB else _USUAL),
@@ -62,7 +74,7 @@ def _standing(snapshot: Snapshot, asked: PlugRequest, host: HostFacts, id_: str)
         parent=name,
         vlan=asked.vlan,
         mac=asked.mac or _mac(id_),
-        mtu=there.mtu if there else 1500,
+        mtu=asked.mtu or (there.mtu if there else 1500),
         dhcp=asked.dhcp,
     )
     if asked.direct and kind != MACVLAN:
@@ -72,7 +84,7 @@ def _standing(snapshot: Snapshot, asked: PlugRequest, host: HostFacts, id_: str)
     if kind == BRIDGE:
         return _on_bridge(snapshot, asked, bare, there, host)
     if kind == OVS:
-        raise Unsupported(f"{name} needs Open vSwitch, which this version of linkspan does not plug into")
+        return _on_switch(snapshot, asked, bare, there, host)
     if kind == IPOIB:
         if asked.mac:
             raise InvalidArgument(f"{name} is InfiniBand: its interfaces take no MAC address")
@@ -107,11 +119,15 @@ def _find(asked: PlugRequest, host: HostFacts) -> HostInterface | None:
     return min(found, key=lambda i: bool(i.kind))
 
 
+def _kind_of(asked: PlugRequest, name: str, there: HostInterface | None, host: HostFacts) -> str:
+    if asked.switch or name in dict(host.switch.bridges):
+        return OVS
+    return _kind(there) if there else _kind_by_name(name)
+
+
 def _kind(there: HostInterface) -> str:
     if there.kind == "bridge":
         return BRIDGE
-    if there.kind == "openvswitch":
-        return OVS
     if there.infiniband:
         return IPOIB
     return WIRELESS if there.wireless else MACVLAN
@@ -129,14 +145,44 @@ def _on_bridge(
     snapshot: Snapshot, asked: PlugRequest, bare: Plug, there: HostInterface | None, host: HostFacts
 ) -> Plug:
     _refuse_vlan(asked, "a Linux bridge")
-    end = asked.host_end or veth_name(bare.id)
-    if any(i.name == end for i in host.interfaces) or any(p.host_interface == end for _, p in _plugs(snapshot)):
-        raise Conflict(f"interface {end} exists already on the host: choose another name with -l")
+    end = _host_end(snapshot, asked, bare, host)
     made = next((p for _, p in _plugs(snapshot) if p.made and p.kind == BRIDGE and p.parent == bare.parent), None)
     if made or there is None:
         mac, mtu = (made.bridge_mac, made.mtu) if made else ("02:42:" + _mac(bare.id)[6:], 1500)
         bare = msgspec.structs.replace(bare, made=True, bridge_mac=mac, mtu=mtu)
     return msgspec.structs.replace(bare, host_interface=end)
+
+
+def _on_switch(
+    snapshot: Snapshot, asked: PlugRequest, bare: Plug, there: HostInterface | None, host: HostFacts
+) -> Plug:
+    """A bridge that there is not is made, in the data path that this host has."""
+    switch = host.switch
+    if switch.problem:
+        raise Unavailable(switch.problem)
+    if asked.vlan:
+        parse_vlan(asked.vlan)
+    made = next((p for _, p in _plugs(snapshot) if p.made and p.kind == OVS and p.parent == bare.parent), None)
+    datapath = dict(switch.bridges).get(bare.parent, "")
+    if there and not datapath:
+        raise Conflict(f"interface {bare.parent} exists already, and is no bridge of Open vSwitch's")
+    bare = msgspec.structs.replace(
+        bare,
+        host_interface=_host_end(snapshot, asked, bare, host),
+        offload=(datapath or switch.datapath) != "netdev",
+    )
+    if made is None and datapath:
+        return bare
+    mac = made.bridge_mac if made else "02:42:" + _mac(bare.id)[6:]
+    return msgspec.structs.replace(bare, made=True, bridge_mac=mac)
+
+
+def _host_end(snapshot: Snapshot, asked: PlugRequest, bare: Plug, host: HostFacts) -> str:
+    """Of a veth pair. Raises Conflict where the name asked for is taken."""
+    end = asked.host_end or veth_name(bare.id)
+    if any(i.name == end for i in host.interfaces) or any(p.host_interface == end for _, p in _plugs(snapshot)):
+        raise Conflict(f"interface {end} exists already on the host: choose another name with -l")
+    return end
 
 
 def _on_card(snapshot: Snapshot, bare: Plug, host: HostFacts) -> Plug:

@@ -45,6 +45,7 @@ class Plug(Wire, frozen=True, kw_only=True):
     kind: str
     parent: str = ""  # the bridge or network card of the host, as it was named
     vlan: str = ""  # a VLAN's number; of IPoIB, the partition key in hexadecimal digits
+    offload: bool = True  # of a veth pair: its checksums may be left to hardware
     # A bridge or VLAN that there was not: ours, for as long as a container has a plug on it.
     made: bool = False
     bridge_mac: str = ""  # of a bridge that was made

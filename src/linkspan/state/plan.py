@@ -192,13 +192,13 @@ def without_ground(
     there: Container[str],
     up: Container[str] | None = None,
     *,
-    switch: bool = True,
+    switch: Container[str] | None = (),
 ) -> tuple[State, State, tuple[str, ...]]:
     """Both states without what stands on an interface that the host does not have now; and the names of those.
 
-    `there` are the host's interfaces; routes need one that is `up`. Without `switch`, nothing that is Open vSwitch's is
-    there. What cannot be made now is not for a diff: what is left of it stays as it is. (A bridge of one of the host's
-    own interfaces can be made without, and waits for it.)
+    `there` are the host's interfaces; routes need one that is `up`. `switch` are Open vSwitch's bridges, None where it
+    does not run. What cannot be made now is not for a diff: what is left of it stays as it is. (A bridge of one of the
+    host's own interfaces can be made without, and waits for it.)
     """
     made = {
         item.name
@@ -227,18 +227,21 @@ def without_ground(
                 lacking.add(name)
                 if key not in actual:
                     places.add(_inside(link))
-            case OvsBridge(name=name) | OvsUplink(name=name) if not switch:
+            case OvsBridge(name=name) | OvsUplink(name=name) if switch is None:
                 places.add((HOST, name))
-    switched = not switch and any(isinstance(item, (OvsBridge, OvsUplink, OvsPort)) for item in desired.values())
-    if not (places or adrift or impassable or switched) and not any(
-        isinstance(item, Proxied) for item in desired.values()
-    ):
+            case OvsPort(bridge=name) if switch is None or (("link", HOST, name) not in desired and name not in switch):
+                adrift.add(key)
+                if switch is not None:
+                    lacking.add(name)
+    if not (places or adrift or impassable) and not any(isinstance(item, Proxied) for item in desired.values()):
         return actual, desired, tuple(sorted(lacking))
 
     def grounded(item: KernelObject) -> bool:
         match item:
-            case OvsBridge() | OvsUplink() | OvsPort():
-                return switch
+            case OvsBridge() | OvsUplink():
+                return switch is not None
+            case OvsPort():
+                return item.key not in adrift
             case (
                 Device(namespace=namespace, name=name)
                 | Nic(namespace=namespace, name=name)

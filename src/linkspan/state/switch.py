@@ -77,9 +77,11 @@ class OvsPort:
 class SwitchFacts:
     """What a host's Open vSwitch is like. `problem` says why it cannot be used, "" where it can.
 
-    `interfaces` are those of the host's that are on bridges which are not ours, and these bridges themselves.
+    `bridges` are all that there are, but for an uplink, each with its data path; `interfaces` are those of the host's
+    that are on bridges which are not ours, and these bridges themselves.
     """
 
     problem: str = "Open vSwitch does not run on this host"
     datapath: str = "system"
+    bridges: tuple[tuple[str, str], ...] = ()
     interfaces: frozenset[str] = frozenset()

@@ -158,9 +158,9 @@ VERB = Verb(
         "  linkspan pipework --remove [-i IF] CONTAINER\n"
         "  linkspan pipework --wait [-i IF] [CONTAINER]\n\n"
         "HOSTIF is a bridge, or a network card, which gets a macvlan; mac:ADDRESS finds a card by its MAC address.\n"
-        "A bridge that is not there is made if its name begins with br. dhcp may also be udhcpc, dhclient (both end\n"
-        "with the first answer; udhcpc-f and dhclient-f stay) or dhcpcd. MAC may be U:STRING, which makes one of a\n"
-        "string. The interface is recorded: it comes back when the container starts again, and is put back when\n"
-        "another hand removes it."
+        "A bridge that is not there is made if its name begins with br, or ovs. dhcp may also be udhcpc, dhclient\n"
+        "(both end with the first answer; udhcpc-f and dhclient-f stay) or dhcpcd. MAC may be U:STRING, which makes\n"
+        "one of a string. The interface is recorded: it comes back when the container starts again, and is put back\n"
+        "when another hand removes it."
     ),
 )

@@ -42,6 +42,7 @@ class Switch:
         self._problem = ""  # why it could not be used when it was last tried
         self.awaited = False  # there is something to be made on it
         self._mine: Found = {}  # what was ours when we last looked, or changed it
+        self._bridges: frozenset[str] = frozenset()  # whosever: ports of ours may be on others' bridges
 
     def close(self) -> None:
         if self._database:
@@ -73,7 +74,7 @@ class Switch:
                     database.transact(operations, follow=False)
             raise
         finally:
-            self._mine = _ours(database.rows)
+            self._note(database.rows)
 
     def _check(self, database: Database, made: Sequence[object]) -> None:
         """That the switch could make use of what the database says."""
@@ -109,7 +110,7 @@ class Switch:
         """What is ours; `links` are the host's, by name. Nothing where there is no switch."""
         self._life.goes_on()  # whatever it has lost is seen now
         try:
-            self._mine = _ours(self._open().look())
+            self._note(self._open().look())
         except LinkspanError:
             return
         for item in self._mine.values():
@@ -136,22 +137,28 @@ class Switch:
             return SwitchFacts(str(error), datapath)
         foreign = [row for row in rows.bridges.values() if MARK not in row.external]
         ports = (port.name for row in foreign for port in rows.ports_of(row))
-        return SwitchFacts("", datapath, frozenset((*(row.name for row in foreign), *ports)))
+        shown = (row for row in rows.bridges.values() if row.external.get(MARK) != UPLINK)
+        bridges = tuple(sorted((row.name, row.datapath or "system") for row in shown))
+        return SwitchFacts("", datapath, bridges, frozenset((*(row.name for row in foreign), *ports)))
 
     def happened(self) -> bool:
         """Whether anything of ours is not as it was, or the switch is back that was away; once for each."""
         away = self._problem
-        if not (self._mine or (away and self.awaited)):
+        if not (self._mine or self.awaited):
             return False
+        before = self._mine, self._bridges
         try:
-            found = _ours(self._open().heard())
+            self._note(self._open().heard())
         except LinkspanError:
             return False
-        changed = bool(away) or found != self._mine
-        self._mine = found
-        # The flows of an uplink are all that it does not find in its database when it starts.
-        flowing = any(isinstance(item, OvsUplink) for item in found.values())
+        # The flows of an uplink are all that the switch does not find in its database when it starts.
+        flowing = any(isinstance(item, OvsUplink) for item in self._mine.values())
+        changed = bool(away) or before != (self._mine, self._bridges)
         return changed or (flowing and not self._life.goes_on())
+
+    def _note(self, rows: Rows) -> None:
+        self._mine = _ours(rows)
+        self._bridges = frozenset(row.name for row in rows.bridges.values())
 
     def _open(self) -> Database:
         """The connection; a new one where there is none, or its other end is gone. Raises Unavailable, saying why and
