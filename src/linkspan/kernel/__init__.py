@@ -2,9 +2,11 @@
 
 contract    Kernel, the protocol; Interface, RouteEntry, EphemeralPorts, Statistics: facts of a host
 linux       LinuxKernel: takes a plan's steps in order, undoes them when one fails
+steps       which steps of a plan go together, and what they are called in errors
 netlink     messages and attributes, packed and parsed; a socket that matches answers by sequence number
 rtnetlink   links and addresses
 links       bridges and what joins them, veth pairs, devices, tunnels
+nics        the host's network cards, moved into sandboxes and home; wireless, with their radio
 devices     modes of macvlan and its like, a tunnel's ends, as attributes
 enslaving   an interface of the host's own in a bridge of ours; moving, what it has on the way there and back; detour,
             what comes in meanwhile
@@ -24,7 +26,7 @@ announce    gratuitous ARP and neighbour advertisements, as frames
 conntrack   UDP connections, forgotten when their port moves
 ports       host ports, reserved by bound sockets
 sysctl      settings, in any namespace
-watch       what of ours somebody else took away; drift, what no event tells of
+watch       what of ours somebody else took away; inner, inside sandboxes; drift, what no event tells of
 fake        the same contract in memory
 
 How a daemon with an empty memory knows what is ours: namespaces by their folder, links by the alias `linkspan:…`,

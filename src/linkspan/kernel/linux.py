@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from linkspan.kernel.nics import Nics, nic_of
 from linkspan.kernel.ovs.switch import DEFAULT_DATABASE, Switch, SwitchObject
 from linkspan.kernel.ports import Ports
 from linkspan.kernel.rows import Refused, Row, take_rows
+from linkspan.kernel.steps import GOING_TOGETHER, explained, grouped, place, subject, udp_port
 from linkspan.kernel.watch import Watch
 from linkspan.kernel.wireless import wireless
 from linkspan.state.neighbours import Neighbours
@@ -39,12 +39,10 @@ from linkspan.state.objects import (
     Bridge,
     Device,
     Enslaved,
-    FdbEntry,
     ForwardAccept,
     Joint,
     KernelObject,
     Namespace,
-    Neighbour,
     NftElement,
     Nic,
     Proxied,
@@ -57,7 +55,7 @@ from linkspan.state.objects import (
     state_of,
 )
 from linkspan.state.plan import Create, Delete, Plan, Replace, Step, undo
-from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink, SwitchFacts
+from linkspan.state.switch import SwitchFacts
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +120,8 @@ class LinuxKernel:
         done: list[Step] = []
         with self._watch.applying(plan) if self._watch else contextlib.nullcontext():
             try:
-                for steps in _grouped(plan):
-                    rows = isinstance(_subject(steps[0]), Row)
+                for steps in grouped(plan):
+                    rows = isinstance(subject(steps[0]), Row)
                     if rows:
                         done.extend(steps)  # where one is refused, the others are taken
                     self._take_together(steps)
@@ -148,7 +146,7 @@ class LinuxKernel:
 
     def _undo(self, done: list[Step]) -> None:
         """As far as it goes: what cannot be undone is for the next reconcile to see."""
-        for steps in _grouped(undo(done)):
+        for steps in grouped(undo(done)):
             try:
                 self._take_together(steps)
             except LinkspanError:
@@ -157,15 +155,15 @@ class LinuxKernel:
                 log.exception("a step could not be undone")
 
     def _take_together(self, steps: list[Step]) -> None:
-        if isinstance(_subject(steps[0]), NftElement):
+        if isinstance(subject(steps[0]), NftElement):
             self._nft.apply(steps)
             self._forget(steps)
-        elif isinstance(_subject(steps[0]), Row):
+        elif isinstance(subject(steps[0]), Row):
             self._take_rows(steps)
-        elif isinstance(_subject(steps[0]), SwitchObject):
+        elif isinstance(subject(steps[0]), SwitchObject):
             self._switch.take(steps)
         elif len(steps) > 1:
-            names = [item.name for item in map(_subject, steps) if isinstance(item, _GOING_TOGETHER)]
+            names = [item.name for item in map(subject, steps) if isinstance(item, GOING_TOGETHER)]
             try:
                 rtnetlink.delete_links(self._sockets[HOST], names)
             except OSError as error:
@@ -175,7 +173,7 @@ class LinuxKernel:
 
     def _forget(self, steps: list[Step]) -> None:
         """UDP connections to ports that were just published or withdrawn, so that they are translated anew."""
-        ports = {port for port in map(_udp_port, steps) if port}
+        ports = {port for port in map(udp_port, steps) if port}
         if not ports:
             return
         # At worst a client goes on with its old translation until it pauses: no reason to fail, the port is published.
@@ -188,18 +186,18 @@ class LinuxKernel:
                 connection.close()
 
     def _take_rows(self, steps: list[Step]) -> None:
-        namespace = _place(_subject(steps[0]))
+        namespace = place(subject(steps[0]))
         if namespace == HOST:
             made = (step.after for step in steps if not isinstance(step, Delete))
             self._links.lead_over({item.interface for item in made if isinstance(item, Route) and item.interface})
         try:
             take_rows(self._inside(namespace), steps)
         except Refused as refused:
-            raise _explained(refused.step, refused.cause) from refused.cause
+            raise explained(refused.step, refused.cause) from refused.cause
         except OSError as error:
             if isinstance(error, FileNotFoundError) and isinstance(steps[0], Delete):
                 return  # gone with their namespace
-            raise _explained(steps[0], error) from error
+            raise explained(steps[0], error) from error
 
     def _take(self, step: Step) -> None:
         try:
@@ -211,7 +209,7 @@ class LinuxKernel:
                 case Delete(item):
                     self._delete(item)
         except OSError as error:
-            raise _explained(step, error) from error
+            raise explained(step, error) from error
 
     def _create(self, item: KernelObject) -> None:
         match item:
@@ -469,100 +467,6 @@ class LinuxKernel:
         connection = self._sockets.pop(namespace, None)
         if connection is not None:
             connection.close()
-
-
-def _grouped(plan: Plan) -> Iterator[list[Step]]:
-    """The steps one by one, except what goes together: consecutive elements, rows, and links to be deleted."""
-    for kind, steps in itertools.groupby(plan, key=_group):
-        if kind is not None:
-            yield list(steps)
-        else:
-            yield from ([step] for step in steps)
-
-
-_GOING_TOGETHER = (Bridge, Joint, Veth, Vxlan)
-
-
-def _group(step: Step) -> tuple[object, ...] | None:
-    subject = _subject(step)
-    if isinstance(subject, NftElement):
-        return ("elements",)
-    if isinstance(subject, SwitchObject):
-        return ("switch",)
-    if isinstance(subject, Row):
-        return type(subject), _place(subject), isinstance(step, Delete)
-    return ("links",) if isinstance(step, Delete) and isinstance(subject, _GOING_TOGETHER) else None
-
-
-def _place(item: KernelObject) -> str:
-    """The namespace of a row."""
-    return item.namespace if isinstance(item, Route) else HOST
-
-
-def _explained(step: Step, error: OSError) -> LinkspanError:
-    verb = {Create: "create", Replace: "change", Delete: "delete"}[type(step)]
-    return explain(error, f"{verb} {_name(_subject(step))}")
-
-
-def _udp_port(step: Step) -> int:
-    subject = _subject(step)
-    if isinstance(subject, NftElement) and subject.set.startswith("published"):
-        *_, protocol, port = subject.element.split(" . ")
-        return int(port) if protocol == "udp" else 0
-    return 0
-
-
-def _subject(step: Step) -> KernelObject:
-    return step.before if isinstance(step, Delete) else step.after
-
-
-def _name(item: KernelObject) -> str:
-    """The object as a reader of an error knows it."""
-    match item:
-        case Namespace(path):
-            return f"network namespace {path}"
-        case Bridge(name=name):
-            return f"bridge {name}"
-        case Enslaved(name=name, nic=nic):
-            return f"bridge {name} of interface {nic}"
-        case Joint(bridge=bridge, peer_bridge=other):
-            return f"joint of bridge {bridge} and bridge {other}"
-        case Veth(name=name, bridge=bridge):
-            return f"veth {name} on bridge {bridge}"
-        case OvsBridge(name=name) | OvsUplink(name=name):
-            return f"bridge {name} of Open vSwitch's"
-        case OvsPort(name=name, bridge=bridge):
-            return f"port {name} on Open vSwitch's bridge {bridge}"
-        case Device(kind=kind, name=name, parent=parent):
-            return f"{kind} {name}" + (f" on {parent}" if parent else "")
-        case Vxlan(name=name, bridge=bridge):
-            return f"vxlan {name}" + (f" on bridge {bridge}" if bridge else "")
-        case Neighbour(interface=interface, address=address, mac=mac):
-            return f"neighbour {address} at {mac} on interface {interface}"
-        case FdbEntry(interface=interface, mac=mac, destination=destination):
-            return f"forwarding entry for {mac} on interface {interface}" + (
-                f" to {destination}" if destination else ""
-            )
-        case Nic(name=name, origin=origin):
-            return f"network card {origin} as {name}"
-        case Shaper(interface=interface, rate=rate):
-            return f"limit of {rate} bits a second on interface {interface}"
-        case Address(interface=interface, address=address):
-            return f"address {address} on interface {interface}"
-        case Proxied(interface=interface, address=address):
-            return f"answer for {address} on interface {interface}"
-        case Route(destination=destination, gateway=gateway, kind=kind):
-            return f"{'' if kind == 'unicast' else f'{kind} '}route to {destination}" + (
-                f" via {gateway}" if gateway else ""
-            )
-        case Sysctl(name=name, value=value):
-            return f"sysctl {name} = {value}"
-        case BoundPort(protocol=protocol, address=address, port=port):
-            return f"host port {address}:{port}/{protocol}"
-        case ForwardAccept():
-            return f"rule in chain {item}"
-        case NftElement(set=set_, element=element):
-            return f"element {{ {element} }} of {set_}"
 
 
 @contextlib.contextmanager
