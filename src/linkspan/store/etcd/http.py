@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import select
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import h11
 
@@ -46,6 +47,15 @@ class Broken(Exception):
         self.passing = passing
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer's status, and its body as it comes. `hang_up` makes that end with Broken."""
+
+    status: int
+    pieces: AsyncGenerator[bytes, None]
+    hang_up: Callable[[], None]
+
+
 class Connection:
     """Raises Broken for whatever goes wrong once it is open; it is of no use after that.
 
@@ -77,9 +87,8 @@ class Connection:
             self._http.start_next_cycle()
         return status, b"".join(pieces)
 
-    async def stream(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, AsyncGenerator[bytes]]:
-        """The answer's status, and its body as it comes."""
-        return await self._send(path, body, headers), self._body()
+    async def stream(self, path: str, body: bytes, headers: Mapping[str, str]) -> Stream:
+        return Stream(await self._send(path, body, headers), self._body(), self.close)
 
     async def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> int:
         head = [("Host", str(self.address)), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]

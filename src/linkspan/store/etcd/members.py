@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from linkspan.errors import Forbidden, Internal, Unavailable
 from linkspan.store.etcd.address import ClusterAddress, MemberAddress, Tls
 from linkspan.store.etcd.contract import Compacted, LeaseGone, OutcomeUnknown
-from linkspan.store.etcd.http import Broken, Connection, NotConnected, connect
+from linkspan.store.etcd.http import Broken, Connection, NotConnected, Stream, connect
 from linkspan.store.etcd.trust import Trust
 from linkspan.store.etcd.wire import Failure, decode
 
@@ -122,16 +122,16 @@ class Members:
                 connection.close()
 
     @contextlib.asynccontextmanager
-    async def stream(self, address: MemberAddress, path: str, body: bytes) -> AsyncIterator[AsyncGenerator[bytes]]:
-        """The pieces of one member's answer as they come, over a connection of its own. Raises as `ask_one` does."""
+    async def stream(self, address: MemberAddress, path: str, body: bytes) -> AsyncIterator[Stream]:
+        """One member's answer as it comes, over a connection of its own. Raises as `ask_one` does."""
         connection: Connection | None = None
         try:
             connection = await connect(address, self._trust)
             async with asyncio.timeout(REQUEST):
-                status, pieces = await connection.stream(path, body, _LEADER)
-                if status != 200:
-                    raise failed(status, b"".join([piece async for piece in pieces]))
-            yield pieces
+                stream = await connection.stream(path, body, _LEADER)
+                if stream.status != 200:
+                    raise failed(stream.status, b"".join([piece async for piece in stream.pieces]))
+            yield stream
         except NotConnected as error:
             raise NotBegun(str(error)) from None
         except TimeoutError:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
 from linkspan.errors import Internal, LinkspanError
 from linkspan.store.etcd.address import MemberAddress
 from linkspan.store.etcd.contract import Compacted
-from linkspan.store.etcd.http import Broken
+from linkspan.store.etcd.http import Broken, Stream
 from linkspan.store.etcd.members import Members, NotBegun, failed_as
 from linkspan.store.etcd.values import Changes, Event, Interrupted, Told, Watching
 from linkspan.store.etcd.wire import Header, RangeAnswer, Streamed, WatchResult, decode, encode, span
@@ -61,8 +61,12 @@ class Watch:
         }
         request = encode({"create_request": wanted})
         events: list[Event] = []
-        async with self._members.stream(address, "/v3/watch", request) as pieces:
-            async for result in self._results(address, pieces):
+        async with (
+            self._members.stream(address, "/v3/watch", request) as stream,
+            self._attention(address, stream) as attention,
+            contextlib.aclosing(_results(stream, attention)) as results,
+        ):
+            async for result in results:
                 if result.canceled:
                     raise _cancelled(result)
                 if result.created:
@@ -77,35 +81,15 @@ class Watch:
                 yield Changes(self._known, events)
                 events = []
 
-    async def _results(
-        self, address: MemberAddress, pieces: AsyncGenerator[bytes, None]
-    ) -> AsyncGenerator[WatchResult, None]:
-        rest = b""
-        async with contextlib.aclosing(self._attentive(address, pieces)) as arriving:
-            async for piece in arriving:
-                *lines, rest = (rest + piece).split(b"\n")
-                for result in _decoded(lines):
-                    yield result
-        for result in _decoded([rest] if rest else []):  # what it ends with has no end of line
-            yield result
-        raise Broken("it ended the watch")
-
-    async def _attentive(
-        self, address: MemberAddress, pieces: AsyncGenerator[bytes, None]
-    ) -> AsyncGenerator[bytes, None]:
-        """The pieces. Where none comes for long, raises what the member fails of when it is asked something."""
-        while True:
-            reading = asyncio.ensure_future(anext(pieces, b""))
-            try:
-                while not (await asyncio.wait([reading], timeout=QUIET))[0]:
-                    await self._members.ask_one(address, "/v3/kv/range", _QUESTION)
-            except BaseException:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
-                raise
-            if not (piece := reading.result()):
-                return
-            yield piece
+    @contextlib.asynccontextmanager
+    async def _attention(self, address: MemberAddress, stream: Stream) -> AsyncIterator[_Attention]:
+        attention = _Attention(lambda: self._members.ask_one(address, "/v3/kv/range", _QUESTION), stream.hang_up)
+        paying = asyncio.create_task(attention.pay())
+        try:
+            yield attention
+        finally:
+            paying.cancel()
+            await asyncio.gather(paying, return_exceptions=True)
 
     async def _check(self, address: MemberAddress, header: Header) -> None:
         """Raises Compacted where this is no continuation of what we know: another cluster, or an older state of it."""
@@ -117,6 +101,41 @@ class Watch:
             answer = decode(await self._members.ask_one(address, "/v3/kv/range", _QUESTION), RangeAnswer)
             if answer.header.revision < self._known:
                 raise Compacted(f"etcd at {address} has gone back to revision {answer.header.revision}")
+
+
+class _Attention:
+    """Asks the member something whenever it has been silent for long, and hangs up where it fails of that."""
+
+    def __init__(self, ask: Callable[[], Awaitable[object]], hang_up: Callable[[], None]) -> None:
+        self._ask, self._hang_up = ask, hang_up
+        self.heard = False  # something, since it was looked at last
+        self.failure: Exception | None = None  # that we hung up for
+
+    async def pay(self) -> None:
+        while self.failure is None:
+            self.heard = False
+            await asyncio.sleep(QUIET)
+            if not self.heard:
+                try:
+                    await self._ask()
+                except (NotBegun, Broken, LinkspanError) as error:
+                    self.failure = error
+                    self._hang_up()
+
+
+async def _results(stream: Stream, attention: _Attention) -> AsyncGenerator[WatchResult, None]:
+    rest = b""
+    try:
+        async for piece in stream.pieces:
+            attention.heard = True
+            *lines, rest = (rest + piece).split(b"\n")
+            for result in _decoded(lines):
+                yield result
+    except Broken as broken:
+        raise attention.failure or broken from None
+    for result in _decoded([rest] if rest else []):  # what it ends with has no end of line
+        yield result
+    raise Broken("it ended the watch")
 
 
 def _decoded(lines: list[bytes]) -> Iterator[WatchResult]:
