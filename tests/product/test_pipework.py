@@ -171,7 +171,7 @@ def test_a_bridge_that_goes_and_comes_back(engine: Place) -> None:
     assert answers(engine.here, "192.168.8.2", 80) == "192.168.8.1"
     engine.host.run(["ip", "link", "del", "theirs"])
     engine.restart(signal.SIGKILL)
-    until(lambda: "there is no interface theirs on this host" in engine.log.read_text())
+    until(lambda: "interface theirs of this host is not there" in engine.log.read_text())
     assert answers(engine.here, engine.address("other"), 80)
     engine.host.run(["ip", "link", "add", "theirs", "up", "type", "bridge"])
     engine.host.run(["ip", "address", "add", "192.168.8.1/24", "dev", "theirs"])
