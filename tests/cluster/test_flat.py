@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import pytest
 
@@ -65,3 +66,56 @@ def test_a_daemon_that_dies_loses_no_address(hosts: Cluster) -> None:
     hosts["h1"].docker("start", "web")
     assert hosts["h1"].address("web") == address
     assert answers(hosts["h2"].sandbox("db"), address, 80) == other
+
+
+def test_a_container_moves_with_its_address(hosts: Cluster) -> None:
+    h1, h2 = hosts["h1"], hosts["h2"]
+    hosts.network("flat", "lan", *LAN, "-o", "rest=0")
+    address = serve(h1, "web", "-e", "A=1", "--label", "of=mine", "--restart", "unless-stopped")
+    assert "is running: stop it before it moves" in h1.linkspan("move", "web", "h2", status=1).err
+    h1.docker("stop", "-t", "0", "web")
+    before = h1.inspect("web")
+    for target, says in (("nowhere", "no such host: nowhere"), ("h1", "no such host: h1")):
+        assert says in h1.linkspan("move", "web", target, status=1).err
+    h1.linkspan("move", "web", "h2")
+    assert not h1.out("ps", "-aq", "-f", "name=web")
+    after = h2.inspect("web")
+    assert after["State"]["Status"] == "created"
+    for part in ("Env", "Labels", "Cmd", "Image"):
+        assert after["Config"][part] == before["Config"][part]
+    assert after["HostConfig"]["RestartPolicy"] == before["HostConfig"]["RestartPolicy"]
+    assert after["Config"]["Hostname"] == after["Id"][:12]
+    other = serve(hosts["h3"], "other")
+    assert other != address
+    h2.docker("start", "web")
+    assert h2.address("web") == address
+    assert answers(hosts.there, address, 80) == OUTSIDE
+    for member in hosts:
+        until(lambda member=member: _journeys(member) == 0, f"{member.name} has forgotten the move")
+
+
+def test_what_cannot_move_stays_as_it_is(hosts: Cluster) -> None:
+    h1, h2 = hosts["h1"], hosts["h2"]
+    hosts.network("flat", "lan", *LAN)
+    h1.docker("network", "create", "own")
+    h1.docker("create", "--name", "bound", "--network", "own", "-v", "data:/data", "-v", "/tmp:/host", "web")
+    refused = h1.linkspan("move", "bound", "h2", status=1).err
+    for why in ("its volume data (/data)", "its bind mount /tmp (/host)", "network own is this host's only"):
+        assert why in refused
+    h1.docker("create", "--name", "web", "--network", "lan", "web")
+    h2.docker("create", "--name", "web", "--network", "lan", "web")
+    for _ in range(2):  # and again: nothing is left of the first attempt
+        refused = h1.linkspan("move", "web", "h2", status=1).err
+        assert 'host h2: Conflict. The container name "/web" is already in use' in refused
+    h1.docker("start", "web")
+    h1.docker("tag", "web", "only-here")
+    h1.docker("create", "--name", "rare", "--network", "lan", "only-here")
+    assert "host h2: " in h1.linkspan("move", "rare", "h2", status=1).err
+    h1.docker("rmi", "only-here", status=None)
+    assert h1.inspect("rare")["State"]["Status"] == "created"
+
+
+def _journeys(member: Member) -> int:
+    """Of moves in the daemon's records."""
+    with sqlite3.connect(f"file:{member.data_root}/records.db?mode=ro", uri=True) as records:
+        return int(records.execute("SELECT count(*) FROM record WHERE kind IN ('move', 'arrival')").fetchone()[0])

@@ -37,6 +37,7 @@ CONTAINER_VERBS = {
     "export": ("export", "Write a container's file system as a tar archive"),
     "kill": ("kill", "Kill containers, or send them a signal"),
     "logs": ("logs", "Show a container's output"),
+    "move": ("move", "Make a stopped container anew on another host (only in linkspan)"),
     "pause": ("pause", "Freeze the processes of containers"),
     "pipework": ("pipework", "Give a container an interface by hand (only in linkspan)"),
     "port": ("port", "Show the published ports of a container"),

@@ -25,6 +25,7 @@ systemd        what systemd is told
 identity       randomness and the clock
 sandbox_files  /etc/hosts and its kin, on the disk
 events         what happened, kept for a while and told to who listens
+moving         a stopped container made anew on another host
 reservations   addresses that belong to identities; those whose rest is over, given up
 containers, publishing, plugs, networks, images, volumes, system    the verbs, as the front doors call them
 views          what the verbs answer

@@ -112,6 +112,7 @@ class Containers:
         networks: Mapping[str, EndpointSettings],
         *,
         wanted_platform: str = "",
+        container_id: str = "",
     ) -> tuple[str, list[str]]:
         """The new container's id, and warnings. `networks` is by the name the user typed; `name` may be empty.
 
@@ -122,7 +123,7 @@ class Containers:
         image = self._images.view(config.image, wanted_platform).image
         taken = self._ledger.now.container_names
         request = CreateRequest(
-            id=new_id(),
+            id=container_id or new_id(),
             created=now(),
             name=name.removeprefix("/") or invent_name(secrets.randbits(64), lambda n: n in taken),
             config=config,

@@ -36,6 +36,7 @@ from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.moving import Moving
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.names import Names
 from linkspan.daemon.neighbourhood import Neighbourhood
@@ -154,7 +155,7 @@ class Daemon:
         await self._names.ready()
         healing = Healing(self._programmer, self._converge, self._look_around)
         boot = Boot(ledger, self._lifecycle, self._events)
-        for loop in (self._follow_exits(), healing.run(), boot.run(), self.reservations.run()):
+        for loop in (self._follow_exits(), healing.run(), boot.run(), self.reservations.run(), self.moving.run()):
             self._run(loop)
 
     def reload(self, wanted: Configuration) -> None:
@@ -282,6 +283,7 @@ class Daemon:
             look_again=lambda: self._programmer.run(self._read_host),
         )
         self.reservations = Reservations(ledger, mutation, host)
+        self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
         self.system = System(
             ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())
         )
@@ -322,10 +324,11 @@ class Daemon:
         """A host that is in no cluster has no use for what it knew of one; its own endpoints there end as they are."""
         snapshot = self._ledger.now
         unused = [n for n in snapshot.networks.values() if n.scope == GLOBAL and n.id not in snapshot.endpoints_on]
+        journeys = (*snapshot.moves.values(), *snapshot.arrivals.values())
         records = (*snapshot.remotes.values(), *snapshot.blocks.values(), *snapshot.reservations.values())
         of_cluster = [r for r in records if (n := snapshot.networks.get(r.network_id)) is None or n.scope == GLOBAL]
         subnets = [s for n in unused for s in snapshot.subnets_at(n)]
-        gone = (*of_cluster, *subnets, *snapshot.hosts.values(), *unused)
+        gone = (*journeys, *of_cluster, *subnets, *snapshot.hosts.values(), *unused)
         self._ledger.commit([*map(drop, gone)])
 
     # -- the host -----------------------------------------------------------------------------------------------------

@@ -110,6 +110,8 @@ class Lifecycle:
     async def _start(self, container: Container) -> None:
         """`container` may differ from its record in the count of restarts."""
         rules.after(container, "start")
+        if container.id in self._ledger.now.moves:
+            raise Conflict(f"container {container.name} is on its way to another host")
         owner = sandbox_owner(self._ledger.now, container)
         # The sandbox that it shares must not go while it is on its way into it.
         sharing = self.lock(owner.id) if owner.id != container.id else contextlib.nullcontext()
@@ -339,8 +341,9 @@ class Lifecycle:
 
     # -- removal ------------------------------------------------------------------------------------------------------
 
-    async def remove(self, container_id: str, *, force: bool, volumes: bool) -> None:
-        """Raises Conflict with Docker's words where it runs and no force is asked for."""
+    async def remove(self, container_id: str, *, force: bool, volumes: bool, moved: bool = False) -> None:
+        """Raises Conflict with Docker's words where it runs and no force is asked for. `moved`: it is on another host
+        now, where its addresses are its own."""
         while True:
             async with self.lock(container_id):
                 container = self._ledger.now.containers.get(container_id)
@@ -350,16 +353,16 @@ class Lifecycle:
                     raise Conflict(f'cannot remove container "{container.name}": {why}')
                 if not container.state.running:
                     self._forget_restart(container_id)
-                    await self._remove(container_id, volumes=volumes)
+                    await self._remove(container_id, volumes=volumes, moved=moved)
                     return
                 self._ledger.commit([put(msgspec.structs.replace(container, stopped_by_user=True))])
             # Also where the process is dead and its end not dealt with yet: this waits, and gives that its turn.
             await self._end(container, signals.SIGKILL, 0)
 
-    async def _remove(self, container_id: str, *, volumes: bool) -> None:
+    async def _remove(self, container_id: str, *, volumes: bool, moved: bool = False) -> None:
         container = self._ledger.now.container(container_id)
         change = leave(self._ledger.now, container, removed=True)
-        kept = tuple(release(self._ledger.now, container, now()))
+        kept = tuple(release(self._ledger.now, container, now(), moved=moved))
         await self._mutation.carry_out(dataclasses.replace(change, writes=(*change.writes, *kept)))
         await self.launch.remove(container)
         gone = [drop(container)]

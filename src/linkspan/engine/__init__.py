@@ -13,6 +13,7 @@ configurations  networks that are only a configuration, and those that take one
 update     a network changed in place, with containers on it
 attachment what a user asks of one attachment: checked, and turned into what the interface gets
 links      legacy links on the default bridge
+moving     a container on its way to another host: what is to be done at each end
 reservations  addresses that belong to an identity, and rest
 detection  which addresses are asked for on the wire before they are used
 identity   which address and MAC a container gets on a network, and whose they are

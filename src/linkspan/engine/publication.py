@@ -3,8 +3,8 @@
 Like kernel objects, it is rendered from the records and never taken back by hand: what is published no more is not
 rendered any more. `published` is the whole truth, `published_touched` the part of it that a set of writes can change.
 
-Hosts, endpoints, blocks and reservations belong to one host, which alone writes them. Networks belong to nobody: who
-changes one writes it under the condition that no other network has changed since (`shared`).
+Hosts, endpoints, blocks, reservations, moves and arrivals belong to one host, which alone writes them. Networks belong
+to nobody: who changes one writes it under the condition that no other network has changed since (`shared`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from linkspan.model.cluster import GLOBAL, Block, Host, Remote, Reservation
+from linkspan.model.cluster import GLOBAL, Arrival, Block, Host, Move, Remote, Reservation
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.names import dns_names
 from linkspan.model.network import Network
@@ -28,6 +28,8 @@ FOLDERS = {
     "endpoints": "remote",
     "blocks": "block",
     "reservations": "reservation",
+    "moves": "move",
+    "arrivals": "arrival",
 }
 SERIAL = f"{RECORDS}serial"  # written with every change of a network
 ALIVE = f"{RECORDS}alive/"  # host id: there for as long as the host answers
@@ -55,6 +57,8 @@ def published(snapshot: Snapshot, own: Host) -> dict[str, Entry]:
             *(entry for endpoint in snapshot.endpoints.values() for entry in _endpoint(snapshot, endpoint, own)),
             *(entry for block in snapshot.blocks.values() for entry in _block(snapshot, block, own)),
             *(entry for found in snapshot.reservations.values() for entry in _reservation(snapshot, found, own)),
+            *(entry for move in snapshot.moves.values() for entry in _journey("moves", move, own)),
+            *(entry for arrival in snapshot.arrivals.values() for entry in _journey("arrivals", arrival, own)),
         ]
     )
 
@@ -70,6 +74,10 @@ def published_touched(snapshot: Snapshot, writes: Iterable[Write], own: Host) ->
                 entries.update(_block(snapshot, block, own))
             case Reservation() as reservation:
                 entries.update(_reservation(snapshot, reservation, own))
+            case Move() as move:
+                entries.update(_journey("moves", move, own))
+            case Arrival() as arrival:
+                entries.update(_journey("arrivals", arrival, own))
         if write.kind in ("container", "network"):
             of = snapshot.endpoints_of if write.kind == "container" else snapshot.endpoints_on
             for id_ in of.get(write.id, ()):
@@ -108,6 +116,8 @@ def owner(record: Record) -> str:
     match record:
         case Host(id=id_) | Remote(host_id=id_) | Block(host_id=id_) | Reservation(host_id=id_):
             return id_
+        case Move(host_id=id_) | Arrival(host_id=id_):
+            return id_
     return ""
 
 
@@ -123,6 +133,10 @@ def keys_of(record: Record) -> tuple[str, ...]:
             return (f"{RECORDS}blocks/{record.id}",)
         case Reservation():
             return (f"{RECORDS}reservations/{record.id}", *_address_keys(record))
+        case Move():
+            return (f"{RECORDS}moves/{record.id}",)
+        case Arrival():
+            return (f"{RECORDS}arrivals/{record.id}",)
     return ()
 
 
@@ -178,6 +192,11 @@ def _reservation(snapshot: Snapshot, reservation: Reservation, own: Host) -> Ite
         yield key, Entry(f"={reservation.identity}".encode(), claim=True)
 
 
+def _journey(folder: str, record: Move | Arrival, own: Host) -> Iterator[tuple[str, Entry]]:
+    if record.host_id == own.id:
+        yield f"{RECORDS}{folder}/{record.id}", Entry(msgspec.json.encode(record))
+
+
 def _addresses(record: Remote | Reservation) -> list[str]:
     return [address for address in (record.address, record.address6) if address]
 
@@ -191,4 +210,5 @@ def expelled(snapshot: Snapshot, host_id: str) -> tuple[Write, ...]:
     host = snapshot.hosts.get(host_id)
     remotes = [snapshot.remotes[id_] for id_ in snapshot.elsewhere.at.get(host_id, ())]
     blocks = [block for block in snapshot.blocks.values() if block.host_id == host_id]
-    return (*map(drop, remotes), *map(drop, blocks), *((drop(host),) if host else ()))
+    journeys = (r for r in (*snapshot.moves.values(), *snapshot.arrivals.values()) if r.host_id == host_id)
+    return (*map(drop, remotes), *map(drop, blocks), *map(drop, journeys), *((drop(host),) if host else ()))

@@ -22,6 +22,8 @@ from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 
+BY_HAND = "9999-12-31T23:59:59Z"  # since when one rests that waits for its container: it does not yet
+
 
 def identity_of(container: Container, network: Network) -> str:
     """Who the container is on the network, but for its number among those that are alike; "" is nobody."""
@@ -80,14 +82,17 @@ def reserve(
         yield put(wanted)
 
 
-def release(snapshot: Snapshot, container: Container, now: str, network_id: str = "") -> Iterator[Write]:
-    """A container is no more (on one network): from now on its addresses rest."""
+def release(
+    snapshot: Snapshot, container: Container, now: str, network_id: str = "", *, moved: bool = False
+) -> Iterator[Write]:
+    """A container is no more (on one network): from now on its addresses rest. Of one that has `moved`, they wait for
+    it to start at its new place, for however long."""
     for found in snapshot.reservations_of(container):
         network = snapshot.networks.get(found.network_id)
         if network is None or network_id not in ("", network.id):
             continue
-        resting = msgspec.structs.replace(found, holder="", released=now)
-        yield put(resting) if network.rest else drop(found)
+        resting = msgspec.structs.replace(found, holder="", released=BY_HAND if moved else now)
+        yield put(resting) if network.rest or moved else drop(found)
 
 
 def rested(snapshot: Snapshot, now: str, host_id: str) -> Iterator[Write]:
@@ -130,9 +135,6 @@ def reserve_by_hand(snapshot: Snapshot, network: Network, identity: str, address
             released=BY_HAND,
         )
     )
-
-
-BY_HAND = "9999-12-31T23:59:59Z"  # the time since when a reservation made by hand rests: it does not yet
 
 
 def release_by_hand(snapshot: Snapshot, network: Network, identity: str) -> Write:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from linkspan.model.container import Config, EndpointSettings, HostConfig
 from linkspan.model.wire import Wire
 
 GLOBAL = "global"  # the scope of a network that the hosts of a cluster share
@@ -75,6 +76,36 @@ class Reservation(Wire, frozen=True, kw_only=True):
     host_id: str = ""  # where it was used last: that host looks after it, until another one takes it over
     holder: str = ""  # the container that has it, running or not
     released: str = ""  # RFC 3339: since when nobody uses it; "" while somebody does
+
+
+class Move(Wire, frozen=True, kw_only=True):
+    """A container on its way to another host, with all that it was asked for: written by the host that it leaves.
+
+    Once it is `settled` the container is the other host's, and this host removes its own. Before, it is this host's:
+    a move that is gone unsettled did not take place.
+    """
+
+    id: str  # of the container here
+    host_id: str
+    target: str  # host id
+    name: str
+    config: Config
+    host_config: HostConfig
+    networks: Mapping[str, EndpointSettings]  # by name
+    settled: bool = False
+
+
+class Arrival(Wire, frozen=True, kw_only=True):
+    """What the host that a container moves to says of it: under which id it makes it there, that it is `made`, or why
+    it cannot be. `settled` says that the host knows that it keeps it.
+    """
+
+    id: str  # of the move
+    host_id: str
+    container_id: str = ""
+    made: bool = False
+    error: str = ""
+    settled: bool = False
 
 
 def block_id(network_id: str, subnet: str) -> str:

@@ -15,7 +15,7 @@ from immutables import Map
 
 from linkspan.errors import InvalidArgument, NotFound
 from linkspan.model.claims import Claims, given_addresses
-from linkspan.model.cluster import Block, Host, Remote, Reservation
+from linkspan.model.cluster import Arrival, Block, Host, Move, Remote, Reservation
 from linkspan.model.container import Container
 from linkspan.model.elsewhere import Elsewhere
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
@@ -26,7 +26,20 @@ from linkspan.model.resting import Resting
 from linkspan.model.subnet import HostSubnet
 from linkspan.model.volume import Volume
 
-Record: TypeAlias = Container | Network | Sandbox | Endpoint | Volume | Host | Remote | Block | Reservation | HostSubnet
+Record: TypeAlias = (
+    Container
+    | Network
+    | Sandbox
+    | Endpoint
+    | Volume
+    | Host
+    | Remote
+    | Block
+    | Reservation
+    | HostSubnet
+    | Move
+    | Arrival
+)
 KINDS: dict[str, type[Record]] = {
     "network": Network,
     "volume": Volume,
@@ -38,6 +51,8 @@ KINDS: dict[str, type[Record]] = {
     "block": Block,
     "reservation": Reservation,
     "subnet": HostSubnet,
+    "move": Move,
+    "arrival": Arrival,
 }
 K = TypeVar("K")
 V = TypeVar("V")
@@ -75,6 +90,8 @@ class Snapshot:
     blocks: Map[str, Block] = dataclasses.field(default_factory=Map)
     reservations: Map[str, Reservation] = dataclasses.field(default_factory=Map)
     subnets: Map[str, HostSubnet] = dataclasses.field(default_factory=Map)  # of networks whose hosts have one each
+    moves: Map[str, Move] = dataclasses.field(default_factory=Map)
+    arrivals: Map[str, Arrival] = dataclasses.field(default_factory=Map)
     # Indexes, kept by `after`.
     container_names: Map[str, str] = dataclasses.field(default_factory=Map)
     linked_by: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → those linked to it

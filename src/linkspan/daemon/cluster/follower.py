@@ -121,6 +121,8 @@ class Follower:
             *(("host", id_) for id_ in now.hosts),
             *(("remote", id_) for id_ in now.remotes),
             *(("block", id_) for id_, block in now.blocks.items() if block.host_id != self.own),
+            *(("move", id_) for id_, move in now.moves.items() if move.host_id != self.own),
+            *(("arrival", id_) for id_, arrival in now.arrivals.items() if arrival.host_id != self.own),
             *(
                 ("reservation", id_)
                 for id_, one in now.reservations.items()
