@@ -24,6 +24,7 @@ KEYS = {
     "inet_proto": st.sampled_from(["tcp", "udp", "sctp", "47"]),
     "nf_proto": st.sampled_from(["ipv4", "ipv6"]),
     "inet_service": st.integers(0, 65535).map(str),
+    "@th,96,24": st.integers(0, (1 << 24) - 1).map(str),
     "ifname": st.from_regex(r'"[a-z][a-z0-9.-]{0,14}"', fullmatch=True),
 }
 EXAMPLES = {
@@ -33,6 +34,9 @@ EXAMPLES = {
     "nf_proto": "ipv6",
     "inet_service": "53",
     "ifname": '"br-one"',
+    "ip saddr": "10.0.0.7",
+    "ip6 saddr": "fd00::7",
+    "@th,96,24": "4097",
 }
 
 
@@ -101,8 +105,8 @@ def test_the_nft_command_sees_the_same(host: Host, nft: Nftables, name: str) -> 
 
 
 def _plain(listed: str) -> str:
-    """`nft -n` has numbers for protocols and IP versions."""
-    return listed.replace("ipv6", "10").replace("udp", "17")
+    """`nft -n` has numbers for protocols and IP versions, and hexadecimal ones for bits of a packet."""
+    return listed.replace("ipv6", "10").replace("udp", "17").replace("0x1001", "4097")
 
 
 @pytest.mark.root

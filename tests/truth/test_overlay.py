@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -13,7 +15,7 @@ from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network
 from linkspan.state.host import Underlay
 from tests.cluster.probes import carries, full_datagram
-from tests.hosts import Host, hosts
+from tests.hosts import Host, hosts, socket_in
 from tests.truth.place import KIND, OUTSIDE, PUBLISHED, UNPUBLISHED, Labs, Probe, Servers, attempt, labs
 from tests.truth.reaches import DESTINATIONS, Destination, Net, Source, reaches
 
@@ -200,6 +202,45 @@ def test_packets_of_any_size(tmp_path: Path, mtu: int, version: int) -> None:
                         assert carries(*spaces, address, protocol, size), f"{size} bytes of {protocol} to {address}"
             # Not one of them was cut in two between the hosts: the containers knew what fits.
             assert [cut(host) for host in made.values()] == [0, 0]
+
+
+def test_nobody_else_puts_frames_into_a_network(tmp_path: Path) -> None:
+    """A host takes what comes for a network from the other hosts; not from a machine beside them, nor from a container
+    on another network, whatever address that says it has."""
+    with (
+        hosts(h1="10.211.55.4/24", h2="10.211.55.5/24", outside=f"{OUTSIDE[4]}/24") as made,
+        labs(made, tmp_path, {name: Underlay("eth0", HOSTS[name][4]) for name in ("h1", "h2")}) as there,
+    ):
+        network, other = overlay(there, 0, NETWORKS[0]), overlay(there, 1, NETWORKS[1])
+        victim = there.container("h1", "victim", network)
+        neighbour = there.container("h1", "neighbour", other)
+        there.container("h2", "far", network)
+        there.apply()
+        beside = there["h1"].space(neighbour)
+        with socket_in(there["h1"].space(victim), socket.SOCK_DGRAM) as hears:
+            hears.bind(("", 7))
+            for name, space in (("outside", made["outside"].path), ("beside", beside), ("h2", made["h2"].path)):
+                with socket_in(space, socket.SOCK_DGRAM) as says:
+                    says.sendto(smuggled(network, victim, name.encode()), (HOSTS["h1"][4], 4789))
+            made["h1"].run("nsenter", f"--net={beside}", "ip", "address", "add", "10.211.55.5/32", "dev", "lo")
+            with socket_in(beside, socket.SOCK_DGRAM) as says:
+                says.bind(("10.211.55.5", 0))
+                says.sendto(smuggled(network, victim, b"liar"), (HOSTS["h1"][4], 4789))
+            assert hears.recv(100) == b"h2"
+            with pytest.raises(TimeoutError):
+                hears.recv(100)
+
+
+def smuggled(network: Network, to: Endpoint, data: bytes) -> bytes:
+    """A datagram to an endpoint's port 7, as VXLAN has it: a frame with its header before it."""
+    udp = struct.pack(">HHHH", 7, 7, 8 + len(data), 0) + data
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0)
+    head += socket.inet_aton("10.100.0.250") + socket.inet_aton(to.address)
+    total = sum(struct.unpack(">10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    head = head[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + head[12:]
+    frame = bytes.fromhex(to.mac.replace(":", "")) + bytes.fromhex("0200000000fa0800") + head + udp
+    return struct.pack(">II", 0x08000000, network.vni << 8) + frame
 
 
 def bridged_as_is(host: Host) -> None:

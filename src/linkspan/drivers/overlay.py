@@ -17,7 +17,7 @@ from linkspan.drivers.publish import Host as HostSettings
 from linkspan.model.cluster import Host, Remote
 from linkspan.model.network import Network
 from linkspan.state.host import Underlay
-from linkspan.state.objects import FdbEntry, KernelObject, Neighbour, Vxlan
+from linkspan.state.objects import FdbEntry, KernelObject, Neighbour, NftElement, Vxlan
 
 
 class OverlayDriver(BridgeDriver):
@@ -37,6 +37,8 @@ class OverlayDriver(BridgeDriver):
         yield from super().render_network(network)
         yield from super().render_occupied(network, segments)
         if self.underlay:
+            if self._version in self.host.rules:
+                yield NftElement("tunnels", str(network.vni), comment=network.id[:12])
             yield Vxlan(
                 tunnel(network),
                 alias=f"linkspan:{network.id}",
@@ -49,19 +51,32 @@ class OverlayDriver(BridgeDriver):
             )
 
     def render_host(self, network: Network, host: Host) -> Iterator[KernelObject]:
-        yield from ()
+        """Its packets are taken."""
+        place = self._place(host)
+        if place and self._version in self.host.rules:
+            suffix = "6" if self._version == 6 else ""
+            yield NftElement(f"tunnel_ends{suffix}", f"{network.vni} . {place}", comment=network.id[:12])
 
     def render_remote(self, network: Network, remote: Remote, host: Host) -> Iterator[KernelObject]:
         """Nothing for one whose host is not reached by the IP version of this host's tunnels."""
-        if self.underlay is None:
-            return
-        place = host.address if self.underlay.address else host.address6
+        place = self._place(host)
         if not place or not remote.mac:
             return
         for address in filter(None, (remote.address, remote.address6)):
             yield Neighbour(network.bridge, address, remote.mac)
         yield FdbEntry(tunnel(network), remote.mac)
         yield FdbEntry(tunnel(network), remote.mac, place)
+
+    @property
+    def _version(self) -> int:
+        """Of the packets between the hosts."""
+        return 4 if self.underlay and self.underlay.address else 6
+
+    def _place(self, host: Host) -> str:
+        """Where the other host's end is; "" where this one cannot reach it."""
+        if self.underlay is None:
+            return ""
+        return host.address if self.underlay.address else host.address6
 
 
 def tunnel(network: Network) -> str:

@@ -37,7 +37,9 @@ _INTERVAL_END = 1
 _UDATA_COMMENT = 0
 _LONGEST = 60_000  # bytes of a list, which may have 64 KiB
 
-_DEFINITION = re.compile(r"^\s*(?:set|map) (\w+) \{ type ([^:;]+?)(?: : ([^;]+?))?;( flags interval;)? \}", re.M)
+_DEFINITION = re.compile(
+    r"^\s*(?:set|map) (\w+) \{ (?:type|typeof) ([^:;]+?)(?: : ([^;]+?))?;( flags interval;)? \}", re.M
+)
 _PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 _VERSIONS = {2: "ipv4", 10: "ipv6"}
 
@@ -68,6 +70,12 @@ _FIELDS: Mapping[str, _Field] = {
     "inet_proto": _Field("B", lambda value: _PROTOCOLS.get(value, str(value)), _number),
     "nf_proto": _Field("B", lambda value: _VERSIONS.get(value, str(value)), _number),
     "inet_service": _Field("H", str, int),
+    "ip saddr": _address("4s", socket.AF_INET),
+    "ip6 saddr": _address("16s", socket.AF_INET6),
+    # A VXLAN network identifier: 24 bits behind 12 bytes of UDP's header and its own.
+    "@th,96,24": _Field(
+        "3s", lambda value: str(int.from_bytes(value, "big")), lambda text: int(text).to_bytes(3, "big")
+    ),
     "ifname": _Field("16s", lambda value: f'"{string(value)}"', lambda text: text.strip('"').encode()),
 }
 
