@@ -116,12 +116,19 @@ def _space(host: Host) -> str:
     return f"/proc/{host.pid}/ns/net"
 
 
+def _flannel(subnet: str, backend: str) -> Callable[[Cluster], contextlib.AbstractContextManager[Ends]]:
+    options = (f"flannel.prefix=/flannel/{backend}", f"flannel.backend={backend}")
+    return _network("-d", "flannel", "--subnet", subnet, *(word for one in options for word in ("-o", one)))
+
+
 _SEGMENT = ("-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--ip-range", "10.211.55.64/26")
 WAYS: Sequence[Way] = (
     Way("host", _hosts),
     Way("bridge, one host", _one_bridge),
     Way("bridge, published port", _published),
     Way("overlay", _network("-d", "overlay")),
+    Way("flannel, vxlan", _flannel("10.95.0.0/16", "vxlan")),
+    Way("flannel, host-gw", _flannel("10.96.0.0/16", "host-gw")),
     Way("flat, bridge", _network("-d", "flat", *_SEGMENT, "-o", "mode=bridge")),
     Way("flat, macvlan", _network("-d", "flat", *_SEGMENT, "-o", "mode=macvlan")),
     Way("flat, routed", _network("-d", "flat", *_SEGMENT, "-o", "mode=routed")),

@@ -52,7 +52,7 @@ def _same(where: str) -> Check:
 
 
 _OUTSIDE = Section(
-    8,
+    9,
     "flat, with a machine outside",
     (
         Step(_CREATE, "the network's id", made, where="h1", vital=True),
@@ -93,7 +93,7 @@ _OUTSIDE = Section(
 SECTIONS = (
     *(
         section(number, "flat", f"-o mode={mode} {_SEGMENT}", title=f"flat, mode={mode}", apart=False)
-        for number, mode in ((5, "bridge"), (6, "macvlan"), (7, "routed"))
+        for number, mode in ((6, "bridge"), (7, "macvlan"), (8, "routed"))
     ),
     _OUTSIDE,
 )

@@ -202,5 +202,14 @@ def section(
 SECTIONS = (
     section(1, "overlay"),
     section(2, "ovs", "--subnet 10.77.0.0/24", title="ovs, GRE"),
-    section(4, "macvlan", "--scope global -o parent=eth0 --subnet 10.90.0.0/24"),
+    section(
+        3, "flannel", "--subnet 10.95.0.0/16 -o flannel.prefix=/flannel/vxlan -o flannel.vni=5", title="flannel, vxlan"
+    ),
+    section(
+        4,
+        "flannel",
+        "--subnet 10.96.0.0/16 -o flannel.prefix=/flannel/gw -o flannel.backend=host-gw",
+        title="flannel, host-gw",
+    ),
+    section(5, "macvlan", "--scope global -o parent=eth0 --subnet 10.90.0.0/24"),
 )

@@ -38,8 +38,9 @@ class Driver:
     town: tuple[str, ...] | None = None  # None: there is one such network
     # Containers on it are neighbours of the hosts and of the machine outside.
     flat: bool = False
-    # A container's own host comes to it by its own address.
+    # A container's own host comes to it by its own address; and so do the other hosts.
     from_own_host: bool = False
+    from_any_host: bool = False
     # Ports are published on the host that runs the container.
     publishes: bool = False
 
@@ -57,6 +58,6 @@ def reaches(driver: Driver, source: Spot, there: str, destination: Destination) 
             # What leaves a bridge goes out as its host does.
             if source.host == there:
                 return driver.from_own_host and (source.kind == "host" or driver.flat)
-            return driver.flat
+            return driver.flat or (source.kind == "host" and driver.from_any_host)
         case "outside":
             return driver.flat

@@ -16,7 +16,22 @@ from tests.truth.place import KIND, PUBLISHED, Probe, Servers, attempt
 
 _SEGMENT = ("-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--gateway", OUTSIDE, "--ip-range", "10.211.55.64/26")
 _MACVLAN = ("-o", "parent=eth0", "--scope", "global")
+
+
+def _flannel(backend: str, vnis: tuple[str, str] = ("", "")) -> Driver:
+    """Each network has its own keys in etcd, which outlive it."""
+
+    def options(network: str, subnet: str, vni: str) -> tuple[str, ...]:
+        words = [f"prefix=/truth/{backend}/{network}", f"backend={backend}", *([f"vni={vni}"] if vni else [])]
+        return ("--subnet", subnet, *(word for text in words for word in ("-o", f"flannel.{text}")))
+
+    city, town = options("city", "10.92.0.0/16", vnis[0]), options("town", "10.93.0.0/16", vnis[1])
+    return Driver("flannel", city, town, from_own_host=True, from_any_host=True, publishes=True)
+
+
 DRIVERS = {
+    "flannel, vxlan": _flannel("vxlan", ("21", "22")),
+    "flannel, host-gw": _flannel("host-gw"),
     "overlay": Driver(
         "overlay", ("--subnet", "10.92.0.0/24"), ("--subnet", "10.93.0.0/24"), from_own_host=True, publishes=True
     ),

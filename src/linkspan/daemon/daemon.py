@@ -319,6 +319,7 @@ class Daemon:
             now=lambda: self._ledger.now,
             take_over=self._mutation.take_over,
         )
+        self._mutation.part = self.networks.flannel.ready
 
     def _forget_cluster(self) -> None:
         """A host that is in no cluster has no use for what it knew of one; its own endpoints there end as they are."""

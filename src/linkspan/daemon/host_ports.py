@@ -11,7 +11,7 @@ from linkspan.daemon.cluster.contract import Overtaken
 from linkspan.daemon.mutation import Mutation
 from linkspan.engine.change import Change
 from linkspan.engine.detection import Occupied, was_given
-from linkspan.engine.join import external_connectivity, port_requests
+from linkspan.engine.join import NoPart, external_connectivity, port_requests
 from linkspan.errors import PortInUse, PortUnavailable
 from linkspan.ipam.ports import chosen_freely
 from linkspan.model.container import Container
@@ -23,14 +23,23 @@ Busy = frozenset[tuple[str, str, int]]  # (protocol, address, port)
 
 async def carry_out(mutation: Mutation, container: Container, decide: Callable[[Busy], Change]) -> Change:
     """A port of free choice that another process turns out to hold is chosen again: `decide` is told of those. So is an
-    address of free choice that a stranger on its wire has: that is remembered by whoever has asked.
+    address of free choice that a stranger on its wire has: that is remembered by whoever has asked. A part of a network
+    that this host is about to get is waited for.
 
     Answers the change that was carried out. Raises PortUnavailable with Docker's words around it, Occupied.
     """
     busy: Busy = frozenset()
     attempts = count(1)
+    waited: set[str] = set()
     while True:
-        change = decide(busy)
+        try:
+            change = decide(busy)
+        except NoPart as error:
+            if error.network_id in waited:
+                raise
+            waited.add(error.network_id)
+            await mutation.part(error.network_id)
+            continue
         try:
             await mutation.carry_out(change)
             return change

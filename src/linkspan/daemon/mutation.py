@@ -43,6 +43,7 @@ class Mutation:
         self._follow, self._names = follow, names
         self.cluster: Publishing | None = None
         self.detecting: Detecting | None = None
+        self.part: Callable[[str], Awaitable[None]] = _at_once  # this host gets its part of a network, if it soon does
         self.unsettled: Callable[[], None] = lambda: None  # the kernel is not as the records say: to be looked over
 
     async def carry_out(self, change: Change) -> None:
@@ -149,6 +150,10 @@ class Mutation:
             await self._programmer.run(lambda kernel: kernel.apply(diff(tried, left)))
         except LinkspanError as error:
             log.error("not all of a failed change could be taken back: %s", error)
+
+
+async def _at_once(network_id: str) -> None:
+    return
 
 
 def _container_of(record: Record | None) -> str:

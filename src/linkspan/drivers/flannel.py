@@ -7,6 +7,7 @@ serve `linkspan flannel`, where the containers are a Docker's, and the driver, w
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator
 
@@ -104,7 +105,7 @@ class FlannelDriver(BridgeDriver):
         """None while this host is in no cluster."""
         if self.underlay is None:
             return None
-        config = parse_config(network.options[CONFIG])
+        config = _config(network.options[CONFIG])
         return Part(network.id, config, own.lease, self.underlay, network.masquerade)
 
     def at_home(self, network: Network, own: HostSubnet) -> Network:
@@ -128,8 +129,22 @@ class FlannelDriver(BridgeDriver):
                 yield NftElement(f"spread_to{mark}", f'"{network.bridge}" . {whole}', comment=network.id[:12])
 
     def render_subnet(self, network: Network, own: HostSubnet, other: HostSubnet) -> Iterator[KernelObject]:
-        if part := self.part(network, own):
-            yield from render_way(part, other.lease)
+        part, lease = self.part(network, own), other.lease
+        if part is None:
+            return
+        yield from render_way(part, lease)
+        backend = part.config.backend
+        if network.icc and (backend.type == "host-gw" or backend.direct_routing):
+            # Without a tunnel, what comes from the other host itself has the host's address.
+            for mark, address in (("", lease.public_ip), ("6", lease.public_ip6 if own.lease.subnet6 else "")):
+                if address:
+                    yield NftElement(f"spread_to{mark}", f'"{network.bridge}" . {address}', comment=network.id[:12])
+
+
+@functools.lru_cache(maxsize=64)
+def _config(text: str) -> FlannelConfig:
+    """Asked for with each host's part and each endpoint."""
+    return parse_config(text)
 
 
 def _tunnel_end(part: Part, mark: str, subnet: str, local: str, mac: str) -> Iterator[KernelObject]:

@@ -63,6 +63,14 @@ class Surroundings:
     occupied: frozenset[tuple[str, int]] = frozenset()  # network ids and addresses that strangers on its wire have
 
 
+class NoPart(Unavailable):
+    """The network has a part for each host, and this host has none yet."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(f"network {network.name}: this host has no subnet of it yet: the log says what it waits for")
+        self.network_id = network.id
+
+
 def port_requests(container: Container) -> tuple[PortRequest, ...]:
     """What the container asks to publish: its own bindings and, with -P, every other exposed port."""
     bindings = container.host_config.port_bindings or {}
@@ -261,7 +269,7 @@ def _endpoint(
     check_subnets(snapshot, network)
     home = at_home(snapshot, network, around.drivers)
     if home is None:
-        raise Unavailable(f"network {network.name}: this host has no subnet of it yet: the log says what it waits for")
+        raise NoPart(network)
     network = home
     endpoint = with_addresses(snapshot, container, network, settings, bare, around.host_id, around.occupied)
     taken = {e.interface for e in snapshot.endpoints_in(container)} | {plug.interface for plug in container.plugs}
