@@ -307,7 +307,7 @@ def test_the_parent_goes_and_comes_back(engine: Place) -> None:
         assert "0% packet loss" in engine.out("exec", "late", "ping", "-c", "1", "-W", "2", "10.5.0.200")
         # Gone: the rest of the host goes on, also with a daemon that starts meanwhile.
         engine.host.run(["ip", "link", "del", "spare"])
-        until(lambda: "there is no interface spare on this host" in engine.log.read_text())
+        until(lambda: "interface spare of this host is not there" in engine.log.read_text())
         engine.restart(signal.SIGKILL)
         assert answers(engine.there, HOST, 8080) == OUTSIDE
         refused = engine.docker("run", "-d", "--net", "lan", "plain", status=125).err
