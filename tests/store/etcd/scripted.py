@@ -77,13 +77,13 @@ class Scripted:
 
 
 @contextlib.asynccontextmanager
-async def asking(*members: Scripted | None) -> AsyncIterator[EtcdClient]:
+async def asking(*members: Scripted | None, at: str = "127.0.0.1") -> AsyncIterator[EtcdClient]:
     """A client of these members, on loopback; None: nobody listens there."""
     async with contextlib.AsyncExitStack() as stack:
         addresses: list[MemberAddress] = []
         for member in members:
-            server = await asyncio.start_server(member or Scripted(), "127.0.0.1", 0)
-            addresses.append(MemberAddress("127.0.0.1", server.sockets[0].getsockname()[1]))
+            server = await asyncio.start_server(member or Scripted(), at, 0)
+            addresses.append(MemberAddress(at, server.sockets[0].getsockname()[1]))
             if member is None:
                 server.close()
             else:

@@ -48,6 +48,17 @@ def test_the_next_member_is_asked_and_from_then_on_first() -> None:
     assert (len(second.asked), second.connections) == (3, 1)
 
 
+def test_a_member_at_an_ipv6_address() -> None:
+    async def whole() -> None:
+        async with asking(Scripted(NOTHING), at="::1") as client:
+            assert await client.get("/k") is None
+        async with asking(None, at="::1") as client:
+            with pytest.raises(Unavailable, match=r"^etcd does not answer: \[::1\]:\d+: connection refused$"):
+                await client.get("/k")
+
+    asyncio.run(whole())
+
+
 def test_requests_at_once_have_connections_of_their_own_and_keep_them() -> None:
     only = Scripted(*[NOTHING] * 200)
 
@@ -170,7 +181,7 @@ def test_a_transaction_that_only_reads_is_a_read() -> None:
         ),
         (b"SSH-2.0-OpenSSH_9.2\r\n", Unavailable, "what it answers is not HTTP"),
         (answer(b"busy", 503), Unavailable, "it answers with HTTP status 503: busy"),
-        (answer(b'["something else"]'), Internal, "the answer to /v3/kv/range is not what it should be"),
+        (answer(b'["something else"]'), Internal, "what it answers is not what it should be"),
         (answer(b'{"kvs":[{"key":"not base64!"}]}'), Internal, "is not what it should be"),
         (error(16, "etcdserver: invalid auth token", 401), Forbidden, "etcd does not let us in: invalid auth token"),
         (error(3, "etcdserver: user name is empty", 400), Forbidden, "does not let us in"),

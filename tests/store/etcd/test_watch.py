@@ -91,7 +91,7 @@ def test_it_goes_on_after_the_last_whole_change() -> None:
     ("ending", "why"),
     [
         (CLOSE, "it closed the connection without a word"),
-        (OPENED + chunk(b"[]\n"), "a line of the watch is not what it should be"),
+        (OPENED + chunk(b"[]\n"), "what it answers is not what it should be"),
         (OPENED + chunk(b'{"error":{"grpc_code":14,"message":"etcdserver: no leader"}}') + END, "it says: no leader"),
         (OPENED + chunk(line(canceled=True, cancel_reason="because")), "it ended the watch: because"),
         (answer(b'{"error":"x","message":"etcdserver: permission denied","code":7}', 403), "does not let us in"),
@@ -123,6 +123,13 @@ def test_a_member_that_is_only_behind() -> None:
 def test_a_store_that_has_gone_back() -> None:
     with pytest.raises(Compacted, match="has gone back to revision 8"):
         told(Scripted(OPENED + chunk(created(8)), latest(8)), count=2)
+
+
+def test_a_member_that_may_be_behind_and_answers_something_else() -> None:
+    odd = Scripted(OPENED + chunk(created(8)), answer(b"[]"))
+    (interrupted,) = told(odd, count=1)
+    assert isinstance(interrupted, Interrupted)
+    assert "what it answers is not what it should be" in interrupted.reason
 
 
 def test_another_cluster_than_before() -> None:

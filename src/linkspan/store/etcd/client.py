@@ -61,11 +61,7 @@ class EtcdClient:
         self._members = Members(cluster, tls)
 
     async def _ask(self, path: str, request: dict[str, Any], type_: type[T], *, repeatable: bool = True) -> T:
-        answer = await self._members.ask(path, encode(request), repeatable=repeatable)
-        try:
-            return decode(answer, type_)
-        except ValueError as error:
-            raise Internal(f"etcd: the answer to {path} is not what it should be: {error}") from error
+        return decode(await self._members.ask(path, encode(request), repeatable=repeatable), type_)
 
     async def get(self, key: str) -> KeyValue | None:
         answer = await self._ask("/v3/kv/range", {"key": key_of(key)}, RangeAnswer)
@@ -187,7 +183,7 @@ class EtcdClient:
         try:
             body = await self._members.ask_one(address, "/v3/maintenance/status", b"{}", leader=False)
             answer = decode(body, StatusAnswer)
-        except (NotBegun, Broken, LinkspanError, ValueError) as error:
+        except (NotBegun, Broken, LinkspanError) as error:
             return MemberStatus(str(address), failure=str(error))
         return MemberStatus(
             str(address),

@@ -24,8 +24,7 @@ _LEADER = {"Grpc-Metadata-Hasleader": "true"}
 _ANYBODY: Mapping[str, str] = {}
 
 # gRPC's codes
-_CANCELLED, _UNKNOWN, _INVALID, _DEADLINE, _NOT_FOUND, _DENIED, _EXHAUSTED = 1, 2, 3, 4, 5, 7, 8
-_OUT_OF_RANGE, _UNIMPLEMENTED, _INTERNAL, _UNAVAILABLE, _UNAUTHENTICATED = 11, 12, 13, 14, 16
+_CANCELLED, _DEADLINE, _DENIED, _UNIMPLEMENTED, _INTERNAL, _UNAVAILABLE, _UNAUTHENTICATED = 1, 4, 7, 12, 13, 14, 16
 _NOT_BEGUN = ("no leader", "too many requests", "not capable", "not supported for learner", "unhealthy cluster")
 
 
@@ -155,7 +154,7 @@ def failed(status: int, answer: bytes) -> Exception:
     """The error that an answer with this status stands for."""
     try:
         failure = decode(answer, Failure)
-    except ValueError:
+    except Internal:
         words = answer.decode(errors="replace").strip()
         if "HTTP request to an HTTPS server" in words:
             return NotBegun("it speaks TLS: certificates are needed (--cluster-tls)")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
-from linkspan.errors import Internal, LinkspanError
+from linkspan.errors import LinkspanError
 from linkspan.store.etcd.address import MemberAddress
 from linkspan.store.etcd.contract import Compacted
 from linkspan.store.etcd.http import Broken, Stream
@@ -140,10 +140,7 @@ async def _results(stream: Stream, attention: _Attention) -> AsyncGenerator[Watc
 
 def _decoded(lines: list[bytes]) -> Iterator[WatchResult]:
     for line in lines:
-        try:
-            streamed = decode(line, Streamed)
-        except ValueError as error:
-            raise Internal(f"etcd: a line of the watch is not what it should be: {error}") from None
+        streamed = decode(line, Streamed)
         if streamed.error is not None:
             raise failed_as(streamed.error)
         if streamed.result is not None:

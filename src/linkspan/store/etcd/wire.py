@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from linkspan.errors import Internal
 from linkspan.store.etcd.values import Compare, Event, Get, KeyValue, Operation, Put
 
 T = TypeVar("T")
@@ -144,8 +145,11 @@ class StreamedKeepAlive(msgspec.Struct, frozen=True):
 
 
 def decode(body: bytes | bytearray | memoryview, type_: type[T]) -> T:
-    """Raises msgspec.MsgspecError (a ValueError) where it is something else."""
-    return msgspec.json.decode(body, type=type_, strict=False)
+    """Raises Internal where it is something else."""
+    try:
+        return msgspec.json.decode(body, type=type_, strict=False)
+    except ValueError as error:  # of msgspec, or of bytes that are no text
+        raise Internal(f"etcd: what it answers is not what it should be: {error}") from None
 
 
 def encode(request: dict[str, Any]) -> bytes:
