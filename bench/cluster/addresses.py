@@ -27,23 +27,31 @@ def fill(cluster: Cluster, count: int, console: Console) -> Sequence[str]:
     window = next(SUBNET.subnets(new_prefix=32 - (count + 2).bit_length()))
     usable = list(window.hosts())[1:]
     excluded = [word for n, a in enumerate(usable[count:]) for word in ("--aux-address", f"x{n}={a}")]
-    options = ("-d", "flat", "--subnet", str(window), "--gateway", str(next(window.hosts())), *excluded)
+    options = (
+        "-d",
+        "flat",
+        "-o",
+        "parent=eth0",
+        "--subnet",
+        str(window),
+        "--gateway",
+        str(next(window.hosts())),
+        *excluded,
+    )
     first.docker("network", "create", *options, "full")
-    try:
-        with console.working(f"{count:,} containers into {count:,} addresses"):
-            created = _each(daemons, count, lambda daemon, number: daemon.create(network="full", name=f"full-{number}"))
-            began = time.perf_counter()
-            _each(daemons, count, lambda daemon, number: daemon.run(created[number]))
-            seconds = time.perf_counter() - began
-            held = Counter(_each(daemons, count, lambda daemon, number: address_of(daemon, created[number])))
-        refusal = _one_more(first)
-        _check(held, {str(a) for a in usable[:count]}, refusal)
-        with console.working("removing them"):
-            began = time.perf_counter()
-            _each(daemons, count, lambda daemon, number: daemon.remove(created[number]))
-            removing = time.perf_counter() - began
-    finally:
-        first.docker("network", "rm", "full")
+    with console.working(f"{count:,} containers into {count:,} addresses"):
+        created = _each(daemons, count, lambda daemon, number: daemon.create(network="full", name=f"full-{number}"))
+        began = time.perf_counter()
+        _each(daemons, count, lambda daemon, number: daemon.run(created[number]))
+        seconds = time.perf_counter() - began
+        held = Counter(_each(daemons, count, lambda daemon, number: address_of(daemon, created[number])))
+    refusal = _one_more(first)
+    _check(held, {str(a) for a in usable[:count]}, refusal)
+    with console.working("removing them"):
+        began = time.perf_counter()
+        _each(daemons, count, lambda daemon, number: daemon.remove(created[number]))
+        removing = time.perf_counter() - began
+    first.docker("network", "rm", "full")
     console.line(f"  {count:,} containers into {count:,} addresses in {seconds:.0f} s; removed in {removing:.0f} s")
     return [
         "",

@@ -27,7 +27,7 @@ from linkspan.model.container import Container
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, put
 from linkspan.state.host import Underlay
-from linkspan.state.objects import BoundPort, Sysctl
+from linkspan.state.objects import BoundPort, Sysctl, Veth
 from linkspan.store.memory import MemoryStore
 from tests.engine.conftest import DRIVERS, HOST, World
 
@@ -251,5 +251,35 @@ def test_what_another_host_has_written_meanwhile_stays_when_a_change_is_taken_ba
         bench.mutation.cluster = Quicker()
         await bench.mutation.decide(decide)
         assert decided == [None, theirs]
+
+    run(steps)
+
+
+def test_whoever_is_through_sooner_makes_what_they_have_in_common() -> None:
+    """The first one to join a network waits for an answer from elsewhere, and the second one comes before it."""
+
+    async def steps(bench: Bench) -> None:
+        held = asyncio.Event()
+
+        class Slow:
+            async def publish(self, before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
+                if len(after.endpoints) == 1:
+                    await held.wait()
+
+            def withdraw(self) -> None: ...
+
+            async def caught_up(self, revision: int) -> None: ...
+
+        await bench.converge()
+        bench.mutation.cluster = Slow()
+        first, second = (bench.container(name, **{"80_tcp": port}) for name, port in (("one", "8080"), ("two", "8081")))
+        waiting = asyncio.ensure_future(bench.mutation.carry_out(join(bench.ledger.now, first, bench.world.around())))
+        await asyncio.sleep(0)
+        await bench.mutation.carry_out(join(bench.ledger.now, second, bench.world.around()))
+        assert not waiting.done()
+        assert len([one for one in bench.kernel.state.values() if isinstance(one, Veth)]) == 1
+        held.set()
+        await waiting
+        assert bench.as_recorded()
 
     run(steps)

@@ -44,6 +44,8 @@ class Mutation:
         self.cluster: Publishing | None = None
         self.detecting: Detecting | None = None
         self.part: Callable[[str], Awaitable[None]] = _at_once  # this host gets its part of a network, if it soon does
+        self._numbers = count()
+        self._asked: dict[int, tuple[Snapshot, Sequence[Write]]] = {}  # of which the kernel has not been told yet
         self.unsettled: Callable[[], None] = lambda: None  # the kernel is not as the records say: to be looked over
 
     async def carry_out(self, change: Change) -> None:
@@ -58,20 +60,26 @@ class Mutation:
         passing = all(write.kind in ("sandbox", "endpoint") for write in writes)
         before = self._ledger.commit(writes, durable=not passing)
         now = self._ledger.now
+        asked = next(self._numbers)
+        self._asked[asked] = before, writes
         try:
             if self.cluster:
                 await self.cluster.publish(before, now, writes)
             if self.detecting:
                 await self.detecting.check(before, now, writes)
+            without = self._told()
         except Exception:
             self._withdraw(before, writes)
             if self.cluster:
                 self.cluster.withdraw()
             raise
-        parts = touched(before, now, writes)
+        finally:
+            del self._asked[asked]
+        told = self._told()
+        parts = touched(without, told, writes)
         # Others may have changed what depends on this, on a network where this endpoint is the first here: the kernel
         # could not follow them yet, and now takes what they have done along.
-        old, new = (render_touched(moment, parts, self._drivers) for moment in (before, self._ledger.now))
+        old, new = (render_touched(moment, parts, self._drivers) for moment in (without, told))
         if plan := diff(old, new):
             try:
                 await self._programmer.run(lambda kernel: self._apply(kernel, plan, before, writes, parts))
@@ -80,8 +88,18 @@ class Mutation:
                 if self.cluster:
                     self.cluster.withdraw()
                 await self._take_back(new, render_touched(self._ledger.now, parts, self._drivers))
+                if self._asked:
+                    self.unsettled()  # whoever of those is refused has left what was made for it
                 raise
         await self._tell(before, writes, change.events)
+
+    def _told(self) -> Snapshot:
+        """The records as far as the kernel has been told of them. What is still being asked elsewhere is not in them:
+        whoever is through sooner makes what they have in common, such as the bridge of a network."""
+        snapshot = self._ledger.now
+        for before, writes in reversed(list(self._asked.values())):
+            snapshot = snapshot.after(self._inverse(before, writes))
+        return snapshot
 
     def _withdraw(self, before: Snapshot, writes: Sequence[Write]) -> None:
         self._ledger.commit(self._inverse(before, writes))
@@ -94,7 +112,8 @@ class Mutation:
 
     def _apply(self, kernel: Kernel, plan: Plan, before: Snapshot, writes: Sequence[Write], parts: Touched) -> None:
         """In the kernel thread. What a plan that failed had made first, others may have counted on: who came to a
-        network after the first one here, say. It is there before their plans, which follow."""
+        network after the first one here, say. It is there before their plans, which follow; also for those who are
+        still asking, as what is there already can be made again."""
         try:
             kernel.apply(plan)
         except Exception:
@@ -123,9 +142,11 @@ class Mutation:
     async def take_over(self, writes: Sequence[Write], events: Sequence[Event]) -> None:
         """What other hosts have done: it is so, whether this kernel follows or not. What does not is said, and looked
         over at once."""
+        without = self._told()
         before = self._ledger.commit(writes, durable=False)
-        parts = touched(before, self._ledger.now, writes)
-        old, new = (render_touched(moment, parts, self._drivers) for moment in (before, self._ledger.now))
+        told = self._told()
+        parts = touched(without, told, writes)
+        old, new = (render_touched(moment, parts, self._drivers) for moment in (without, told))
         if plan := diff(old, new):
             try:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))
