@@ -204,6 +204,31 @@ def test_packets_of_any_size(tmp_path: Path, mtu: int, version: int) -> None:
             assert [cut(host) for host in made.values()] == [0, 0]
 
 
+@pytest.mark.parametrize("net", NETWORKS[:2], ids=lambda net: net.name)
+def test_further_bridges_of_one_host_are_on_the_segment_too(tmp_path: Path, net: Net) -> None:
+    """As a network has where it has more endpoints on a host than a bridge has ports."""
+    underlays = {name: Underlay("eth0", HOSTS[name][4]) for name in ("h1", "h2")}
+    with (
+        hosts(**{name: f"{underlay.address}/24" for name, underlay in underlays.items()}) as made,
+        labs(made, tmp_path, underlays) as there,
+    ):
+        network = overlay(there, 0, net)
+        ends = [
+            (host, there.container(host, f"{host}-{segment}", network), segment)
+            for host in underlays
+            for segment in (0, 2)
+        ]
+        for host, end, segment in ends:
+            there[host].change(end, segment=segment)
+        there.apply()
+        for here, one, _ in ends:
+            for at, other, _ in ends:
+                if one is not other:
+                    spaces = there[here].space(one), there[at].space(other)
+                    for address in (other.address, other.address6):
+                        assert carries(*spaces, address, "tcp", 5000, within=5 if net.icc else 0.2) == net.icc
+
+
 def test_nobody_else_puts_frames_into_a_network(tmp_path: Path) -> None:
     """A host takes what comes for a network from the other hosts; not from a machine beside them, nor from a container
     on another network, whatever address that says it has."""
