@@ -231,7 +231,7 @@ def test_a_route_of_somebody_elses(world: World) -> None:
 
 
 def test_ten_thousand_rows_at_once(world: World) -> None:
-    """Some 3,300 containers elsewhere: made, moved and gone, each within a second."""
+    """Some 3,300 containers elsewhere: made, moved and gone."""
     network = state_of(tunnel())
     world.reach({}, network)
     many = network | state_of(row for number in range(256, 3600) for row in remote(number))
@@ -240,9 +240,9 @@ def test_ten_thousand_rows_at_once(world: World) -> None:
     for before, after in steps:
         plan = diff(before, after)
         assert len(plan) >= 3300
-        started = time.perf_counter()
+        started = time.process_time()  # whatever else the machine does
         world.kernel.apply(plan)
-        assert time.perf_counter() - started < 5  # some 0.1 s on a quiet machine
+        assert time.process_time() - started < 3  # some 0.1 s, where nothing takes its time row by row
         world.expect(after)
 
 
