@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ import pytest
 
 from tests.cluster.place import Cluster, Member, kill_daemon, until
 from tests.cluster.probes import carries, full_datagram
-from tests.ovs import OpenVSwitch, needs_ovs, open_vswitch
+from tests.cluster.switches import switches_of
+from tests.ovs import OpenVSwitch, needs_ovs
 from tests.product.network import answers, silent
 
 pytestmark = needs_ovs
@@ -22,14 +22,8 @@ MTU = {"gre": 1454, "vxlan": 1446}
 
 @pytest.fixture
 def switches(hosts: Cluster) -> Iterator[dict[str, OpenVSwitch]]:
-    """One of each host's own; when the containers are gone, nothing of ours is left in it."""
-    with contextlib.ExitStack() as stack:
-        made = {member.name: stack.enter_context(open_vswitch(member.here, member.folder / "ovs")) for member in hosts}
+    with switches_of(hosts) as made:
         yield made
-        hosts.clear()
-        for switch in made.values():
-            assert [row["name"] for row in switch.table("Bridge")] == []
-            assert switch.table("QoS") == []
 
 
 def network(hosts: Cluster, *options: str) -> Any:

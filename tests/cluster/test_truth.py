@@ -11,6 +11,8 @@ import pytest
 from tests.cluster.place import ADDRESSES, OUTSIDE, Cluster, Member, until
 from tests.cluster.probes import carries, full_datagram
 from tests.cluster.reaches import HOSTS, SPOTS, Destination, Driver, Spot, reaches
+from tests.cluster.switches import switches_of
+from tests.ovs import THERE
 from tests.product.dns_tools import addresses
 from tests.truth.place import KIND, PUBLISHED, Probe, Servers, attempt
 
@@ -35,6 +37,9 @@ DRIVERS = {
     "overlay": Driver(
         "overlay", ("--subnet", "10.92.0.0/24"), ("--subnet", "10.93.0.0/24"), from_own_host=True, publishes=True
     ),
+    "ovs": Driver(
+        "ovs", ("--subnet", "10.94.0.0/24"), ("--subnet", "10.95.0.0/24"), from_own_host=True, publishes=True
+    ),
     "macvlan": Driver("macvlan", (*_MACVLAN, "--subnet", "10.90.0.0/24"), (*_MACVLAN, "--subnet", "10.91.0.0/24")),
     "flat, bridge": Driver("flat", (*_SEGMENT, "-o", "mode=bridge"), flat=True, from_own_host=True),
     "flat, macvlan": Driver("flat", (*_SEGMENT, "-o", "mode=macvlan"), flat=True),
@@ -48,6 +53,16 @@ SIZES = {"tcp": (1, 300_000), "udp": (1, 4_000, 20_000, 60_000)}
 def ground(request: pytest.FixtureRequest, hosts: Cluster) -> Iterator[tuple[Driver, Cluster]]:
     """The network `city` and another one, with a container of each on each host, and one on each host's bridge."""
     driver = DRIVERS[request.param]
+    if driver.name != "ovs":
+        yield from _filled(driver, hosts)
+    elif not THERE:
+        pytest.skip("ovs: there is no Open vSwitch: it is in Debian's package openvswitch-switch")
+    else:
+        with switches_of(hosts):
+            yield from _filled(driver, hosts)
+
+
+def _filled(driver: Driver, hosts: Cluster) -> Iterator[tuple[Driver, Cluster]]:
     made = hosts["h1"].docker("network", "create", "-d", driver.name, *driver.city, "city", status=None)
     if made.status and "lacks" in made.err:
         pytest.skip(f"{driver.name}: {made.err.strip()}")

@@ -91,6 +91,8 @@ class OvsDriver:
         )
         said = (("container_id", endpoint.container_id), ("container_iface", endpoint.interface))
         yield OvsPort(network.bridge, name, f"linkspan:{endpoint.id}", tag=endpoint.vlan, said=said)
+        if self.switch.datapath == "netdev":
+            yield NftElement("switch_ports", f'"{name}"', comment=endpoint.id[:12])
         yield from render_inside(network, endpoint, sandbox)
         if limit := endpoint.bandwidth:
             for namespace, end in ((HOST, name), (sandbox.path, endpoint.interface)):

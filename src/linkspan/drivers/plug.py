@@ -14,7 +14,7 @@ from linkspan.drivers.inside import DEFAULT_ROUTES, link_local
 from linkspan.model import plug as kinds
 from linkspan.model.endpoint import Sandbox
 from linkspan.model.plug import Plug
-from linkspan.state.objects import HOST, Address, Bridge, Device, KernelObject, Nic, Route, Veth
+from linkspan.state.objects import HOST, Address, Bridge, Device, KernelObject, NftElement, Nic, Route, Veth
 from linkspan.state.switch import OvsBridge, OvsPort
 
 BRIDGE_ALIAS = "linkspan:plug"
@@ -44,6 +44,8 @@ def render_plugs(plugs: Iterable[Plug], sandbox: Sandbox) -> Iterator[KernelObje
         yield _link(plug, sandbox.path)
         if plug.kind == kinds.OVS:
             yield _port(plug, sandbox)
+            if not plug.offload:
+                yield NftElement("switch_ports", f'"{plug.host_interface}"', comment=plug.id[:12])
         yield from _inside(plug, sandbox.path, leads=plug.id in leading.values())
 
 

@@ -49,7 +49,7 @@ class Links:
             case Veth():
                 rtnetlink.change_veth(self._host, self._inside(item.namespace), item)
                 if not item.bridge:
-                    offload.set_offload(self._inside(item.namespace), item.peer, on=item.offload)
+                    self._let_go(item)
             case Device():
                 rtnetlink.change_device(self._inside(item.namespace), item)
             case Vxlan():
@@ -116,10 +116,16 @@ class Links:
         try:
             rtnetlink.up_peer(inside, veth)
             if not veth.offload:
-                offload.set_offload(inside, veth.peer, on=False)
+                self._let_go(veth)
         except OSError:
             rtnetlink.delete_link(host, veth.name)
             raise
+
+    def _let_go(self, veth: Veth) -> None:
+        """To a switch in user space, where it is one's; the setting that is read back comes last."""
+        if not veth.offload:
+            rtnetlink.deaf(self._host, veth.name)
+        offload.set_offload(self._inside(veth.namespace), veth.peer, on=veth.offload)
 
     def _adopt_veth(self, veth: Veth) -> None:
         """One of the two names is taken: by this very veth, left from before, or by something else."""

@@ -46,7 +46,7 @@ _ADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")  # name, index
 
-_UP, _LOOPBACK, _LOWER_UP = 0x1, 0x8, 0x10000
+_UP, _LOOPBACK, _NOARP, _LOWER_UP = 0x1, 0x8, 0x80, 0x10000
 _OPERSTATE, _OPERATING = 16, b"\6"
 _INFINIBAND = 32  # ARPHRD_INFINIBAND
 _UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
@@ -215,6 +215,11 @@ def change_veth(host: NetlinkSocket, inside: NetlinkSocket, veth: Veth) -> None:
 def up_peer(inside: NetlinkSocket, veth: Veth) -> None:
     name = text(_IFNAME, veth.peer)
     _put_up(inside, name + _NO_LINK_LOCAL, name + _mac(veth.mac) + u32(_MTU, veth.mtu) + _PROMOTE_SECONDARIES)
+
+
+def deaf(host: NetlinkSocket, name: str) -> None:
+    """The kernel takes no part in ARP at this interface: another program has it."""
+    host.request([(_NEWLINK, ACK, _LINK.pack(0, 0, 0, _NOARP, _NOARP) + text(_IFNAME, name))])
 
 
 def create_joint(host: NetlinkSocket, joint: Joint) -> None:

@@ -101,7 +101,8 @@ class Veth:
     mtu: int = 1500
     hairpin: bool = True  # a container reaches itself through its published port
     isolated: bool = False  # bridge port isolation: icc=false
-    # What the peer sends has its checksums left to hardware, and may be many packets in one; on no bridge only.
+    # Without it a switch in user space has the host's end, on no bridge: what the peer sends is left to hardware in
+    # nothing, neither checksums nor the cutting into packets, and the kernel answers for no address there.
     offload: bool = True
 
     @property

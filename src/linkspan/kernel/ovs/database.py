@@ -6,6 +6,7 @@ One change is 3 ms, of which the switch takes most, against 10 ms by ovs-vsctl; 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -27,14 +28,14 @@ _SWITCH_LOCK = "ovs_vswitchd"  # held by the switch for as long as it lives
 class Database:
     """Every call may raise Unavailable, after which the connection is closed: the server is gone, or talks nonsense."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, patience: float = _ANSWER) -> None:
+        self.path, self._patience = path, patience
         self.rows = Rows()
         self._number, self._rest = 0, ""
         self._decoder = json.JSONDecoder()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self._socket.settimeout(_ANSWER)
+            self._socket.settimeout(self._patience)
             self._socket.connect(path)
             columns = {table: {"columns": names} for table, names in COLUMNS.items()}
             self._update(self._call("monitor", [_DATABASE, None, columns]))
@@ -69,14 +70,15 @@ class Database:
             while True:
                 self._note(self._next())
         except BlockingIOError:
-            self._socket.settimeout(_ANSWER)
+            self._socket.settimeout(self._patience)
             return self.rows
         except OSError as error:
             raise self._gone(error) from error
 
     def switch_runs(self) -> bool:
         """The switch holds a lock in the database; whoever gets it at once has found that it does not run."""
-        held = not self._call("lock", [_SWITCH_LOCK])["locked"]
+        with self._understood():
+            held = not self._call("lock", [_SWITCH_LOCK])["locked"]
         self._call("unlock", [_SWITCH_LOCK])
         return held
 
@@ -87,22 +89,24 @@ class Database:
         """
         counted = {"op": "mutate", "table": _DATABASE, "where": [], "mutations": [["next_cfg", "+=", 1]]}
         asked = {"op": "select", "table": _DATABASE, "where": [], "columns": ["next_cfg"]}
-        *_, answer = self._transact([*operations, counted, asked])
-        wanted = answer["rows"][0]["next_cfg"]
-        while follow and (now := self.select(_DATABASE, [], ["cur_cfg"])[0]["cur_cfg"]) < wanted:
-            self._wait(now)
-
-    def select(self, table: str, where: Sequence[Sequence[object]], columns: Sequence[str]) -> list[Mapping[str, Any]]:
-        (answer,) = self._transact([{"op": "select", "table": table, "where": where, "columns": columns}])
-        rows: list[Mapping[str, Any]] = answer["rows"]
-        return rows
+        with self._understood():
+            *_, answer = self._transact([*operations, counted, asked])
+            wanted = int(answer["rows"][0]["next_cfg"])
+            while follow and (now := int(self._select(_DATABASE, [], ["cur_cfg"])[0]["cur_cfg"])) < wanted:
+                self._wait(now)
 
     def failures(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Interfaces of these names that the switch could not make use of, and what it says of them."""
         for name in names:
-            for row in self.select("Interface", [["name", "==", name]], ["error", "ofport"]):
-                if members(row["ofport"]) == [-1]:
-                    yield name, next(iter(members(row["error"])), "the switch does not say why")
+            with self._understood():
+                rows = self._select("Interface", [["name", "==", name]], ["error", "ofport"])
+                told = [str(next(iter(members(r["error"])), "it is not said why")) for r in rows if _failed(r)]
+            yield from ((name, said) for said in told)
+
+    def _select(self, table: str, where: Sequence[Sequence[object]], columns: Sequence[str]) -> list[Mapping[str, Any]]:
+        (answer,) = self._transact([{"op": "select", "table": table, "where": where, "columns": columns}])
+        rows: list[Mapping[str, Any]] = answer["rows"]
+        return rows
 
     def _wait(self, configured: int) -> None:
         """Until the switch has followed to more than `configured`."""
@@ -134,7 +138,7 @@ class Database:
             raise self._gone(error) from error
         if message.get("error"):
             raise Internal(f"Open vSwitch's database refuses {method}: {message['error']}")
-        return message["result"]
+        return message.get("result")
 
     def _next(self) -> dict[str, Any]:
         """The next message; waits for it where it has not come yet."""
@@ -156,15 +160,22 @@ class Database:
 
     def _note(self, message: dict[str, Any]) -> None:
         """What the server says unasked: that rows have changed, and that it wants to hear that we are there."""
-        if message.get("method") == "update":
-            self._update(message["params"][1])
-        elif message.get("method") == "echo":
-            answer = {"result": message["params"], "error": None, "id": message["id"]}
-            self._socket.sendall(json.dumps(answer).encode())
+        with self._understood():
+            if message.get("method") == "update":
+                self._update(message["params"][1])
+            elif message.get("method") == "echo":
+                answer = {"result": message["params"], "error": None, "id": message["id"]}
+                self._socket.sendall(json.dumps(answer).encode())
 
     def _update(self, tables: Any) -> None:
-        try:
+        with self._understood():
             self.rows.update(tables)
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What is not of the form that it has to be is no answer of such a database's."""
+        try:
+            yield
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise self._gone(error) from error
 
@@ -172,3 +183,7 @@ class Database:
         self.close()
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return Unavailable(f"Open vSwitch's database at unix:{self.path} answers no more: {said.lower()}")
+
+
+def _failed(row: Mapping[str, Any]) -> bool:
+    return members(row["ofport"]) == [-1]
