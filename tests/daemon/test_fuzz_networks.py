@@ -1,11 +1,12 @@
-"""The network endpoints, from the request's bytes down to a fake kernel: whatever a client sends, only our own kinds of
-error come out, and what was refused has changed nothing."""
+"""The network endpoints, and interfaces given by hand, from the request's bytes down to a fake kernel: whatever is
+sent, only our own kinds of error come out, and what was refused has changed nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -13,16 +14,19 @@ from hypothesis import strategies as st
 
 from linkspan.api.http import Request, Response
 from linkspan.api.routes import Api
+from linkspan.daemon.dhcp import DhcpClients
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.networks import Networks
+from linkspan.daemon.plugs import Plugs
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.reconcile import converge
 from linkspan.engine.join import join
 from linkspan.engine.render import render_all
 from linkspan.ipam.pools import DEFAULT_SOURCES
+from linkspan.kernel.contract import Interface
 from linkspan.kernel.fake import FakeKernel
 from linkspan.model.snapshot import put
 from linkspan.state.objects import State, Sysctl
@@ -39,7 +43,8 @@ class Inside:
 
     def __init__(self) -> None:
         store, events, world = MemoryStore(), Events(), World()
-        self.programmer = Programmer(FakeKernel)
+        cards = [Interface(i, f"eth{i}", "", f"02:00:00:00:00:0{i}", 1500, True, False) for i in (0, 1)]
+        self.programmer = Programmer(lambda: FakeKernel(host=cards))
         store.commit([put(network) for network in world.now.networks.values()])
         self.ledger = Ledger(store)
         mutation = Mutation(self.ledger, self.programmer, DRIVERS, events, lambda *_: None)
@@ -67,6 +72,8 @@ class Inside:
             host=lambda: HOST,
             look_again=look_again,
         )
+        dhcp = DhcpClients(self.ledger, mutation, lifecycle, Path("/nowhere"))
+        self.plugs = Plugs(self.ledger, mutation, lifecycle, dhcp, host=lambda: HOST, look_again=look_again)
         web = world.container("web", ports={"80/tcp": "8080"})
         for made in (web, world.container("still"), world.container("in-host", "host")):
             self.ledger.commit([put(made)])
@@ -182,7 +189,28 @@ def call(method: str, path: str, body: Any = None, **query: str) -> tuple[str, s
     return method, path, body, {key: [value] for key, value in query.items()}
 
 
+plugged = st.fixed_dictionaries(
+    {"HostInterface": st.sampled_from(("br7", "eth0", "eth1", "br-x", "dummy0", "mac:02:00:00:00:00:01", "lo", ""))},
+    optional={
+        "Interface": st.sampled_from(("eth0", "eth1", "eth2", "lo", "x" * 16, "a/b")),
+        "HostEnd": st.sampled_from(("end1", "eth0", "docker0", "")),
+        "Address": st.sampled_from(("10.5.0.9/24", "172.17.0.9/16", "172.17.0.2/16", "fd05::9/64", "10.5.0.9"))
+        | subnets,
+        "Gateway": addresses,
+        "MacAddress": st.sampled_from(("", "U:x", "02:00:00:00:00:01", "zz")),
+        "Vlan": st.sampled_from(("", "7", "4095", "x")),
+        "Family": st.sampled_from(("", "4", "6", "x")),
+        "Direct": booleans,
+        "Mtu": st.sampled_from((0, 1400, 10**9)),
+        "Dhcp": st.fixed_dictionaries({"Client": st.just("nobody")}),
+        "Extra": anything,
+    },
+)
+interfaces = st.sampled_from(CONTAINERS[:-1]).map(lambda name: f"/containers/{name}/interfaces")
 calls = st.one_of(
+    st.builds(lambda path, body: call("POST", path, body), interfaces, plugged),
+    st.builds(lambda path, name: call("DELETE", f"{path}/{name}"), interfaces, st.sampled_from(("eth1", "eth2", "x"))),
+    st.builds(lambda path, body: call("POST", path, body), interfaces, anything),
     created.map(lambda body: call("POST", "/networks/create", body)),
     st.builds(lambda ref, body: call("POST", f"/networks/{ref}/connect", body), refs, connected),
     st.builds(lambda ref, body: call("POST", f"/networks/{ref}/disconnect", body), refs, disconnected),
