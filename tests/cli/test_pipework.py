@@ -78,11 +78,22 @@ def test_taking_away(linkspan: Command, daemon: FakeDaemon) -> None:
 def test_waiting(linkspan: Command, daemon: FakeDaemon) -> None:
     """In a container, whether there is one yet or not; and here: lo is always there, and its carrier is."""
     there: dict[str, Any] = {"State": {"Running": True}, "NetworkSettings": {"Interfaces": []}}
-    given = {**there, "NetworkSettings": {"Interfaces": [{"Name": "eth1", "Address": "10.1.1.2/24"}]}}
-    answers = [Answer(404, {"message": "No such container: c"}), Answer(200, there), Answer(200, given)]
-    daemon.on["GET /containers/c/json"] = lambda asked: answers.pop(0) if len(answers) > 1 else answers[0]
-    assert linkspan("pipework", "--wait", "c").returncode == 0
-    assert len(daemon.asked) == 3
+
+    def given(address: str, dhcp: Any) -> Answer:
+        one = {"Name": "eth1", "Address": address, "Dhcp": dhcp}
+        return Answer(200, {**there, "NetworkSettings": {"Interfaces": [one]}})
+
+    for last in (given("10.1.1.2/24", None), given("10.1.1.2/24", {}), given("", None)):
+        daemon.asked.clear()
+        answers = [
+            Answer(404, {"message": "No such container: c"}),
+            Answer(200, there),
+            given("", {"Stays": True}),
+            last,
+        ]
+        daemon.on["GET /containers/c/json"] = lambda asked, answers=answers: answers.pop(0)
+        assert linkspan("pipework", "--wait", "c").returncode == 0
+        assert len(daemon.asked) == 4
     assert linkspan("pipework", "--wait", "-i", "lo").returncode == 0
 
 

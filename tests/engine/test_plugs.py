@@ -22,10 +22,10 @@ from linkspan.engine.usage import Holding, address_use
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, LinkspanError, NotFound, Unavailable
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.model.container import Container, EndpointSettings
-from linkspan.model.network import Pool
+from linkspan.model.network import Network, Pool
 from linkspan.model.plug import Dhcp, Lease, Plug
 from linkspan.model.snapshot import put
-from linkspan.state.host import HostFacts, HostInterface
+from linkspan.state.host import HostFacts, HostInterface, Underlay
 from linkspan.state.objects import HOST, Address, Bridge, Device, KernelObject, Nic, Route, State, Veth
 from linkspan.state.switch import OvsBridge, OvsPort, SwitchFacts
 from tests.engine.conftest import World
@@ -268,6 +268,28 @@ def test_a_card_itself(given: Plugging) -> None:
         given.plug("one", "eth0", direct=True, interface="eth2")
     with pytest.raises(Conflict, match="eth2 is a port of bridge br0"):
         given.plug("one", "eth2", direct=True, interface="eth2")
+
+
+def test_in_a_cluster(given: Plugging) -> None:
+    """The cluster's addresses are not given by hand, nor is the card over which it hears of this host."""
+    lan = Network(
+        id="f" * 64,
+        name="flat",
+        driver="macvlan",
+        created="",
+        scope="global",
+        parent="eth1",
+        pools=(Pool(subnet="10.9.0.0/24"),),
+    )
+    given.world.now = given.world.now.after([put(lan)])
+    given.run("one")
+    with pytest.raises(Conflict, match=r"10.9.0.7 is of network flat, whose addresses the cluster gives out"):
+        given.plug("one", "eth1", "10.9.0.7/24")
+    given.plug("one", "eth1", "10.8.0.7/24")
+    facts = dataclasses.replace(FACTS, underlay=Underlay("wlan0", "10.8.0.1"))
+    asked = parse_plug(host_interface="wlan0", address="10.1.1.9/24", interface="w")
+    with pytest.raises(Forbidden, match="reach this one over wlan0"):
+        plug(given.world.now, given.of("one"), asked, facts, given.world.ids(1)[0])
 
 
 def test_kinds_that_this_kernel_lacks(given: Plugging) -> None:

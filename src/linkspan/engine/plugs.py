@@ -11,6 +11,7 @@ from linkspan.engine.change import Change
 from linkspan.engine.plug_request import PlugRequest, parse_vlan
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from linkspan.ipam.names import veth_name
+from linkspan.model.cluster import GLOBAL
 from linkspan.model.container import Container
 from linkspan.model.network import Network
 from linkspan.model.plug import BRIDGE, DIRECT, DUMMY, IPOIB, MACVLAN, OVS, WIRELESS, Lease, Plug
@@ -207,6 +208,8 @@ def _check_movable(snapshot: Snapshot, card: HostInterface, host: HostFacts) -> 
     """A card that moves is gone from the host: nothing of it may be in use there."""
     if card.name in host.leading_out:
         raise Forbidden(f"the host's default route leads over {card.name}: moving it would cut the host off")
+    if host.underlay and host.underlay.interface == card.name:
+        raise Forbidden(f"the other hosts of the cluster reach this one over {card.name}")
     if card.master:
         raise Conflict(f"{card.name} is a port of bridge {card.master}: take it out first")
     for network in snapshot.networks.values():
@@ -276,6 +279,11 @@ def _check_address(
     network: Network,
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
+    if network.scope == GLOBAL:  # what its hosts know of each other's addresses are those of endpoints
+        raise Conflict(
+            f"{address} is of network {network.name}, whose addresses the cluster gives out: "
+            f"connect the container to it, with --ip {address}"
+        )
     holder = snapshot.endpoints.get(snapshot.address_holders.get((network.id, int(address)), ""))
     owner = holder.container_id if holder else snapshot.claims.address_owner(network.id, int(address))
     if owner:

@@ -135,7 +135,9 @@ def _given(client: Client, container: str, interface: str) -> bool:
             return False
         raise
     given = found["NetworkSettings"].get("Interfaces") or ()
-    return bool(found["State"]["Running"]) and any(one["Name"] == interface and one["Address"] for one in given)
+    return bool(found["State"]["Running"]) and any(
+        one["Name"] == interface and (one["Address"] or not one["Dhcp"]) for one in given
+    )
 
 
 VERB = Verb(
