@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+from random import Random
 
 import pytest
 
@@ -144,3 +146,34 @@ def test_what_moves_while_a_daemon_is_away_is_found(hosts: Cluster) -> None:
     until(lambda: reached(hosts["h1"], "one", "10.92.0.77"), "one reaches it where it is")
     assert not any("10.211.55.6" in row for row in rows(hosts["h1"]))
     assert sum("10.211.55.5" in row for row in rows(hosts["h1"])) == 2
+
+
+def test_many_come_and_go_at_once(hosts: Cluster) -> None:
+    """On three hosts, also the first and the last ones there, and with addresses that others have or had: in the end
+    every host knows where everybody is, and nobody else, and reaches them."""
+    hosts.network("overlay", "city", *SUBNETS)
+
+    def churn(member: Member, seed: int) -> list[str]:
+        random, failed = Random(seed), []
+        for number in range(5):
+            name = f"c-{member.name}-{seed}-{number}"
+            asked = ["--ip", f"10.92.0.{200 + random.randrange(4)}"] if random.random() < 0.5 else []
+            options = ["-d", "--name", name, "--network", "city", *asked]
+            done = member.docker("run", *options, "plain", "sleep", "1000", status=None)
+            if done.status and "in use" not in done.err and "another host has the address" not in done.err:
+                failed.append(f"{name}: {done.err}")
+            if done.status or number < 4 or random.random() < 0.4:
+                member.docker("rm", "-f", name, status=None)
+        return failed
+
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        found = threads.map(lambda one: churn(*one), [(member, seed) for seed in (1, 2) for member in hosts])
+        assert [failed for each in found for failed in each] == []
+    mine = {member.name: member.out("ps", "--format", "{{.Names}}").split() for member in hosts}
+    everybody = {name for names in mine.values() for name in names}
+    for member in hosts:
+        elsewhere = everybody - set(mine[member.name])
+        wanted = 4 * len(elsewhere) if mine[member.name] else 0
+        until(lambda member=member, wanted=wanted: len(rows(member)) == wanted, f"{wanted} rows on {member.name}")
+        for name in mine[member.name][:1]:
+            assert [other for other in elsewhere if not reached(member, name, other)] == []

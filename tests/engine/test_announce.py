@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import pytest
 
@@ -13,6 +15,7 @@ from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.model.container import EndpointSettings
 from linkspan.model.network import Pool
 from linkspan.model.snapshot import put
+from linkspan.state.host import Underlay
 
 from .conftest import DRIVERS, HOST, World
 
@@ -26,7 +29,8 @@ def network(world: World, driver: str, **options: str) -> str:
         pools=(Pool(subnet="10.9.0.0/24"),),
         options={name: value for name, value in options.items() if value},
     )
-    world.now = world.now.after(create_network(world.now, request, DRIVERS, DEFAULT_SOURCES, HOST).writes)
+    member = dataclasses.replace(HOST, host_id="h", underlay=Underlay("eth0", "10.211.55.4"))
+    world.now = world.now.after(create_network(world.now, request, DRIVERS, DEFAULT_SOURCES, member).writes)
     return request.id
 
 
@@ -51,6 +55,8 @@ def said(world: World, settings: EndpointSettings) -> list[Announcement]:
         ("bridge", {TIMES: "3"}, {}, (3, 1.0)),
         ("bridge", {}, {"driver_opts": {TIMES: "1"}}, (1, 1.0)),
         ("bridge", {}, {"mac_address": "02:00:00:00:00:01"}, (3, 1.0)),
+        ("overlay", {}, {}, None),
+        ("overlay", {}, {"mac_address": "02:00:00:00:00:01"}, (3, 1.0)),
     ],
     ids=str,
 )
