@@ -17,6 +17,8 @@ import pytest
 from linkspan.drivers.ovs import UPLINK_BRIDGE, OvsDriver
 from linkspan.engine.render import render_all
 from linkspan.errors import Conflict, Internal, Unavailable
+from linkspan.kernel.contract import Kernel
+from linkspan.kernel.fake import FakeKernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.cluster import GLOBAL
 from linkspan.model.cluster import Host as Member
@@ -26,8 +28,9 @@ from linkspan.model.snapshot import Snapshot, put
 from linkspan.state.host import HostFacts, Underlay
 from linkspan.state.objects import HOST, Address, KernelObject, Namespace, Sysctl, Veth, state_of
 from linkspan.state.plan import Plan, diff
-from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
+from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink, SwitchFacts
 from tests.hosts import Host, hosts, needs_root, socket_in
+from tests.kernel.conftest import OnItsThread
 from tests.ovs import OpenVSwitch, needs_ovs, open_vswitch
 
 pytestmark = [pytest.mark.root, needs_root, needs_ovs]
@@ -409,6 +412,68 @@ def test_a_port_moves_and_changes_in_place(machines: list[Machine]) -> None:
         a.host.call(a.kernel.apply, diff(before, desired))
         assert diff(a.host.call(a.kernel.read), desired) == Plan()
         before = desired
+
+
+def test_what_goes_while_there_is_no_switch_is_taken_out_when_it_is_back(machines: list[Machine]) -> None:
+    a = machines[0]
+    connected(machines, network())
+    watch = a.host.call(a.kernel.watch)
+    desired = a.desired()
+    a.ovs.end_switch()
+    a.ovs.end_server()
+    a.host.call(a.kernel.apply, diff(desired, {}))  # a container that is stopped: nobody waits for the switch
+    a.snapshot = Snapshot()
+    a.host.call(a.kernel.expect, ())
+    a.host.call(watch.lost)
+    a.ovs.start_server()
+    a.ovs.start_switch()
+    eventually(lambda: a.host.call(watch.lost))
+    assert a.converge() > 0
+    assert a.ovs.table("Bridge") == []
+
+
+@pytest.fixture(params=["fake", "linux"])
+def either(request: pytest.FixtureRequest) -> Iterator[tuple[Kernel, Callable[[bool], None]]]:
+    """A kernel, and what takes its switch away or brings it back."""
+    if request.param == "fake":
+        fake = FakeKernel()
+        runs, away = SwitchFacts("", "netdev"), SwitchFacts("Open vSwitch does not run on this host: because")
+        fake.switch_facts = runs
+        yield fake, lambda there: setattr(fake, "switch_facts", runs if there else away)
+        return
+    machine = request.getfixturevalue("machines")[0]
+    kernel = OnItsThread(machine.host, machine.kernel)
+
+    def change(there: bool) -> None:
+        if not there:
+            machine.ovs.end_switch()
+            return
+        machine.ovs.start_switch()
+        eventually(lambda: not kernel.switch().problem)
+
+    yield kernel, change  # type: ignore[misc]
+
+
+def test_a_switch_comes_and_goes_on_any_kernel(either: tuple[Kernel, Callable[[bool], None]]) -> None:
+    kernel, change = either
+    bridge = OvsBridge("br-7", "linkspan:7", "netdev", 1400, "02:42:00:00:00:07")
+    port = OvsPort("br-7", "tun7", "linkspan:7", "gre", "10.211.55.1", "10.211.55.9", 7, apart=True)
+    desired = state_of([bridge, port])
+    kernel.apply(diff({}, desired))
+    kernel.apply(diff({}, desired))  # all is there already
+    assert kernel.read() == desired
+    with pytest.raises(Conflict, match="there is no bridge br-8 in Open vSwitch"):
+        kernel.apply(diff(desired, desired | state_of([OvsPort("br-8", "tun8", "linkspan:7")])))
+    assert kernel.read() == desired
+    change(False)
+    assert kernel.switch().problem.startswith("Open vSwitch does not run on this host: ")
+    assert kernel.read() == {}
+    with pytest.raises(Unavailable, match="Open vSwitch does not run on this host: "):
+        kernel.apply(diff({}, state_of([OvsBridge("br-9", "linkspan:9", "netdev")])))
+    change(True)
+    assert kernel.read() == desired
+    kernel.apply(diff(desired, {}))
+    assert kernel.read() == {}
 
 
 def test_a_switch_of_another_host_is_none_of_ours(machines: list[Machine]) -> None:

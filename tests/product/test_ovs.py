@@ -57,13 +57,17 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 def test_a_network_of_this_host(engine: Place, switch: OpenVSwitch) -> None:
-    engine.docker("network", "create", "-d", "ovs", "--subnet", "10.77.0.0/24", "net")
+    subnets = ("--subnet", "10.77.0.0/24", "--ipv6", "--subnet", "fd00:77::/64")
+    engine.docker("network", "create", "-d", "ovs", *subnets, "net")
     network = json.loads(engine.out("network", "inspect", "net"))[0]
     assert (network["Driver"], network["Scope"]) == ("ovs", "local")
     engine.run("--name", "web", "--network", "net", "-p", "8080:80", "web")
     engine.run("--name", "two", "--network", "net", "web")
     assert reaches(engine, "two", "web") and reaches(engine, "two", OUTSIDE)
     assert answers(engine.there, HOST, 8080) == OUTSIDE
+    address = engine.inspect("web")["NetworkSettings"]["Networks"]["net"]["GlobalIPv6Address"]
+    assert engine.docker("exec", "two", "ping", "-6", "-c1", "-W2", address).status == 0
+    assert engine.docker("exec", "two", "ping", "-6", "-c1", "-W2", "fd00:77::1").status == 0  # the gateway
     (row,) = (row for row in switch.table("Bridge") if row["name"] != "theirs")
     assert row["external_ids"] == ["map", [["linkspan", f"linkspan:{network['Id']}"]]]
     engine.docker("restart", "-t", "0", "web")

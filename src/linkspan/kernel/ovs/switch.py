@@ -40,6 +40,7 @@ class Switch:
         self._flows, self._life = Flows(folder), Life(folder)
         self._database: Database | None = None
         self._problem = ""  # why it could not be used when it was last tried
+        self._elsewhere = False  # it is another host's
         self.awaited = False  # there is something to be made on it
         self._mine: Found = {}  # what was ours when we last looked, or changed it
         self._bridges: frozenset[str] = frozenset()  # whosever: ports of ours may be on others' bridges
@@ -56,7 +57,12 @@ class Switch:
         """All of the steps or none. Raises what hinders it, by our own kinds of error."""
         made = [step.after for step in steps if isinstance(step, (Create, Replace))]
         gone = [step.before for step in steps if isinstance(step, Delete)]
-        database = self._open()
+        try:
+            database = self._open()
+        except LinkspanError:
+            if made:
+                raise
+            return  # what is left of it there is found when the switch is back
         rows = database.look()
         operations = [*removals(rows, gone), *puts(rows, made)]
         try:
@@ -144,7 +150,7 @@ class Switch:
     def happened(self) -> bool:
         """Whether anything of ours is not as it was, or the switch is back that was away; once for each."""
         away = self._problem
-        if not (self._mine or self.awaited):
+        if not (self._mine or self.awaited or (away and not self._elsewhere)):
             return False
         before = self._mine, self._bridges
         try:
@@ -166,7 +172,8 @@ class Switch:
         try:
             if self._database is None or not _answers(self._database):
                 self._database = Database(self._path)
-            if not self._database.is_here():
+            self._elsewhere = not self._database.is_here()
+            if self._elsewhere:
                 raise Unavailable("its database's server is in another network namespace than linkspand")
             if not self._database.switch_runs():
                 raise Unavailable(f"the database at unix:{self._path} answers, but ovs-vswitchd does not run")
