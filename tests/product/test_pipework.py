@@ -70,7 +70,7 @@ def given(engine: Place, ref: str) -> list[dict[str, Any]]:
     return found
 
 
-def until(holds: Callable[[], bool], within: float = 5) -> None:
+def until(holds: Callable[[], bool], within: float = 15) -> None:
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline
@@ -153,11 +153,11 @@ def test_what_another_hand_removes_is_put_back(engine: Place) -> None:
     answers(engine.there, FREE, 80)
     (link,) = given(engine, "one")
     engine.host.run(["ip", "link", "del", link["HostEnd"]])
-    answers(engine.there, FREE, 80, within=5)
+    answers(engine.there, FREE, 80, within=15)
     engine.host.run(["ip", "link", "set", link["HostEnd"], "nomaster"])
-    answers(engine.there, FREE, 80, within=5)
+    answers(engine.there, FREE, 80, within=15)
     engine.host.run([*entering(engine, "one"), "ip", "link", "del", "eth1"])
-    answers(engine.there, FREE, 80, within=5)
+    answers(engine.there, FREE, 80, within=15)
     assert [r["gateway"] for r in inside(engine, "one", "route") if r["dst"] == "default"] == [OUTSIDE]
 
 
@@ -175,7 +175,7 @@ def test_a_bridge_that_goes_and_comes_back(engine: Place) -> None:
     assert answers(engine.here, engine.address("other"), 80)
     engine.host.run(["ip", "link", "add", "theirs", "up", "type", "bridge"])
     engine.host.run(["ip", "address", "add", "192.168.8.1/24", "dev", "theirs"])
-    assert answers(engine.here, "192.168.8.2", 80, within=5) == "192.168.8.1"
+    assert answers(engine.here, "192.168.8.2", 80, within=15) == "192.168.8.1"
     engine.docker("rm", "-f", "one")
     engine.run("--name", "late", "--net", "none", "web")
     engine.linkspan("pipework", "theirs", "late", "192.168.8.3/24")
@@ -244,7 +244,7 @@ def test_a_network_card_gets_a_macvlan(engine: Place) -> None:
     assert (given(engine, "one")[0]["HostInterface"], net0["addr_info"][0]["local"]) == ("eth1", "10.99.0.5")
     for hand in ("del net0", "set net0 down"):  # inside, where the host hears nothing of it
         engine.host.run([*entering(engine, "one"), "ip", "link", *hand.split()])
-        assert answers(engine.there, "10.99.0.5", 80, within=5) == WIRED
+        assert answers(engine.there, "10.99.0.5", 80, within=15) == WIRED
     assert [r["dev"] for r in inside(engine, "one", "route") if r["dst"] == "default"] == ["net0"]
     refused = engine.linkspan("pipework", "eth1", "one", "10.99.0.6/24", "@10", status=1).err
     assert "802.1Q VLAN" in refused and "the running kernel lacks" in refused
@@ -372,7 +372,7 @@ def test_what_dhcp_gave_survives(engine: Place, server: Callable[[], list[str]],
     engine.restart(signal.SIGKILL)
     assert given(engine, "one") == [link] and answers(engine.there, address, 80) == OUTSIDE
     engine.host.run(["ip", "link", "del", link["HostEnd"]])
-    assert answers(engine.there, address, 80, within=5) == OUTSIDE
+    assert answers(engine.there, address, 80, within=15) == OUTSIDE
     asked = len(server())
     engine.docker("restart", "one")
     until(lambda: len(server()) > asked and bool(given(engine, "one")[0]["Address"]), within=15)
