@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,38 @@ def test_a_setting(host: Host, tmp_path: Path) -> None:
         put_back(host, kernel, desired)
         host.call(kernel.apply, diff(desired, {}))
         assert not host.call(watch.lost)
+
+
+@pytest.mark.parametrize("removed", ["unmounted", "removed"])
+def test_a_namespaces_file_that_nobody_was_connected_to(host: Host, tmp_path: Path, removed: str) -> None:
+    desired = state_of(network(tmp_path / "netns"))
+    (path,) = [o.path for o in desired.values() if isinstance(o, Namespace)]
+    with kernel_in(host, tmp_path / "netns") as kernel:
+        put_back(host, kernel, desired)
+    before = Path(path).stat().st_ino
+    with process_in(path) as inside, process_in(host.path) as outside:
+        subprocess.run(["umount", path], check=True)
+        if removed == "removed":
+            Path(path).unlink()
+        with kernel_in(host, tmp_path / "netns") as kernel:
+            host.call(kernel.hold, {path: inside, f"{path}-host": outside, f"{path}-gone": 1 << 22})
+            assert Path(path).stat().st_ino == before
+            assert list(Path(path).parent.iterdir()) == [Path(path)]
+            assert put_back(host, kernel, desired) == 0
+            host.call(kernel.apply, diff(desired, {}))
+
+
+@contextlib.contextmanager
+def process_in(path: str) -> Iterator[int]:
+    """The pid of a process in the namespace at `path`."""
+    process = subprocess.Popen(["nsenter", f"--net={path}", "sleep", "60"])
+    try:
+        while not os.path.samefile(f"/proc/{process.pid}/ns/net", path):
+            assert process.poll() is None
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("removed", ["unmounted", "removed"])

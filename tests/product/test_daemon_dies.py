@@ -55,6 +55,25 @@ def becomes(engine: Place, ref: str, status: str, within: float = 5) -> Any:
     return found
 
 
+@pytest.mark.parametrize("command", ["umount {0}", "umount {0} && rm {0}"])
+def test_a_namespaces_file_is_removed_meanwhile(engine: Place, command: str) -> None:
+    engine.run("--name", "web", "-p", "8080:80", "web")
+    engine.run("--name", "joined", "--net", "container:web", "plain", "sleep", "600")
+    answers(engine.there, HOST, 8080)
+    before, inside = engine.inspect("web"), engine.out("exec", "joined", "ip", "address", "show", "eth0")
+    engine.end(signal.SIGKILL)
+    engine.host.run(["sh", "-c", command.format(before["NetworkSettings"]["SandboxKey"])])
+    with Watch(engine.there, HOST, 8080) as outside:
+        engine.start()
+        assert ask(engine.there, HOST, 8080) == OUTSIDE
+    assert not outside.failures
+    assert engine.inspect("web") == before
+    assert engine.out("exec", "joined", "ip", "address", "show", "eth0") == inside
+    engine.docker("network", "create", "late")
+    engine.docker("network", "connect", "late", "web")
+    assert "eth1" in engine.out("exec", "joined", "ip", "address")
+
+
 @BOTH_WAYS
 def test_running_containers_do_not_notice(engine: Place, number: int) -> None:
     engine.docker("network", "create", "own")

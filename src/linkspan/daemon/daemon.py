@@ -44,7 +44,7 @@ from linkspan.daemon.networks import Networks
 from linkspan.daemon.plugs import Plugs
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.publishing import Publishing
-from linkspan.daemon.reconcile import converge, settle_records
+from linkspan.daemon.reconcile import converge, hold_namespaces, settle_records
 from linkspan.daemon.relay import Relay
 from linkspan.daemon.reload import reload
 from linkspan.daemon.reservations import Reservations
@@ -129,6 +129,7 @@ class Daemon:
         self._wire()
         # First of all: what does not run any more must not hold the default bridge to its old settings.
         await settle_records(ledger, self._processes)
+        await hold_namespaces(ledger, self._programmer)
         await self._programmer.run(self._read_host)
         self._join_cluster()
         bridge = await self._programmer.run(self._find_bridge)

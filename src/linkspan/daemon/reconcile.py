@@ -16,7 +16,7 @@ from linkspan.containers import lifecycle as rules
 from linkspan.daemon.identity import now, timestamp
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
-from linkspan.engine.join import leave
+from linkspan.engine.join import leave, sandbox_owner
 from linkspan.engine.render import Drivers, render_all
 from linkspan.errors import PortUnavailable
 from linkspan.kernel.contract import Kernel
@@ -52,6 +52,17 @@ async def settle_records(ledger: Ledger, processes: Processes) -> None:
     for endpoint in ledger.now.endpoints.values():
         if endpoint.container_id not in ledger.now.containers:
             log.error("endpoint %s belongs to no container", endpoint.id)
+
+
+async def hold_namespaces(ledger: Ledger, programmer: Programmer) -> None:
+    """Sandboxes whose namespaces' files somebody has removed meanwhile are found again by what runs in them."""
+    snapshot = ledger.now
+    found: dict[str, int] = {}
+    for container in snapshot.containers.values():
+        sandbox = snapshot.sandbox(sandbox_owner(snapshot, container))
+        if container.state.running and sandbox and sandbox.kind != "host":
+            found[sandbox.path] = container.state.pid
+    await programmer.run(lambda kernel: kernel.hold(found))
 
 
 def _ended(container: Container, status: Status) -> Container:

@@ -7,7 +7,7 @@ made in that thread too: the host is the network namespace that the thread is in
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from linkspan.state.neighbours import Neighbours
@@ -82,6 +82,10 @@ class Losses(Protocol):
 
 class Kernel(Protocol):
     """One host's kernel. Errors are our own kinds; their text names the object."""
+
+    def hold(self, processes: Mapping[str, int]) -> None:
+        """Namespaces whose files somebody has removed, by a process in each: the files are made again. For the start:
+        later on our connections into them are what they are held by."""
 
     def apply(self, plan: Plan) -> None:
         """Takes the steps in order; all nft elements in one transaction.

@@ -7,7 +7,7 @@ that other processes hold) is put in by the test.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUnavailable, Unavailable, Unsupported
@@ -78,6 +78,9 @@ class FakeKernel:
         self.switch_facts = SwitchFacts("")
         self.closed = False
         self._ephemeral = ephemeral or EphemeralPorts(32768, 60999)
+
+    def hold(self, processes: Mapping[str, int]) -> None:
+        """There are no files that could go."""
 
     def apply(self, plan: Plan) -> None:
         self.applied.append(plan)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound
@@ -115,6 +115,14 @@ class LinuxKernel:
         self._claim.close()
 
     # --- doing
+
+    def hold(self, processes: Mapping[str, int]) -> None:
+        for path, pid in processes.items():
+            if not self._namespaces.exists(path):
+                try:
+                    self._namespaces.hold_that_of(pid, path)
+                except OSError as error:
+                    log.error("cannot hold the network namespace of process %d at %s: %s", pid, path, error.strerror)
 
     def apply(self, plan: Plan) -> None:
         done: list[Step] = []

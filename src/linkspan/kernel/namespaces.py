@@ -77,6 +77,15 @@ class Namespaces:
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
         _check(_libc.mount(f"/proc/thread-self/fd/{descriptor}".encode(), path.encode(), b"none", _MS_BIND, None))
 
+    def hold_that_of(self, pid: int, path: str) -> None:
+        """Holds the namespace that a process is in, unless that is the host's."""
+        descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if not os.path.sameopenfile(descriptor, self._home):
+                self.hold(path, descriptor)
+        finally:
+            os.close(descriptor)
+
     def delete(self, path: str) -> None:
         """Lets go of a namespace: it ends with its last process. What is not there is no error."""
         if _libc.umount2(path.encode(), _MNT_DETACH) and ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
