@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +77,7 @@ def process_in(path: str) -> Iterator[int]:
     """The pid of a process in the namespace at `path`."""
     process = subprocess.Popen(["nsenter", f"--net={path}", "sleep", "60"])
     try:
-        while not os.path.samefile(f"/proc/{process.pid}/ns/net", path):
+        while not Path(f"/proc/{process.pid}/ns/net").samefile(path):
             assert process.poll() is None
         yield process.pid
     finally:

@@ -23,6 +23,7 @@ from linkspan.state.objects import (
     Neighbour,
     NftElement,
     Route,
+    Shaper,
     Sysctl,
     Veth,
     Vxlan,
@@ -86,6 +87,43 @@ def test_losses(tmp_path: Path, command: str) -> None:
         assert not host.call(watch.lost)  # nothing of ours
         host.call(kernel.apply, diff(desired, {}))
         assert not host.call(watch.lost)  # our own doing
+
+
+BUCKETS = [
+    "tc qdisc del dev DEV root",
+    "tc qdisc replace dev DEV root handle 9: tbf rate 1gbit burst 1mb latency 50ms",
+    "tc qdisc change dev DEV root handle 4c53: tbf rate 1gbit burst 1mb latency 50ms",
+]
+INWARD = ["tc filter del dev DEV ingress", "tc qdisc del dev DEV clsact", "ip link delete DEV-in"]
+
+
+@pytest.mark.parametrize(
+    ("end", "command"),
+    [*(("host", words) for words in BUCKETS), *(("sandbox", words) for words in (*BUCKETS, *INWARD))],
+)
+def test_limits_of_bandwidth(tmp_path: Path, end: str, command: str) -> None:
+    with hosts(host="10.0.0.1/24") as made, kernel_in(host := made["host"], tmp_path / "netns") as kernel:
+        inside = str(tmp_path / "netns" / "c")
+        both = [Shaper(inside, "eth0", inward, 40_000_000, 100_000) for inward in (False, True)]
+        desired = state_of([*network(tmp_path / "netns"), Shaper(HOST, "vetha", False, 40_000_000, 100_000), *both])
+        watch = host.call(kernel.watch)
+        host.call(kernel.apply, diff({}, desired))
+        assert not host.call(watch.lost)
+
+        def run(words: str) -> None:
+            enter = ("nsenter", f"--net={inside}") if end == "sandbox" else ()
+            host.run(*enter, *words.replace("DEV", "eth0" if end == "sandbox" else "vetha").split())
+
+        run(command)
+        assert noticed(host, watch)
+        host.call(kernel.apply, diff(host.call(kernel.read), desired))
+        assert not diff(host.call(kernel.read), desired)
+        assert not host.call(watch.lost)  # our own doing
+        run("tc qdisc add dev lo root handle 7: tbf rate 1gbit burst 1mb latency 50ms")
+        run("tc qdisc del dev lo root")
+        assert not host.call(watch.lost)  # nothing of ours
+        host.call(kernel.apply, diff(desired, {}))
+        assert not host.call(watch.lost)
 
 
 @pytest.mark.parametrize("command", ["ip link delete net0", "ip link set net0 down"])

@@ -7,8 +7,11 @@ import json
 import signal
 import time
 
+import pytest
+
 from tests.hosts import socket_in
 from tests.product.place import Place
+from tests.product.test_healing import veth
 from tests.product.test_macvlan import LAN, ONE
 
 PORT = 7777
@@ -77,6 +80,24 @@ def test_on_a_bridge(engine: Place) -> None:
     assert (status, answer) == (200, {"Rate": 0, "Burst": 0}) and told(engine, "web") is None
     assert rate(engine.here, engine.sandbox("web"), engine.address("web"), 20_000_000) > 200e6
     assert engine.linkspan("bandwidth", "web", "own", "none").out == "no limit\n"
+
+
+@pytest.mark.parametrize("end", ["host", "sandbox"])
+def test_put_back_where_somebody_takes_it_off(engine: Place, end: str) -> None:
+    engine.run("--name", "web", "--network", "name=bridge,driver-opt=rate=40mbit", "plain", "sleep", "600")
+    device = veth(engine) if end == "host" else "eth0"
+    enter = ["nsenter", f"--net={engine.inspect('web')['NetworkSettings']['SandboxKey']}"] if end == "sandbox" else []
+
+    def limits() -> str:
+        return str(engine.host.run([*enter, "tc", "qdisc", "show", "dev", device]).stdout)
+
+    assert "tbf 4c53: root" in limits()
+    engine.host.run([*enter, "tc", "qdisc", "del", "dev", device, "root"])
+    deadline = time.monotonic() + 5
+    while "tbf 4c53: root" not in limits():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert "rate 40Mbit" in limits()
 
 
 def test_on_a_macvlan(engine: Place) -> None:

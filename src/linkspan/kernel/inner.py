@@ -1,4 +1,5 @@
-"""Interfaces of ours inside sandboxes that have no other end on the host: nobody there hears of it when they go.
+"""What is ours inside sandboxes and has no other end on the host, such as a macvlan or a limit of bandwidth: nobody
+there hears of it when it goes.
 
 So each such sandbox is listened to. As an open connection keeps a namespace alive, it is closed before that is let go.
 """
@@ -8,13 +9,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 
+from linkspan.kernel import shaping
 from linkspan.kernel.namespaces import Namespaces
-from linkspan.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attributes
+from linkspan.kernel.netlink import NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.rtnetlink import ALIAS
 
 _LINKS = 1  # RTNLGRP_LINK
 _NEWLINK, _DELLINK = 16, 17  # struct ifinfomsg: flags at 8
-_IFALIAS = 20
+_IFNAME, _IFALIAS = 3, 20
 _UP = 0x1
 
 
@@ -32,19 +34,20 @@ class Inner:
         return tuple(connection.fileno() for connection in self._listening.values())
 
     def expect(self, path: str) -> None:
-        """From now on, for as long as this sandbox is there, interfaces of ours in it are to stay. OSError."""
+        """From now on, for as long as this sandbox is there, what is ours in it is to stay. OSError."""
         if not path or path in self._listening:  # the host has its own ears
             return
         with self._namespaces.inside(path):
             connection = self._listening[path] = NetlinkSocket(NETLINK_ROUTE)
-        connection.join(_LINKS)
+        for group in (_LINKS, shaping.EVENTS):
+            connection.join(group)
 
     def forget(self, path: str) -> None:
         if connection := self._listening.pop(path, None):
             connection.close()
 
     def lost(self, own: Collection[str]) -> bool:
-        """Whether one went, or went down, since the last call; in the sandboxes of `own` that was our own doing."""
+        """Whether something went, or went down, since the last call; in the sandboxes of `own` by our own doing."""
         found = False
         for path, connection in self._listening.items():
             try:
@@ -57,6 +60,7 @@ class Inner:
 
 def _loss(kind: int, body: bytes) -> bool:
     if kind not in (_NEWLINK, _DELLINK):
-        return False
-    up = struct.unpack_from("=I", body, 8)[0] & _UP
-    return (kind == _DELLINK or not up) and attributes(body, 16).get(_IFALIAS, b"").startswith(ALIAS.encode())
+        return bool(shaping.lost(kind, body))
+    up, link = struct.unpack_from("=I", body, 8)[0] & _UP, attributes(body, 16)
+    ours = link.get(_IFALIAS, b"").startswith(ALIAS.encode()) or shaping.is_beside(string(link.get(_IFNAME, b"")))
+    return (kind == _DELLINK or not up) and ours

@@ -241,6 +241,7 @@ class LinuxKernel:
                 self._write(item)
             case Shaper():
                 shaping.set_shaper(self._inside(item.namespace), item)
+                self._inner.expect(item.namespace)
             case Proxied():
                 proxies.answer_for(self._sockets[HOST], item)
             case ForwardAccept():
@@ -349,7 +350,7 @@ class LinuxKernel:
             self._drift.hold_again()
             found = state_of(self._read(sysctls))
             for item in found.values():
-                if isinstance(item, (Device, Nic)):
+                if isinstance(item, (Device, Nic, Shaper)):
                     self._inner.expect(item.namespace)
             return found
         except OSError as error:

@@ -31,9 +31,10 @@ from linkspan.kernel.netlink import (
 from linkspan.state.objects import Shaper
 
 HANDLE = 0x4C530000  # "LS": marks our token buckets
+EVENTS = 4  # RTNLGRP_TC, the group that hears of queues and filters
 
 _NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
-_NEWTFILTER, _GETTFILTER = 44, 46
+_NEWTFILTER, _DELTFILTER, _GETTFILTER = 44, 45, 46
 _MESSAGE = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 _ROOT, _CLSACT, _INGRESS = 0xFFFFFFFF, 0xFFFFFFF1, 0xFFFFFFF2
 _CLSACT_HANDLE = 0xFFFF0000
@@ -42,6 +43,7 @@ _TBF_PARMS, _TBF_RATE64, _TBF_BURST = 1, 4, 6
 _RATE = struct.Struct("=BBHhHI")  # cell log, link layer, overhead, cell align, mpu, bytes a second
 _ETHERNET = 1
 _TICK = 64  # nanoseconds, in which the kernel tells the size of a bucket
+_BESIDE = "-in"
 _WAIT = 0.05  # seconds of the rate that may wait in the queue
 _LEAST_QUEUE = 1 << 16
 _U32_SELECTOR, _U32_ACTION = 5, 7
@@ -77,7 +79,23 @@ def delete_shaper(inside: NetlinkSocket, shaper: Shaper) -> None:
 
 def beside(interface: str) -> str:
     """The ifb link that what comes in at an interface passes."""
-    return f"{interface[:12]}-in"
+    return f"{interface[:12]}{_BESIDE}"
+
+
+def is_beside(name: str) -> bool:
+    return name.endswith(_BESIDE)
+
+
+def lost(kind: int, body: bytes) -> int:
+    """The index of the interface where, by this event, a bucket may be gone, or another one, or the way into one; or
+    0."""
+    if kind not in (_NEWQDISC, _DELQDISC, _DELTFILTER):
+        return 0
+    _, index, handle, parent, _ = _MESSAGE.unpack_from(body)
+    if kind == _DELTFILTER:
+        return int(index) if parent == _INGRESS else 0
+    into = kind == _DELQDISC and handle == _CLSACT_HANDLE
+    return int(index) if handle == HANDLE or into else 0
 
 
 def shapers(

@@ -16,7 +16,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
-from linkspan.kernel import forwarding, user_table
+from linkspan.kernel import forwarding, shaping, user_table
 from linkspan.kernel.inner import Inner
 from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
@@ -32,6 +32,7 @@ from linkspan.state.objects import (
     Neighbour,
     Nic,
     Route,
+    Shaper,
     Sysctl,
     Veth,
     Vxlan,
@@ -39,8 +40,8 @@ from linkspan.state.objects import (
 from linkspan.state.plan import Delete, Plan
 from linkspan.state.switch import OvsBridge, OvsUplink
 
-# RTNLGRP_LINK, _NEIGH; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
-_GROUPS = (1, 3, 5, 7, 24, 9, 11, 25)
+# RTNLGRP_LINK, _NEIGH, _TC; _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; the same of IPv6
+_GROUPS = (1, 3, shaping.EVENTS, 5, 7, 24, 9, 11, 25)
 # What comes is no loss, and may come by the thousand: RTM_NEWROUTE, _NEWNEIGH.
 _OF_NO_INTEREST = (24, 28)
 _DELNEIGH = 29
@@ -140,6 +141,8 @@ class Watch:
             index = forwarding.lost(body, self._links)
             # What goes with its link, whose name is unknown then, is not told as a loss of its own.
             return index in self._links and string(self._links[index][0]) not in own.interfaces
+        if index := shaping.lost(kind, body):
+            return index in self._links and string(self._links[index][0]) not in own.interfaces
         return _route_loss(kind, body, own)
 
     def _parent_changed(self, kind: int, body: bytes, own: _Own) -> bool:
@@ -227,6 +230,8 @@ def _own(plan: Plan) -> _Own:
                 namespaces.add(namespace)
             case Address(namespace="", interface=name) | Route(namespace="", interface=name):
                 interfaces.add(name)
+            case Shaper(namespace=namespace, interface=name):
+                (namespaces if namespace else interfaces).add(namespace or name)
             case Neighbour(interface=name) | FdbEntry(interface=name):
                 interfaces.add(name)
             case Sysctl(namespace=""):
