@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from collections.abc import Callable
 
-from tests.product.engine import Done
+import pytest
+
+from tests.product.engine import PROGRAMS, Done
 from tests.product.place import Place
 
 Client = Callable[..., Done]
@@ -102,6 +105,18 @@ def test_events_as_they_happen(engine: Place) -> None:
     assert [listener.stdout.readline() for _ in range(3)] == [b"create now\n", b"start now\n", b"die now\n"]
     listener.kill()
     listener.communicate()
+
+
+@pytest.mark.parametrize("words", ["events --since 1 -f type=network", "logs -f writes"])
+def test_ends_when_nobody_reads_it_any_more(engine: Place, words: str) -> None:
+    """`linkspan events | head -1`: the end does not wait for another line to write."""
+    engine.run("--name", "writes", "plain", "sh", "-c", "echo one; sleep 600")
+    client = engine.popen(*words.split(), program=str(PROGRAMS / "linkspan"))
+    assert client.stdout is not None
+    assert client.stdout.readline()
+    client.stdout.close()
+    assert client.wait(5) == 128 + signal.SIGPIPE
+    assert client.communicate()[1] == b""
 
 
 def test_stats(engine: Place, client: Client) -> None:

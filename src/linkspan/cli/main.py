@@ -203,7 +203,7 @@ def command(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        return 141
+        return 141  # streams.READER_GONE
     except (OSError, EOFError) as error:
         if debug:
             raise

@@ -12,12 +12,14 @@ import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 
 from linkspan.cli.client import Client, Wire
 from linkspan.cli.failure import EngineError, Failure
 
 PIECE = 64 * 1024
+READER_GONE = 128 + signal.SIGPIPE  # the status of a process that has nobody to write to
 DEFAULT_DETACH_KEYS = b"\x10\x11"  # ctrl-p, ctrl-q
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT")
 
@@ -69,6 +71,18 @@ def copy_output(pieces: Iterable[bytes], *, tty: bool) -> None:
             continue
         for stream, output in frames.feed(piece):
             write_all(2 if stream == 2 else 1, output)
+
+
+def end_with_reader() -> None:
+    """From now on the process ends as soon as nobody reads its output any more, also while it has none to write."""
+    threading.Thread(target=_reader_gone, daemon=True).start()
+
+
+def _reader_gone() -> None:
+    output = select.poll()
+    output.register(1, 0)  # the other end's going is always told
+    if output.poll()[0][1] & (select.POLLERR | select.POLLHUP):
+        os._exit(READER_GONE)
 
 
 class DetachKeys:

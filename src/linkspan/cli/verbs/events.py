@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from linkspan.cli import quantities
+from linkspan.cli import quantities, streams
 from linkspan.cli.failure import Failure
 from linkspan.cli.flags import Flag, Invocation, Verb
 from linkspan.cli.template import Template, to_json
@@ -22,6 +22,7 @@ def run(call: Invocation) -> int:
     format = line.text("format")
     template = None if format in ("", "json") else Template(format.replace("\\t", "\t").replace("\\n", "\n"))
     query = {**times, "filters": quantities.filters(line.list("filter"))}
+    streams.end_with_reader()
     for event in call.client.request("GET", "/events", query).objects():
         text = template.render(event, strict=False) if template else to_json(event) if format else words(event)
         print(text, flush=True)

@@ -19,6 +19,8 @@ def run(call: Invocation) -> int:
         "details": line.on("details"), "tail": line.text("tail"),
         "since": _time(line.text("since"), now, "since"), "until": _time(line.text("until"), now, "until"),
     }  # fmt: skip
+    if line.on("follow"):
+        streams.end_with_reader()
     response = call.client.request("GET", f"/containers/{container['Id']}/logs", query)
     streams.copy_output(response.pieces(), tty=container["Config"]["Tty"])
     return 0
