@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,29 @@ def test_the_file_has_dockerds_keys(tmp_path: Path) -> None:
     assert [(str(s.base), s.size) for s in configuration.pool_sources] == [("10.10.0.0/16", 24)]
     assert not configuration.default_bridge.icc and configuration.default_bridge.mtu == 1400
     assert configuration.log_level == "warn"
-    assert any("storage-driver" in note for note in configuration.notes)
+    assert [note.partition(" is accepted")[0] for note in configuration.notes] == [
+        "features in the configuration file",
+        "storage-driver in the configuration file",
+    ]
 
 
 def test_dockerds_flags_that_mean_nothing_here_are_taken_and_said(tmp_path: Path) -> None:
     notes = parsed(tmp_path, "--userland-proxy=false", "--live-restore", "--iptables=false").notes
     assert [note.split()[0] for note in notes] == ["--live-restore", "--iptables=false:"]
+
+
+def test_what_the_file_says_is_named_as_the_file_has_it(tmp_path: Path) -> None:
+    file = {"features": {"cdi": True}, "iptables": False, "firewall-backend": "iptables", "max-concurrent-uploads": 3}
+    notes = parsed(tmp_path, "--max-concurrent-uploads=4", "--feature=x", file=file).notes
+    assert [re.split(" is accepted|: ", note)[0] for note in notes] == [
+        "--feature",
+        "firewall-backend in the configuration file",
+        "--max-concurrent-uploads",
+        "iptables=false in the configuration file",
+        "firewall-backend=iptables in the configuration file",
+    ]
+    with pytest.raises(InvalidArgument, match="authorization-plugins in the configuration file is not supported"):
+        parsed(tmp_path, file={"authorization-plugins": ["x"]})
 
 
 def test_ipv6_and_what_is_filtered(tmp_path: Path) -> None:
@@ -198,7 +216,7 @@ def test_a_file_written_for_dockerd_is_taken(tmp_path: Path) -> None:
     assert configuration.host_gateway_ips == ("10.0.0.1",)
     assert configuration.proxies == (("http_proxy", "http://p:80"), ("no_proxy", "*.example"))
     said = {note.split()[0] for note in configuration.notes}
-    assert {"--containerd", "--storage-driver", "--userland-proxy-path", "--live-restore"} <= said
+    assert {"containerd", "storage-driver", "userland-proxy-path", "live-restore"} <= said
     assert all(len(note.splitlines()) == 1 for note in configuration.notes)
 
 

@@ -222,7 +222,7 @@ def test_file(start: Callable[..., Place], tmp_path: Path) -> None:
     info = json.loads(made.out("info", "--format", "{{json .}}"))
     assert info["Labels"] == ["where=here"] and "10.0.0.1:5000" in info["RegistryConfig"]["IndexConfigs"]
     assert "10.1.1.1" in made.out("exec", "web", "cat", "/etc/resolv.conf")
-    assert "--live-restore is accepted" in made.log.read_text()
+    assert "live-restore in the configuration file is accepted" in made.log.read_text()
 
 
 def test_plain_tcp_when_asked_for_by_name(start: Callable[..., Place]) -> None:

@@ -135,6 +135,7 @@ def test_info_and_version(engine: Place, client: Client) -> None:
     engine.run("plain", "sleep", "60")
     info = json.loads(client("info", "--format", "{{json .}}").out)
     assert (info["Containers"], info["ContainersRunning"], info["Images"]) == (1, 1, 2)
+    assert info["ID"] == (engine.data_root / "engine-id").read_text().strip()  # Docker's is the engine's own, too
     assert info["Name"] == "host" and info["DockerRootDir"] == str(engine.data_root) and info["NCPU"] >= 1
     assert "Swarm: inactive" in client("info").out
     shown = engine.linkspan("info").out  # docker shows these from version 29 on

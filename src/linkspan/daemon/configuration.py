@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from linkspan.containers import logging as logs
-from linkspan.daemon.flags import ACCEPTED, gather
+from linkspan.daemon.flags import ACCEPTED, Given, gather
 from linkspan.engine.bridges import DefaultBridge
 from linkspan.errors import InvalidArgument, Unsupported
 from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
@@ -74,21 +74,22 @@ class Configuration:
 def parse_arguments(arguments: Sequence[str]) -> Configuration:
     """Flags, joined with daemon.json. Raises InvalidArgument naming the flag or key; exits on --help as usual."""
     given = gather(arguments)
-    return dataclasses.replace(configure(given.values), validate=given.validate)
+    return dataclasses.replace(configure(given), validate=given.validate)
 
 
-def configure(values: Mapping[str, Any]) -> Configuration:
-    """From values by flag name, as JSON has them. Raises InvalidArgument."""
-    notes = tuple(f"--{name} is accepted: {ACCEPTED[name]}" for name in sorted(values) if ACCEPTED.get(name))
+def configure(given: Given) -> Configuration:
+    """From what the flags and the file say. Raises InvalidArgument."""
+    values, said = given.values, given.said
+    notes = tuple(f"{said(name)} is accepted: {ACCEPTED[name]}" for name in sorted(values) if ACCEPTED.get(name))
     notes += tuple(
-        f"--{name}=false: no IPv{version} port is published, and nothing of IPv{version} is filtered or masqueraded: "
-        "that is left to rules of the host's own"
+        f"{said(name, '=false')}: no IPv{version} port is published, and nothing of IPv{version} is filtered or "
+        "masqueraded: that is left to rules of the host's own"
         for version, name in ((4, "iptables"), (6, "ip6tables"))
         if not values.get(name, True)
     )
     backend = values.get("firewall-backend")
     if (backend := backend[-1] if isinstance(backend, list) else backend) not in (None, "", "nftables"):
-        notes += (f"--firewall-backend={backend}: nftables is used all the same",)
+        notes += (f"{said('firewall-backend', f'={backend}')}: nftables is used all the same",)
     hosts = tuple(map(_listener, values.get("host", ()))) or (DEFAULT_HOST,)
     tls = None
     if values.get("tls") or values.get("tlsverify"):

@@ -155,10 +155,16 @@ _LETTERS = {"bridge": "b", "log-level": "l", "pidfile": "p", "host": "H", "stora
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Given:
-    """`values` by flag name, as the command line or JSON has them; with `validate` the daemon is not to start."""
+    """`values` by flag name, as the command line or JSON has them; `keys` of those that the file alone has, as it has
+    them. With `validate` the daemon is not to start."""
 
     values: dict[str, Any]
+    keys: dict[str, str]
     validate: bool = False
+
+    def said(self, name: str, value: str = "") -> str:
+        """A flag as it was written, perhaps with its value."""
+        return f"{self.keys[name]}{value} in the configuration file" if name in self.keys else f"--{name}{value}"
 
 
 def gather(arguments: Sequence[str]) -> Given:
@@ -174,10 +180,11 @@ def gather(arguments: Sequence[str]) -> Given:
             "the following directives are specified both as a flag and in the configuration file: " + ", ".join(said)
         )
     joined = {**from_file, **values}
+    found = Given(joined, {name: keys.get(name, name) for name in from_file if name not in values}, validate)
     for name in sorted(set(joined) & set(REFUSED)):
         if joined[name] not in (False, "", [], [""], ["false"]):
-            raise InvalidArgument(f"--{name} is not supported: {REFUSED[name]}")
-    return Given(joined, validate)
+            raise InvalidArgument(f"{found.said(name)} is not supported: {REFUSED[name]}")
+    return found
 
 
 def _said(value: object) -> str:

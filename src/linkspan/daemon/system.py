@@ -14,7 +14,7 @@ from typing import Any
 from linkspan import __version__
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.events import Events
-from linkspan.daemon.identity import now
+from linkspan.daemon.identity import engine_id, now
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.neighbourhood import Neighbourhood
 from linkspan.drivers.available import DRIVERS
@@ -39,7 +39,7 @@ class System:
         states = [c.state.status for c in self._ledger.now.containers.values()]
         os_release, proxies = _os_release(), dict(self._configuration().proxies)
         return {
-            "ID": _machine_id(),
+            "ID": engine_id(self._configuration().data_root),
             "Containers": len(states),
             "ContainersRunning": states.count("running"),
             "ContainersPaused": states.count("paused"),
@@ -183,13 +183,6 @@ def _os_release() -> dict[str, str]:
         return platform.freedesktop_os_release()
     except OSError:
         return {}
-
-
-def _machine_id() -> str:
-    try:
-        return Path("/etc/machine-id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _sysctl(name: str) -> str:
