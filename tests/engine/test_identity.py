@@ -202,7 +202,7 @@ def test_whatever_happens(steps: list[tuple[str, str, str]]) -> None:
             wanted = asked.ipv4_address if asked else ""
             claims = {
                 c.networks[made.id].ipam_config.ipv4_address: c.id  # type: ignore[union-attr]
-                for c in sorted(world.now.containers.values(), key=lambda c: c.created, reverse=True)
+                for c in sorted(world.now.containers.values(), key=lambda c: (c.created, c.id), reverse=True)
                 if c.networks[made.id].ipam_config
             }
             held = {e.address for e in world.now.endpoints.values()}
