@@ -433,7 +433,8 @@ def _host_addresses(
     address is every one of both versions, as far as the host has IPv6.
     """
     ipv4 = at.ipv4 and bool(endpoint.address)
-    ipv6 = at.ipv6 and bool(endpoint.address6 or (space.relay and endpoint.address))
+    # A host without IPv6 has no relay. Who asks for one of its IPv6 addresses is to hear that it has none.
+    ipv6 = at.ipv6 and bool(endpoint.address6 or (endpoint.address and (space.relay or not space.ipv6)))
     address = asked or network.binding_address
     implied = not asked and address == ANY_IPV4
     found = []
