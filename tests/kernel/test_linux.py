@@ -317,9 +317,9 @@ def test_an_older_ruleset_is_replaced_and_elements_stay(host: Host, monkeypatch:
     # A set whose type changed: the table is built anew.
     monkeypatch.setattr(
         "linkspan.kernel.nftables.RULESET",
-        changed.replace("set icc { type nf_proto . ifname . ifname; }", "set icc { type ifname . ifname; }").replace(
-            "meta nfproto . iifname . oifname @icc", "iifname . oifname @icc"
-        ),
+        changed.replace("set icc { type nf_proto . ifname . ifname; }", "set icc { type ifname . ifname; }")
+        .replace("meta nfproto . iifname . oifname @icc", "iifname . oifname @icc")
+        .replace("meta nfproto . oifname . oifname != @icc", "oifname . oifname != @icc"),
     )
     monkeypatch.setattr("linkspan.kernel.nftables.VERSION", "ruleset_newest")
     host.call(new.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 from tests.product.engine import Done
@@ -92,3 +93,29 @@ def test_without_icc_a_link_opens_the_exposed_ports_and_nothing_else(start: Call
     assert answers(made.sandbox("front"), made.address("db"), 80)
     made.docker("rm", "--link", "front/database")
     assert silent(made.sandbox("front"), made.address("db"), 80)
+
+
+def test_without_icc_a_link_opens_the_same_by_ipv6(start: Callable[..., Place]) -> None:
+    made = start("--icc=false", "--ipv6")
+    server = ("httpd", "-f", "-p", "[::]:80", "-h", "/www")
+    made.run("--name", "db", "web", *server)
+    made.run("--name", "front", "--link", "db:database", "web", *server)
+    made.run("--name", "other", "web", *server)
+    made.docker("exec", "-d", "db", "httpd", "-f", "-p", "[::]:81", "-h", "/www")
+
+    def address(name: str) -> str:
+        return str(made.inspect(name)["NetworkSettings"]["Networks"]["bridge"]["GlobalIPv6Address"])
+
+    front, db = made.sandbox("front"), address("db")
+    assert db in [line.split()[0] for line in hosts(made, "front") if "database" in line]
+    for own in (made.address("db"), db):
+        assert answers(front, own, 80)
+        assert silent(front, own, 81) and silent(made.sandbox("other"), own, 80)
+    assert silent(made.sandbox("db"), address("front"), 80)  # a link has a direction
+    assert answers(made.here, db, 81)  # the host reaches all
+    made.restart(signal.SIGKILL)
+    assert answers(front, db, 80)
+    made.docker("restart", "-t", "0", "db")
+    assert answers(front, address("db"), 80)
+    made.docker("rm", "--link", "front/database")
+    assert silent(front, address("db"), 80)

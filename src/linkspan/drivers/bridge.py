@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator
 
 from linkspan.drivers.inside import render_inside
 from linkspan.drivers.publish import Host, render_bindings
-from linkspan.model.endpoint import Endpoint, Sandbox
+from linkspan.model.endpoint import Endpoint, LinkedPort, Sandbox
 from linkspan.model.network import Network
-from linkspan.state.objects import HOST, Address, Bridge, Joint, KernelObject, NftElement, Shaper, Sysctl, Veth
+from linkspan.model.port import version_of
+from linkspan.state.objects import HOST, Address, Bridge, Joint, KernelObject, NftElement, Proxied, Shaper, Sysctl, Veth
 
 ROUTER_LINK_LOCAL = "fe80::1/64"  # of every bridge with IPv6: the same everywhere, as a link knows only itself
 
@@ -42,12 +43,15 @@ class BridgeDriver:
         if self.host.forward:
             yield Sysctl(HOST, f"net/ipv4/conf/{name}/forwarding", "1")  # as a new bridge has it, unless one is told
         # Without icc, ports of the bridge are isolated from each other. Where a link lets two containers talk they do
-        # so through the host, which answers for the other one's address.
+        # so through the host, which answers for the other one's address (of IPv6, for each that it is told).
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/proxy_arp_pvlan", "0" if network.icc else "1")
         if not network.icc:
             yield Sysctl(HOST, f"net/ipv4/neigh/{name}/proxy_delay", "0")
         if network.pools_of(6):
             yield Sysctl(HOST, f"net/ipv6/conf/{name}/disable_ipv6", "0")
+            yield Sysctl(HOST, f"net/ipv6/conf/{name}/proxy_ndp", "0" if network.icc else "1")
+            if not network.icc:
+                yield Sysctl(HOST, f"net/ipv6/neigh/{name}/proxy_delay", "0")
             if self.host.forward:
                 yield Sysctl(HOST, "net/ipv6/conf/all/forwarding", "1")
         for version in self.host.rules & set(network.versions):
@@ -91,10 +95,19 @@ class BridgeDriver:
             for namespace, end in ((HOST, endpoint.host_interface), (inside, interface)):
                 yield Shaper(namespace, end, False, limit.rate, limit.burst)
         yield from render_bindings(network, endpoint, self.host)
-        if not network.icc and 4 in self.host.rules:
+        if not network.icc:
+            if endpoint.address6:
+                yield Proxied(network.bridge, endpoint.address6)
             for port in endpoint.linked:
-                pair = f"{endpoint.address} . {port.address} . {port.protocol} . {port.port}"
-                yield NftElement("linked", pair, comment=endpoint.id[:12])
+                yield from _linked(endpoint, port, self.host.rules)
+
+
+def _linked(endpoint: Endpoint, port: LinkedPort, rules: Collection[int]) -> Iterator[NftElement]:
+    version = version_of(port.address)
+    own = endpoint.address6 if version == 6 else endpoint.address
+    if own and version in rules:
+        pair = f"{own} . {port.address} . {port.protocol} . {port.port}"
+        yield NftElement("linked6" if version == 6 else "linked", pair, comment=endpoint.id[:12])
 
 
 def gateway_addresses(network: Network) -> Iterator[Address]:
