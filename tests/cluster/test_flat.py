@@ -119,3 +119,37 @@ def _journeys(member: Member) -> int:
     """Of moves in the daemon's records."""
     with sqlite3.connect(f"file:{member.data_root}/records.db?mode=ro", uri=True) as records:
         return int(records.execute("SELECT count(*) FROM record WHERE kind IN ('move', 'arrival')").fetchone()[0])
+
+
+def test_removed_while_the_store_is_away(hosts: Cluster) -> None:
+    """Its address rests all the same, as soon as the others can be told."""
+    h1 = hosts["h1"]
+    hosts.network("flat", "lan", *LAN)
+    address = serve(h1, "web")
+    h1.parted_from_etcd(True)
+    until(lambda: not h1.usable(), "h1 has noticed", 30)
+    h1.docker("rm", "-f", "web")
+    assert reservations(hosts["h2"])["web"] == (address, "in use")
+    h1.parted_from_etcd(False)
+    until(lambda: reservations(hosts["h2"])["web"] == (address, "resting"), "h2 knows that it rests", 30)
+
+
+def test_the_address_of_the_host_moves_with_its_card(hosts: Cluster) -> None:
+    """What other drivers build on it goes on."""
+    h1, h3 = hosts["h1"], hosts["h3"]
+    hosts.network("overlay", "city", "--subnet", "10.92.0.0/24")
+    h1.run("--name", "one", "--network", "city", "plain", "sleep", "1000")
+    h3.run("--name", "three", "--network", "city", "plain", "sleep", "1000")
+
+    def reached() -> bool:
+        return h1.docker("exec", "one", "ping", "-c1", "-W1", "three", status=None).status == 0
+
+    until(reached, "one reaches three")
+    hosts.network("flat", "lan", *LAN)
+    serve(h1, "web")
+    assert reached()
+    for network in ("new", "newer"):  # the host is looked at anew
+        h1.docker("network", "create", network)
+        assert reached()
+    h1.docker("rm", "-f", "web")
+    assert reached()

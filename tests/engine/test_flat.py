@@ -15,13 +15,15 @@ from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, LinkspanError
 from linkspan.ipam.addresses import range_bits
 from linkspan.ipam.pools import DEFAULT_SOURCES
+from linkspan.model.cluster import Host
 from linkspan.model.container import Container, EndpointIpamConfig, EndpointSettings
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool, Range
 from linkspan.model.pages import PAGE
+from linkspan.model.snapshot import put
 from linkspan.state.host import HostFacts, HostInterface
 from linkspan.state.objects import HOST as HERE
-from linkspan.state.objects import Address, Enslaved, KernelObject, Proxied, Route, Veth, state_of
+from linkspan.state.objects import Address, Enslaved, KernelObject, Proxied, Route, Shaper, Veth, state_of
 from linkspan.state.plan import apply, diff
 
 from .conftest import DRIVERS, World
@@ -226,3 +228,21 @@ def test_what_a_change_touches_is_that_part_of_the_whole(world: World) -> None:
             back = diff(*(render_touched(moment, parts, DRIVERS) for moment in (world.now, gone)))
             whole = apply(back, render_all(world.now, DRIVERS, FACTS))
             assert state_of(whole.values()).keys() >= render_all(gone, DRIVERS, FACTS).keys()
+
+
+@pytest.mark.parametrize("path", ["bridge", "routed", "macvlan"])
+def test_what_a_container_may_use_of_the_wire(world: World, path: str) -> None:
+    made = network(world, "lan", mode=path)
+    asking = world.container("web", "lan")
+    limited = EndpointSettings(driver_opts={"rate": "10mbit"})
+    asking = msgspec.structs.replace(asking, networks={made.id: limited})
+    world.now = world.now.after([put(asking)])
+    world.now = world.now.after(join(world.now, asking, world.around()).writes)
+    assert [item.rate for item in rendered(world, Shaper) if isinstance(item, Shaper)] == [10_000_000] * 2
+
+
+def test_addresses_of_other_hosts_are_not_given_out(world: World) -> None:
+    network(world)
+    other = Host(id="h2", name="h2", address="10.211.55.128", address6="fd00:55::1")
+    world.now = world.now.after([put(other)])
+    assert _address(world, "one") == "10.211.55.129"

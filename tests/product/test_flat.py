@@ -19,6 +19,7 @@ from tests.product.traces import settles, traces
 
 LAN = ("-d", "flat", "-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--ip-range", "10.211.55.128/25")
 ONE, TWO = "10.211.55.128", "10.211.55.129"
+SIX = ("--ipv6", "--subnet", "fd00:55::/64", "--ip-range", "fd00:55::8000/113")
 PATHS = ["bridge", "macvlan", "routed"]
 
 
@@ -46,7 +47,7 @@ def addresses(found: Any) -> set[str]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_reached_and_reaching_without_nat(engine: Place, path: str) -> None:
-    engine.docker("network", "create", *LAN, "-o", f"mode={path}", "lan")
+    engine.docker("network", "create", *LAN, *SIX, "-o", f"mode={path}", "lan")
     found = json.loads(engine.out("network", "inspect", "lan"))[0]
     assert found["IPAM"]["Config"][0]["Gateway"] == OUTSIDE  # the router that the host itself has
     engine.run("--name", "one", "--network", "lan", "web")
@@ -62,7 +63,12 @@ def test_reached_and_reaching_without_nat(engine: Place, path: str) -> None:
         assert answers(engine.here, ONE, 80) == HOST
         with udp_echo(engine.here, 7777):
             assert ask_udp(engine.sandbox("one"), HOST, 7777).startswith(ONE)
-    assert engine.docker("exec", "two", "wget", "-qO-", "http://one/cgi-bin/who").out.strip() == TWO
+    for version in ("-4", "-6"):
+        engine.docker("exec", "two", "ping", version, "-c1", "-W2", "one")
+    with stranger(engine, "fd00:55::9"):
+        for container, address in (("one", "fd00:55::8000"), ("two", "fd00:55::8001")):
+            assert engine.docker("exec", container, "ping", "-6", "-c1", "-W2", "fd00:55::9").status == 0
+            engine.outside.run(["ping", "-6", "-c1", "-W2", address])
 
 
 @contextlib.contextmanager
@@ -82,8 +88,7 @@ def stranger(engine: Place, *addresses: str) -> Iterator[str]:
 @pytest.mark.parametrize("path", PATHS)
 def test_an_address_that_a_stranger_has(engine: Place, path: str) -> None:
     """Asked for by hand it is refused, naming who has it; by itself another one is chosen, and that is remembered."""
-    six = ("--ipv6", "--subnet", "fd00:55::/64", "--ip-range", "fd00:55::8000/113")
-    engine.docker("network", "create", *LAN, *six, "-o", f"mode={path}", "lan")
+    engine.docker("network", "create", *LAN, *SIX, "-o", f"mode={path}", "lan")
     with stranger(engine, ONE, "fd00:55::8000") as mac:
         refused = engine.docker("run", "--network", "lan", "--ip", ONE, "plain", "true", status=125).err
         assert f"Address already in use: {ONE}: the machine with the MAC address {mac} has it" in refused

@@ -7,6 +7,7 @@ same: read the records, see what runs, make the kernel as it should be, start wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
@@ -195,9 +196,24 @@ class Daemon:
         await self._programmer.run(self._read_switch)
         facts = dataclasses.replace(self._host, neighbours=self._neighbourhood.now)
         steps = await converge(self._ledger, self._programmer, self._drivers, lambda: facts)
+        if await self._is_elsewhere():
+            steps += await converge(self._ledger, self._programmer, self._drivers, lambda: facts)
         if facts.neighbours.dropping:
             await self._neighbourhood.look()  # what could not be put there is said
         return steps
+
+    async def _is_elsewhere(self) -> bool:
+        """Whether this host's address in its cluster is on another interface than it was: on the bridge of a flat
+        network, or on the network card again."""
+        before = self._host.underlay
+        if before is not None:
+            with contextlib.suppress(LinkspanError):  # the interface is down: everything stays as it is
+                await self._programmer.run(self._read_host)
+        return self._host.underlay != before
+
+    async def _card_moved(self) -> None:
+        if await self._is_elsewhere():
+            self.look_over()
 
     async def _look_around(self) -> None:
         """Another firewall has changed."""
@@ -225,7 +241,7 @@ class Daemon:
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
         self._mutation = mutation = Mutation(
-            ledger, self._programmer, self._drivers, events, follow, self._names.follow
+            ledger, self._programmer, self._drivers, events, follow, self._names.follow, self._card_moved
         )
         mutation.detecting = detecting = Detecting()
         mutation.unsettled = self.look_over

@@ -20,8 +20,8 @@ from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.event import Event
 from linkspan.model.snapshot import Record, Snapshot, Write
-from linkspan.state.objects import State
-from linkspan.state.plan import Plan, diff
+from linkspan.state.objects import Enslaved, State
+from linkspan.state.plan import Delete, Plan, diff
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 20  # at a decision that other hosts overtake each time
@@ -36,11 +36,13 @@ class Mutation:
         events: Events,
         follow: Callable[[Snapshot, Snapshot, Collection[str]], None],
         names: Callable[[Snapshot, Sequence[Write]], Awaitable[None]] | None = None,
+        card_moved: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`follow` is told of the containers whose places on networks have changed, before the events are; `names` of
-        what was written since a snapshot, and returns once it is answered to those who ask for names."""
+        what was written since a snapshot, and returns once it is answered to those who ask for names; `card_moved` of a
+        change by which the host's addresses are on another interface now."""
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
-        self._follow, self._names = follow, names
+        self._follow, self._names, self._card_moved = follow, names, card_moved
         self.cluster: Publishing | None = None
         self.detecting: Detecting | None = None
         self.part: Callable[[str], Awaitable[None]] = _at_once  # this host gets its part of a network, if it soon does
@@ -91,6 +93,10 @@ class Mutation:
                 if self._asked:
                     self.unsettled()  # whoever of those is refused has left what was made for it
                 raise
+            if self._card_moved and any(
+                isinstance(step.before if isinstance(step, Delete) else step.after, Enslaved) for step in plan
+            ):
+                await self._card_moved()
         await self._tell(before, writes, change.events)
 
     def _told(self) -> Snapshot:

@@ -83,6 +83,9 @@ def _choose_address(
     kept = (reserved.address6 if version == 6 else reserved.address) if reserved else ""
     spared = _only_reserved(snapshot, container, network, reserved, kept)
     unusable = [int(number) for id_, number in occupied if id_ == network.id]
+    if network.path:  # hosts are on the segment too
+        texts = (text for host in snapshot.hosts.values() for text in (host.address, host.address6) if text)
+        unusable += [int(ipaddress.ip_address(text)) for text in texts if (":" in text) == (version == 6)]
 
     def held(page: int) -> int:
         bits = snapshot.held_addresses(network.id, page) | range_bits(network.excluded, page)

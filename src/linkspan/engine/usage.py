@@ -24,7 +24,7 @@ class Holding:
     """An address that is not given out: `whose` is a container's name, or an auxiliary address's."""
 
     address: str
-    state: str  # in use, reserved (given by hand to a container that does not hold it now), gateway, auxiliary
+    state: str  # in use, reserved (given by hand to a container that does not hold it now, or kept), gateway, auxiliary
     whose: str = ""
 
 
@@ -122,6 +122,10 @@ def _subnet_use(snapshot: Snapshot, network: Network, pool: Pool) -> SubnetUse:
                 add(
                     int(ipaddress.ip_address(text)), IN_USE, f"{remote.name} on {host.name if host else remote.host_id}"
                 )
+    for kept in snapshot.reservations.values():
+        for text in (kept.address, kept.address6) if kept.network_id == network.id else ():
+            if text and (":" in text) == (pool.version == 6):
+                add(int(ipaddress.ip_address(text)), RESERVED, kept.identity)
     for container in snapshot.containers.values():
         settings = container.networks.get(network.id)
         for address in given_addresses(settings) if settings else ():

@@ -44,7 +44,9 @@ def find_underlay(kernel: Kernel, advertise: str, members: Iterable[str]) -> Und
     if advertise:
         for interface in interfaces:
             if interface.name == advertise:
-                return _underlay(interface, "")
+                # What an interface has is its bridge's while it is a port of one (a flat network).
+                bridge = next((i for i in interfaces if i.name == interface.master), None)
+                return _underlay(bridge if bridge and not interface.addresses else interface, "")
         address = _address(advertise)
         if address is None:
             raise InvalidArgument(

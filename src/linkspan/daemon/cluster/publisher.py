@@ -121,7 +121,7 @@ class Publisher:
 
     def _put_off(self, networks: Mapping[str, bytes | None], changed: Mapping[str, Entry]) -> None:
         """Nothing can be told now. What claims nothing new may go on, and is told later."""
-        if networks or any(entry.claim for entry in changed.values()):
+        if networks or any(entry.claim and key not in self._known for key, entry in changed.items()):
             raise Unavailable(f"the cluster's store cannot be used now: {self.refusal}")
         self.wanting.set()
 
