@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.hosts import socket_in
-from tests.product.network import answers, ask_udp, udp_echo
+from tests.product.network import answers, ask_udp, udp_echo, who_server
 from tests.product.place import HOST, OUTSIDE, Place, place
 from tests.product.traces import settles, traces
 
@@ -67,8 +67,10 @@ def test_reached_and_reaching_without_nat(engine: Place, path: str) -> None:
         engine.docker("exec", "two", "ping", version, "-c1", "-W2", "one")
     with stranger(engine, "fd00:55::9"):
         for container, address in (("one", "fd00:55::8000"), ("two", "fd00:55::8001")):
-            assert engine.docker("exec", container, "ping", "-6", "-c1", "-W2", "fd00:55::9").status == 0
-            engine.outside.run(["ping", "-6", "-c1", "-W2", address])
+            with who_server(engine.sandbox(container), address, 8080):
+                assert answers(engine.there, address, 8080) == "fd00:55::9"
+            with who_server(engine.there, "fd00:55::9", 8080):
+                assert answers(engine.sandbox(container), "fd00:55::9", 8080) == address
 
 
 @contextlib.contextmanager

@@ -18,8 +18,14 @@ log = logging.getLogger(__name__)
 class Announcing:
     """`run` lets a coroutine run beside everything else: nobody waits for an announcement."""
 
-    def __init__(self, programmer: Programmer, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        self._programmer, self._run = programmer, run
+    def __init__(
+        self,
+        programmer: Programmer,
+        run: Callable[[Coroutine[Any, Any, None]], None],
+        there: Callable[[str], bool] = lambda endpoint: True,
+    ) -> None:
+        """`there` says whether an endpoint is still in the records."""
+        self._programmer, self._run, self._there = programmer, run, there
 
     def follow(self, before: Snapshot, after: Snapshot, containers: Iterable[str]) -> None:
         for announcement in announcements(before, after, containers):
@@ -29,6 +35,8 @@ class Announcing:
         for number in range(wanted.times):
             if number:
                 await asyncio.sleep(wanted.pause)
+            if wanted.endpoint and not self._there(wanted.endpoint):
+                return  # the address may be another host's by now
             try:
                 await self._programmer.run(
                     lambda kernel: kernel.announce(wanted.namespace, wanted.interface, wanted.addresses)

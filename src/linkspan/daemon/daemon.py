@@ -230,7 +230,7 @@ class Daemon:
             configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_dns
         )
         files = SandboxFiles(self._containers_folder, settings, configuration.host_gateway_ips)
-        announcing = Announcing(self._programmer, self._run)
+        announcing = Announcing(self._programmer, self._run, lambda id_: id_ in ledger.now.endpoints)
 
         def follow(before: Snapshot, after: Snapshot, containers: Collection[str]) -> None:
             files.follow(before, after, containers)

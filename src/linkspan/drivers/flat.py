@@ -34,6 +34,7 @@ from linkspan.state.objects import (
     Veth,
 )
 
+_LAST = 40_000  # metric of a route that any of the host's own goes before
 NEXT_HOP, NEXT_HOP6 = "169.254.1.1", "fe80::1"  # the host, at its end of every container's veth pair
 
 
@@ -101,6 +102,8 @@ class FlatDriver:
                 yield NftElement("icc", pair)
             return
         parent = network.parent
+        for pool in network.pools:  # the host may have no address of its own in it
+            yield Route(HOST, pool.subnet, parent, metric=_LAST)
         if network.pools_of(4):
             yield Sysctl(HOST, f"net/ipv4/conf/{parent}/forwarding", "1")
             yield Sysctl(HOST, f"net/ipv4/neigh/{parent}/proxy_delay", "0")

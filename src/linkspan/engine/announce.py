@@ -26,13 +26,14 @@ _DEFAULTS = {TIMES: 3, PAUSE: 1000}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Announcement:
-    """`times` messages for each of the addresses, `pause` seconds apart."""
+    """`times` messages for each of the addresses, `pause` seconds apart, for as long as the endpoint is there."""
 
     namespace: str
     interface: str
     addresses: tuple[str, ...]
     times: int
     pause: float
+    endpoint: str = ""  # its id; "" for what is none
 
 
 def announcements(before: Snapshot, after: Snapshot, containers: Iterable[str]) -> Iterator[Announcement]:
@@ -47,7 +48,7 @@ def announcements(before: Snapshot, after: Snapshot, containers: Iterable[str]) 
                 # Who hangs on the host is announced by it, with its MAC address.
                 place = ("", network.parent) if network.path == "routed" else (sandbox.path, endpoint.interface)
                 if times and addresses and endpoint.interface:
-                    yield Announcement(*place, addresses, times, pause / 1000)
+                    yield Announcement(*place, addresses, times, pause / 1000, endpoint.id)
         yield from _of_plugs(before, after, id_)
 
 

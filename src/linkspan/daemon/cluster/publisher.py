@@ -121,9 +121,14 @@ class Publisher:
 
     def _put_off(self, networks: Mapping[str, bytes | None], changed: Mapping[str, Entry]) -> None:
         """Nothing can be told now. What claims nothing new may go on, and is told later."""
-        if networks or any(entry.claim and key not in self._known for key, entry in changed.items()):
+        new = (key for key, entry in changed.items() if entry.claim and not self._holds(key))
+        if networks or any(new):
             raise Unavailable(f"the cluster's store cannot be used now: {self.refusal}")
         self.wanting.set()
+
+    def _holds(self, key: str) -> bool:
+        """A reservation that is ours in the store, of which only something else is to be said: that it rests."""
+        return key in self._known and key.startswith(f"{RECORDS}reservations/")
 
     def withdraw(self) -> None:
         self.wanting.set()
