@@ -111,6 +111,25 @@ def test_a_daemon_and_a_switch_that_are_killed(hosts: Cluster, switches: dict[st
     until(lambda: not three.docker("run", "--rm", "--network", "net", "web", "true", status=None).status, "it runs")
 
 
+def test_tunnels_follow_the_hosts_address(hosts: Cluster, switches: dict[str, OpenVSwitch]) -> None:
+    """A flat network's bridge takes it over, and gives it back."""
+    network(hosts)
+    one, two = hosts["h1"], hosts["h2"]
+    container(one)
+    address = container(two)
+    here, there = one.sandbox("c-h1"), two.sandbox("c-h2")
+    until(lambda: carries(here, there, address, "tcp", 1000, within=1), "the way is there")
+    segment = ("--subnet", "10.211.55.0/24", "--gateway", "10.211.55.9", "--ip-range", "10.211.55.64/26")
+    hosts.network("flat", "segment", "-o", "parent=eth0", "-o", "mode=bridge", *segment)
+    one.run("--name", "flat", "--network", "segment", "web")
+    until(lambda: carries(here, there, address, "tcp", 1000, within=1), "the way is there again, over the bridge")
+    ports = switches["h1"].vsctl("list-ports", "ovs-uplink").split()
+    assert ports != ["eth0"] and len(ports) == 1
+    one.docker("rm", "-f", "flat")
+    until(lambda: carries(here, there, address, "tcp", 1000, within=1), "the way is there again, over the card")
+    assert switches["h1"].vsctl("list-ports", "ovs-uplink").split() == ["eth0"]
+
+
 def test_a_host_without_open_vswitch(hosts: Cluster) -> None:
     refused = hosts["h1"].docker("network", "create", "-d", "ovs", "net", status=1)
     assert "Open vSwitch does not run on this host: nothing answers at unix:" in refused.err

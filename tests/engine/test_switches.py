@@ -87,7 +87,7 @@ def test_in_user_space_it_has_an_uplink_and_whole_packets(world: World) -> None:
     for name in ("one", "two"):
         network(world, name, host, tunnel="vxlan", com__docker__network__bridge__name=f"br-{name}")
         started(world, f"c{name}", name)
-    assert rendered(world, host, OvsUplink) == [OvsUplink(UPLINK_BRIDGE, "eth0", "10.211.55.4")]
+    assert rendered(world, host, OvsUplink) == [OvsUplink(UPLINK_BRIDGE, "10.211.55.4")]
     assert Address(HERE, UPLINK_BRIDGE, "169.254.76.83/32") in rendered(world, host, Address)
     assert NftElement("switched", "10.211.55.4") in rendered(world, host, NftElement)
     assert not any(veth.offload for veth in rendered(world, host, Veth) if isinstance(veth, Veth))

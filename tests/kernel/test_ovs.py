@@ -369,7 +369,7 @@ def test_somebody_elses_bridges_and_ports_are_left_alone(machines: list[Machine]
     assert a.host.call(a.kernel.switch).interfaces == {"br-1", "eth0"}
     for wanted, said in (
         (OvsBridge("br-1", "linkspan:1", "netdev"), "bridge br-1 of Open vSwitch's exists already"),
-        (OvsUplink("up", "eth0", a.address), "interface eth0 is a port of another bridge of Open vSwitch's"),
+        (OvsUplink("up", a.address), "interface eth0 is a port of another bridge of Open vSwitch's"),
         (OvsPort("br-1", "eth0", "linkspan:1"), "port eth0 of Open vSwitch's exists already"),
         (OvsPort("br-2", "x", "linkspan:1"), "there is no bridge br-2 in Open vSwitch"),
     ):

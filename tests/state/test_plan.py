@@ -299,7 +299,7 @@ def test_what_stood_on_something_that_is_gone_is_left_as_it_is() -> None:
 
 
 def test_without_a_switch_what_stands_on_it_is_left_as_it_is() -> None:
-    stand = state_of([OvsBridge("ov0", "a"), OvsPort("ov0", "v0", "a"), OvsUplink("up", "eth0", "10.0.0.1")])
+    stand = state_of([OvsBridge("ov0", "a"), OvsPort("ov0", "v0", "a"), OvsUplink("up", "10.0.0.1")])
     on = state_of([Address(HOST, "ov0", "10.9.0.1/24"), Sysctl(HOST, "net/ipv4/conf/ov0/forwarding", "1")])
     rest = state_of([Namespace("/n/a"), Address(HOST, "br0", "10.8.0.1/24")])
     assert without_ground(on, stand | on | rest, {"lo"}, switch=None) == ({}, rest, ())

@@ -69,7 +69,7 @@ class OvsDriver:
         if self.switch.datapath != "netdev" or not under or not under.address:
             return
         if under.interface not in self.switch.interfaces:
-            yield OvsUplink(UPLINK_BRIDGE, under.interface, under.address)
+            yield OvsUplink(UPLINK_BRIDGE, under.address)
             # The switch looks for the ends of tunnels only at interfaces that have an address, whichever it is.
             yield Address(HOST, UPLINK_BRIDGE, _ANY_ADDRESS)
         if 4 in self.host.rules:

@@ -111,7 +111,7 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     FdbEntry: None,
     Nic: frozenset({"mac", "up"}),
     OvsBridge: frozenset({"alias", "mtu", "mac", "tag"}),
-    OvsUplink: frozenset({"interface", "address"}),
+    OvsUplink: frozenset({"address"}),
     OvsPort: frozenset({"alias", "kind", "local", "remote", "number", "tag", "apart", "said"}),
     Shaper: None,
     Sysctl: None,

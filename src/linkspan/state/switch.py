@@ -33,14 +33,14 @@ class OvsBridge:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OvsUplink:
-    """A bridge in user space with a network card of the host's, over which tunnels that end at `address` go.
+    """A bridge in user space with the interface of the host's that has `address`, over which tunnels that end there go.
 
-    Only their packets pass, and answers to the switch's own questions for MAC addresses: the host's kernel goes on with
-    the card as before, addresses and all.
+    It follows the address to another interface, as where a flat network's bridge takes it over. Only tunnels' packets
+    pass, and answers to the switch's own questions for MAC addresses: the host's kernel goes on with the interface as
+    before, addresses and all.
     """
 
     name: str
-    interface: str
     address: str
 
     @property

@@ -44,6 +44,8 @@ class Switch:
         self.awaited = False  # there is something to be made on it
         self._mine: Found = {}  # what was ours when we last looked, or changed it
         self._bridges: frozenset[str] = frozenset()  # whosever: ports of ours may be on others' bridges
+        self._uplinks: dict[str, str] = {}  # the interface of each, by address
+        self._told: dict[str, str] = {}  # which they should be, as last seen
 
     def close(self) -> None:
         if self._database:
@@ -64,7 +66,7 @@ class Switch:
                 raise
             return  # what is left of it there is found when the switch is back
         rows = database.look()
-        operations = [*removals(rows, gone), *puts(rows, made)]
+        operations = [*removals(rows, gone), *puts(rows, made, lambda uplink: self._holder(uplink.address))]
         try:
             # Whoever removes a bridge may want its name for something else next.
             follow = bool(made) or any(not isinstance(item, OvsPort) for item in gone)
@@ -91,7 +93,8 @@ class Switch:
                     where[name] = f"port {name} on bridge {bridge} of Open vSwitch's"
                 case OvsBridge(name=name):
                     where[name] = f"bridge {name} of Open vSwitch's"
-                case OvsUplink(name=name, interface=card):
+                case OvsUplink(name=name, address=address):
+                    card = self._holder(address)
                     where[name], where[card] = f"bridge {name} of Open vSwitch's", f"port {card} on bridge {name}"
         for name, said in database.failures(list(where)):
             raise Internal(f"cannot create {where[name]}: {said}")
@@ -128,8 +131,8 @@ class Switch:
                     yield OvsBridge(item.name, item.alias, item.datapath, mtu, item.mac, item.tag)
                 case OvsUplink():
                     up = link and link.interface.up and link.interface.alias == UPLINK
-                    whole = up and self._flows.are_set(item.name, item.address)
-                    yield item if whole else OvsUplink(item.name, item.interface, "")
+                    whole = up and self._in_place() and self._flows.are_set(item.name, item.address)
+                    yield item if whole else OvsUplink(item.name, "")
                 case OvsPort():
                     yield item
 
@@ -152,19 +155,42 @@ class Switch:
         away = self._problem
         if not (self._mine or self.awaited or (away and not self._elsewhere)):
             return False
-        before = self._mine, self._bridges
+        before = self._mine, self._bridges, self._uplinks
         try:
             self._note(self._open().heard())
         except LinkspanError:
             return False
+        if away or before != (self._mine, self._bridges, self._uplinks):
+            return True
         # The flows of an uplink are all that the switch does not find in its database when it starts.
-        flowing = any(isinstance(item, OvsUplink) for item in self._mine.values())
-        changed = bool(away) or before != (self._mine, self._bridges)
-        return changed or (flowing and not self._life.goes_on())
+        return bool(self._uplinks) and not (self._life.goes_on() and self._in_place(once=True))
 
     def _note(self, rows: Rows) -> None:
         self._mine = _ours(rows)
         self._bridges = frozenset(row.name for row in rows.bridges.values())
+        self._uplinks = {
+            row.external.get(ADDRESS, ""): next((p.name for p in rows.ports_of(row) if p.name != row.name), "")
+            for row in rows.bridges.values()
+            if row.external.get(MARK) == UPLINK
+        }
+
+    def _in_place(self, *, once: bool = False) -> bool:
+        """Whether uplinks have the interfaces that have their addresses now; with `once`, no if this is news only."""
+        wanted = {address: self._holder(address) for address in self._uplinks}
+        if once and wanted == self._told:
+            return True
+        self._told = wanted
+        return wanted == self._uplinks
+
+    def _holder(self, address: str) -> str:
+        """The interface of the host's that has an address, "" where there is none."""
+        try:
+            held = rtnetlink.addresses(self._host) if address else []
+            index = next((entry.index for entry in held if entry.address.partition("/")[0] == address), 0)
+            names = {link.interface.index: link.interface.name for link in rtnetlink.links(self._host)} if index else {}
+        except OSError as error:
+            raise explain(error, f"find the interface that has {address}") from error
+        return names.get(index, "")
 
     def _open(self) -> Database:
         """The connection; a new one where there is none, or its other end is gone. Raises Unavailable, saying why and
@@ -211,8 +237,7 @@ def _bridge(rows: Rows, row: BridgeRow) -> OvsBridge | OvsUplink | None:
         return None
     ports = rows.ports_of(row)
     if alias == UPLINK:
-        card = next((port.name for port in ports if port.name != row.name), "")
-        return OvsUplink(row.name, card, row.external.get(ADDRESS, ""))
+        return OvsUplink(row.name, row.external.get(ADDRESS, ""))
     own = next((port for port in ports if port.name == row.name), None)
     return OvsBridge(
         row.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from linkspan.errors import Conflict
 from linkspan.kernel.ovs.database import Operation
@@ -13,8 +13,9 @@ MARK = "linkspan"  # the external id of ours
 ADDRESS = "linkspan-address"  # of an uplink
 
 
-def puts(rows: Rows, made: Sequence[object]) -> Iterator[Operation]:
-    """Makes or changes them. Raises Conflict where a name is somebody else's."""
+def puts(rows: Rows, made: Sequence[object], card: Callable[[OvsUplink], str]) -> Iterator[Operation]:
+    """Makes or changes them; `card` is the interface for an uplink, "" where there is none. Raises Conflict where a
+    name is somebody else's."""
     ids = {item.name: f"b{number}" for number, item in enumerate(made) if isinstance(item, OvsBridge)}
     fresh = {name: id_ for name, id_ in ids.items() if rows.bridge(name) is None}
     for number, item in enumerate(made):
@@ -22,7 +23,7 @@ def puts(rows: Rows, made: Sequence[object]) -> Iterator[Operation]:
             case OvsBridge():
                 yield from _put_bridge(rows, item, f"b{number}")
             case OvsUplink():
-                yield from _put_uplink(rows, item, f"u{number}")
+                yield from _put_uplink(rows, item, card(item), f"u{number}")
             case OvsPort():
                 yield from _put_port(rows, item, f"p{number}", fresh)
 
@@ -59,7 +60,7 @@ def _put_bridge(rows: Rows, item: OvsBridge, id_: str) -> Iterator[Operation]:
     yield from _put(rows, item.name, id_, settings, own, item.mtu)
 
 
-def _put_uplink(rows: Rows, item: OvsUplink, id_: str) -> Iterator[Operation]:
+def _put_uplink(rows: Rows, item: OvsUplink, card: str, id_: str) -> Iterator[Operation]:
     settings = {
         "datapath_type": "netdev",
         "fail_mode": "secure",  # without flows nothing passes
@@ -69,15 +70,15 @@ def _put_uplink(rows: Rows, item: OvsUplink, id_: str) -> Iterator[Operation]:
     bridge = rows.bridge(item.name)
     there = {port.name: port for port in rows.ports_of(bridge)} if bridge else {}
     for name, port in there.items():
-        if bridge and name not in (item.name, item.interface):
+        if bridge and name not in (item.name, card):
             yield _mutate("Bridge", reference(bridge.uuid), "ports", "delete", reference(port.uuid))
             yield from _without_qos(port)
-    if item.interface not in there:
-        if rows.port(item.interface):
-            raise Conflict(f"interface {item.interface} is a port of another bridge of Open vSwitch's")
+    if card and card not in there:
+        if rows.port(card):
+            raise Conflict(f"interface {card} is a port of another bridge of Open vSwitch's")
         mark = {"external_ids": as_map({MARK: UPLINK})}
         place = reference(bridge.uuid) if bridge else new(id_)
-        yield from _insert_port(item.interface, f"{id_}c", mark, {"type": ""}, place)
+        yield from _insert_port(card, f"{id_}c", mark, {"type": ""}, place)
 
 
 def _put(
