@@ -39,6 +39,7 @@ def fill(cluster: Cluster, count: int, console: Console) -> Sequence[str]:
         *excluded,
     )
     first.docker("network", "create", *options, "full")
+    cluster.known("full")
     with console.working(f"{count:,} containers into {count:,} addresses"):
         created = _each(daemons, count, lambda daemon, number: daemon.create(network="full", name=f"full-{number}"))
         began = time.perf_counter()

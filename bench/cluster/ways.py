@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,14 @@ class Cluster:
             daemon.start("--cluster", self.etcd.url, "--ovs-db", f"unix:{daemon.folder}/ovs/db.sock")
             daemon.load_image()
 
+    def known(self, network: str) -> None:
+        """Returns once every host knows the network. Raises RuntimeError."""
+        deadline = time.monotonic() + 10
+        while any(daemon.api("GET", f"/networks/{network}")[0] != 200 for daemon in self.daemons.values()):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not every host knows the network {network}")
+            time.sleep(0.01)
+
 
 @dataclass(frozen=True)
 class Way:
@@ -85,6 +94,7 @@ def _network(*create: str) -> Callable[[Cluster], contextlib.AbstractContextMana
     def make(cluster: Cluster) -> Iterator[Ends]:
         one, two = cluster.daemons["h1"], cluster.daemons["h2"]
         one.docker("network", "create", *create, "bench")
+        cluster.known("bench")
         try:
             server, client = one.create(network="bench"), two.create(network="bench")
             with _running((one, server), (two, client)):
