@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 
 import pytest
 
 from tests.cluster.place import ADDRESSES, Cluster, Member, kill_daemon, until
 from tests.flannel.field import echoes, tcp, udp
+from tests.hosts import socket_in
 from tests.product.network import ask, silent, who_server
 
 BACKENDS = {
@@ -190,3 +193,38 @@ def run_at(member: Member) -> str:
     address = member.address(id_)
     member.docker("rm", "-f", id_)
     return address
+
+
+@pytest.mark.parametrize("backend", ["vxlan", "udp"])
+def test_nobody_else_puts_packets_into_a_network(hosts: Cluster, backend: str) -> None:
+    """Not a machine beside the hosts, nor a container on another network; the other hosts do."""
+    vni = ("-o", "flannel.vni=13") if backend == "vxlan" else ()
+    flannel(hosts, "-o", f"flannel.prefix=/flannel-ends-{backend}", "-o", f"flannel.backend={backend}", *vni)
+    h1 = hosts["h1"]
+    address = run(h1, "victim")
+    h1.docker("network", "create", "own")
+    h1.run("--name", "stranger", "--network", "own", "web")
+    mac = json.loads(h1.host.run(["ip", "-j", "link", "show", "flannel.13"]).stdout)[0]["address"] if vni else ""
+    with socket_in(h1.sandbox("victim"), socket.SOCK_DGRAM) as hears:
+        hears.bind(("", 7))
+        senders = {"outside": hosts.there, "beside": h1.sandbox("stranger"), "h2": hosts["h2"].here}
+        for name, space in senders.items():
+            with socket_in(space, socket.SOCK_DGRAM) as says:
+                datagram = smuggled(address, name.encode(), mac, 13)
+                says.sendto(datagram, (ADDRESSES["h1"], 8472 if vni else 8285))
+        assert hears.recv(100) == b"h2"
+        hears.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            hears.recv(100)
+
+
+def smuggled(to: str, data: bytes, mac: str, vni: int) -> bytes:
+    """A datagram to an address's port 7, as flannel's tunnels carry it: as it is, or to a MAC in a frame."""
+    body = struct.pack(">HHHH", 7, 7, 8 + len(data), 0) + data
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 17, 0)
+    head += socket.inet_aton("10.77.251.9") + socket.inet_aton(to)
+    total = sum(struct.unpack(">10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    packet = head[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + head[12:] + body
+    frame = bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("0200000000fa0800") + packet
+    return struct.pack(">II", 0x08000000, vni << 8) + frame if mac else packet

@@ -129,6 +129,8 @@ def test_what_is_rendered(world: World) -> None:
         NftElement("spread_here", "10.5.7.0/24", comment=owner),
         NftElement("spread_masqueraded", NETWORK, comment=owner),
         NftElement("spread_to", f'"{network.bridge}" . {NETWORK}', comment=owner),
+        NftElement("spread_tunnels", "8472 . 1", comment=owner),
+        NftElement("spread_ends", "8472 . 1 . 10.211.55.5", comment=owner),
     ):
         assert expected in rendered, expected
     assert not [o for o in rendered if isinstance(o, NftElement) and (o.set, o.element) == ("masqueraded", NETWORK)]

@@ -34,6 +34,7 @@ EXAMPLES = {
     "nf_proto": "ipv6",
     "inet_service": "53",
     "ifname": '"br-one"',
+    "udp dport": "8472",
     "ip saddr": "10.0.0.7",
     "ip6 saddr": "fd00::7",
     "@th,96,24": "4097",

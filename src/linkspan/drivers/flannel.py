@@ -123,22 +123,34 @@ class FlannelDriver(BridgeDriver):
         part = self.part(network, own)
         if part is None:
             return
-        yield from render_part(part)
-        for mark, whole, _ in _versions(part):
-            if network.icc:
-                yield NftElement(f"spread_to{mark}", f'"{network.bridge}" . {whole}', comment=network.id[:12])
+        owner, tunnel = network.id[:12], _tunnel(part)
+        yield from self._filtered(render_part(part))
+        if tunnel:
+            yield from self._filtered([NftElement("spread_tunnels", tunnel, "", owner)])
+        for mark, whole, _ in _versions(part) if network.icc else ():
+            yield from self._filtered([NftElement(f"spread_to{mark}", f'"{network.bridge}" . {whole}', "", owner)])
 
     def render_subnet(self, network: Network, own: HostSubnet, other: HostSubnet) -> Iterator[KernelObject]:
         part, lease = self.part(network, own), other.lease
         if part is None:
             return
         yield from render_way(part, lease)
-        backend = part.config.backend
-        if network.icc and (backend.type == "host-gw" or backend.direct_routing):
-            # Without a tunnel, what comes from the other host itself has the host's address.
-            for mark, address in (("", lease.public_ip), ("6", lease.public_ip6 if own.lease.subnet6 else "")):
-                if address:
-                    yield NftElement(f"spread_to{mark}", f'"{network.bridge}" . {address}', comment=network.id[:12])
+        backend, tunnel, owner = part.config.backend, _tunnel(part), network.id[:12]
+        for mark, address in (("", lease.public_ip), ("6", lease.public_ip6 if own.lease.subnet6 else "")):
+            if not address:
+                continue
+            if tunnel:
+                yield from self._filtered([NftElement(f"spread_ends{mark}", f"{tunnel} . {address}", "", owner)])
+            if network.icc and (backend.type == "host-gw" or backend.direct_routing):
+                # Without a tunnel, what comes from the other host itself has the host's address.
+                own_way = NftElement(f"spread_to{mark}", f'"{network.bridge}" . {address}', "", owner)
+                yield from self._filtered([own_way])
+
+    def _filtered(self, objects: Iterable[KernelObject]) -> Iterator[KernelObject]:
+        """Without the firewall's, for an IP version of which the administrator sees to that (--iptables=false)."""
+        for item in objects:
+            if not isinstance(item, NftElement) or (6 if item.set.endswith("6") else 4) in self.host.rules:
+                yield item
 
 
 @functools.lru_cache(maxsize=64)
@@ -154,6 +166,12 @@ def _tunnel_end(part: Part, mark: str, subnet: str, local: str, mac: str) -> Ite
     # What the host itself sends through the tunnel has this source. By itself it is no route for anything else.
     length = 128 if mark else 32
     yield Address(HOST, name, f"{base_address(subnet)}/{length}")
+
+
+def _tunnel(part: Part) -> str:
+    """A tunnel as the firewall knows it, by port and number; "" where there is none."""
+    backend = part.config.backend
+    return f"{backend.udp_port} . {backend.vni}" if backend.type == "vxlan" else ""
 
 
 def _versions(part: Part) -> Iterator[tuple[str, str, str]]:

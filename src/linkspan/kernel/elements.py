@@ -70,6 +70,7 @@ _FIELDS: Mapping[str, _Field] = {
     "inet_proto": _Field("B", lambda value: _PROTOCOLS.get(value, str(value)), _number),
     "nf_proto": _Field("B", lambda value: _VERSIONS.get(value, str(value)), _number),
     "inet_service": _Field("H", str, int),
+    "udp dport": _Field("H", str, int),
     "ip saddr": _address("4s", socket.AF_INET),
     "ip6 saddr": _address("16s", socket.AF_INET6),
     # A VXLAN network identifier: 24 bits behind 12 bytes of UDP's header and its own.

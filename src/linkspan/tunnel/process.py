@@ -1,8 +1,11 @@
-"""The process behind flannel's udp backend. Started as a file: `process.py SOCKET NAME ADDRESS/LENGTH MTU LOCAL PORT`.
+"""The process behind flannel's udp backend, started as a file:
 
-It makes the TUN device NAME with that address, which leads there whatever is for the network; each IPv4 packet goes, as
-it is, in a datagram to the host that has its subnet, at the same PORT, and one that arrives comes out of the device.
-Which host has which subnet it is told over the unix socket at SOCKET, where it first says its version and settings:
+    process.py SOCKET NAME ADDRESS/LENGTH MTU LOCAL PORT WHOSE
+
+It makes the TUN device NAME with that address, which leads there whatever is for the network. Each IPv4 packet goes, as
+it is, in a datagram to the host that has its subnet, at the same PORT; and one that arrives comes out of the device: if
+WHOSE is `any`, from wherever it comes, if it is `known`, from a host that has a subnet. Which host has which it is told
+over the unix socket at SOCKET, where it first says its version and settings:
 
     routes [["10.5.1.0/24", "192.0.2.2"], …]      all of them; answered by `ok`
     end                                           it ends, and the device with it
@@ -44,6 +47,7 @@ class Routes:
     def __init__(self) -> None:
         self._hosts: dict[tuple[int, int], str] = {}  # prefix length, subnet → host
         self._masks: list[tuple[int, int]] = []
+        self.hosts: frozenset[str] = frozenset()
 
     def set(self, pairs: list[list[str]]) -> None:
         hosts = {}
@@ -52,6 +56,7 @@ class Routes:
             socket.inet_aton(host)
             hosts[int(length), int.from_bytes(socket.inet_aton(address), "big")] = host
         self._hosts = hosts
+        self.hosts = frozenset(hosts.values())
         self._masks = [
             (length, 0xFFFFFFFF << (32 - length) & 0xFFFFFFFF)
             for length in sorted({at for at, _ in hosts}, reverse=True)
@@ -106,8 +111,9 @@ def _checksum(data: bytes) -> bytes:
 class Tunnel:
     """The device and the datagrams' socket."""
 
-    def __init__(self, name: str, address: str, mtu: int, local: str, port: int) -> None:
+    def __init__(self, name: str, address: str, mtu: int, local: str, port: int, *, known: bool) -> None:
         self.routes = Routes()
+        self._known = known
         self._port = port
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
@@ -143,11 +149,14 @@ class Tunnel:
         """From other hosts to the device."""
         for _ in range(_BATCH):
             try:
-                packet = bytearray(self.socket.recv(_LARGEST))
+                data, (sender, _) = self.socket.recvfrom(_LARGEST)
             except BlockingIOError:
                 return
             except OSError:  # what an earlier datagram met with: nobody listens there
                 continue
+            if self._known and sender not in self.routes.hosts:
+                continue
+            packet = bytearray(data)
             if len(packet) >= 20 and packet[0] >> 4 == 4 and older(packet):
                 with contextlib.suppress(OSError):  # the kernel does not take it: lost, as packets may be
                     os.write(self.device, packet)
@@ -210,9 +219,9 @@ class Control:
         return True
 
 
-def main(path: str, name: str, address: str, mtu: str, local: str, port: str) -> None:
-    tunnel = Tunnel(name, address, int(mtu), local, int(port))
-    control = Control(path, " ".join((version(), name, address, mtu, local, port)), tunnel.routes)
+def main(path: str, name: str, address: str, mtu: str, local: str, port: str, whose: str) -> None:
+    tunnel = Tunnel(name, address, int(mtu), local, int(port), known=whose == "known")
+    control = Control(path, " ".join((version(), name, address, mtu, local, port, whose)), tunnel.routes)
     poll = select.epoll()
     handlers: dict[int, Callable[[], None]] = {
         tunnel.device: tunnel.leaving,

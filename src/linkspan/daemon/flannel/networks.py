@@ -212,6 +212,6 @@ class _PartOfNetwork:
         if part.config.backend.type != "udp":
             return
         if self._tunnel is None:
-            self._tunnel = UdpTunnel(self._socket, tunnel_settings(part))
+            self._tunnel = UdpTunnel(self._socket, dataclasses.replace(tunnel_settings(part), known=True))
             self._tasks.append(asyncio.create_task(self._tunnel.run()))
         self._tunnel.set_routes(tuple((lease.subnet, lease.public_ip) for lease in others))

@@ -23,13 +23,15 @@ _PAUSE = 1.0  # seconds between attempts
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TunnelSettings:
-    """`address` is the device's, with the whole network's prefix length."""
+    """`address` is the device's, with the whole network's prefix length. With `known`, only what comes from hosts that
+    have a lease is taken."""
 
     device: str
     address: str
     mtu: int
     local: str
     port: int
+    known: bool = False
 
 
 def tunnel_settings(part: Part) -> TunnelSettings:
@@ -106,7 +108,8 @@ class UdpTunnel:
 
     def _arguments(self) -> tuple[str, ...]:
         wanted = self.settings
-        return (wanted.device, wanted.address, str(wanted.mtu), wanted.local, str(wanted.port))
+        whose = "known" if wanted.known else "any"
+        return (wanted.device, wanted.address, str(wanted.mtu), wanted.local, str(wanted.port), whose)
 
     async def _ended(self, reader: asyncio.StreamReader) -> None:
         while await reader.readline():
