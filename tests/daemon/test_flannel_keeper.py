@@ -283,6 +283,20 @@ def test_what_somebody_has_written_wrongly_becomes_no_route(caplog: pytest.LogCa
     run(test)
 
 
+def test_of_two_hosts_with_one_tunnel_the_first_holds() -> None:
+    async def test() -> None:
+        async with cluster(2) as (_, admin, (one, two)):
+            await until(lambda: two.others == [one.subnet])
+            for third in ("1", "90"):  # before and behind, in the order of keys
+                copied = dataclasses.replace(described(1), subnet=f"10.5.{third}.0/24", public_ip="192.0.2.77")
+                await admin.put(key(copied.subnet), lease_value(copied))
+            await admin.put(key("10.5.60.0/24"), lease_value(lease("10.5.60.0/24", 60)))
+            await until(lambda: "10.5.60.0/24" in two.others)
+            assert set(two.others) == {one.subnet, "10.5.60.0/24"}
+
+    run(test)
+
+
 def test_a_lost_answer_leads_to_one_lease_all_the_same() -> None:
     async def test() -> None:
         etcd = FakeEtcd()

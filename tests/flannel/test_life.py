@@ -139,11 +139,11 @@ def test_etcd_away_and_back(field: Field) -> None:
         assert tcp(one.pod_space, other.pod, 50000)
         field.etcd.start()
         one.start(*one.flags)
-        field.etcd.ctl(
-            "put",
-            f"{field.prefix}/subnets/10.5.202.0-24",
-            field.value(one.subnet).replace(one.address, "10.211.55.8").replace('VtepMAC":"0', 'VtepMAC":"f'),
+        theirs = (
+            '{"PublicIP":"10.211.55.8","PublicIPv6":null,"BackendType":"vxlan",'
+            '"BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:08"}}'
         )
+        field.etcd.ctl("put", f"{field.prefix}/subnets/10.5.202.0-24", theirs)
         until(lambda: "10.5.202.0/24" in other.routes(), "what came after etcd was away", 15)
         field.etcd.ctl("del", f"{field.prefix}/subnets/10.5.202.0-24")
         assert tcp(one.pod_space, other.pod, 50000)

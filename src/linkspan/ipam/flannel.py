@@ -112,7 +112,7 @@ def reachable(config: FlannelConfig, own: Lease, leases: Iterable[Lease]) -> tup
     """The other hosts' leases that can be rendered beside ours, and what is wrong with the rest, in words.
 
     Somebody else's mistake must not become a route: a subnet outside the network or one that overlaps ours, two hosts
-    with one MAC address. The lease that comes first in the order of keys holds.
+    with one MAC address. The lease that comes first holds.
     """
     found: list[Lease] = []
     wrong: list[str] = []

@@ -198,8 +198,9 @@ class Keeper:
     def _tell(self, config: FlannelConfig) -> None:
         assert self._own is not None
         mine = self._own.lease
-        leases = (self._entries[name].lease for name in sorted(self._entries))
-        others, wrong = reachable(config, mine, leases)
+        # In the order in which they came: who claims what another host has, is the later one.
+        entries = sorted(self._entries.values(), key=lambda entry: (entry.at.create_revision, entry.at.key))
+        others, wrong = reachable(config, mine, (entry.lease for entry in entries))
         for words in wrong:
             if words not in self._wrong:
                 log.warning("flannel: passed over: %s", words)
