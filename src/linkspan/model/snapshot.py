@@ -110,7 +110,8 @@ class Snapshot:
 
     blocks_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → block ids
     subnets_on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → subnet ids
-    own_subnets: Map[str, str] = dataclasses.field(default_factory=Map)  # network id → id of this host's subnet
+    # network id → ids of this host's subnets: one, but for the moment in which it gets another
+    own_subnets: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)
     elsewhere: Elsewhere = dataclasses.field(default_factory=Elsewhere)  # where remote endpoints are
     claims: Claims = dataclasses.field(default_factory=Claims)  # what containers were given by hand
     resting: Resting = dataclasses.field(default_factory=Resting, compare=False)  # what was seen: no index, a memory
@@ -165,7 +166,7 @@ class Snapshot:
         return (self.subnets[id_] for id_ in self.subnets_on.get(network.id, Map()))
 
     def own_subnet(self, network: Network) -> HostSubnet | None:
-        return self.subnets.get(self.own_subnets.get(network.id, ""))
+        return self.subnets.get(self.own_subnets.get(network.id, ("",))[0])
 
     def remote_holder(self, network_id: str, address: int) -> Remote | None:
         """The endpoint on another host that has the address."""
@@ -294,11 +295,12 @@ class Snapshot:
         on, own = self.subnets_on, self.own_subnets
         if isinstance(old, HostSubnet):
             on = _set_or_delete(on, old.network_id, on[old.network_id].delete(old.id))
-            if own.get(old.network_id) == old.id:
-                own = own.delete(old.network_id)
+            others = tuple(id_ for id_ in own.get(old.network_id, ()) if id_ != old.id)
+            own = _set_or_delete(own, old.network_id, others) if old.own else own
         if isinstance(new, HostSubnet):
             on = on.set(new.network_id, on.get(new.network_id, Map()).set(new.id, None))
-            own = own.set(new.network_id, new.id) if new.own else own
+            if new.own:
+                own = own.set(new.network_id, tuple(sorted((*own.get(new.network_id, ()), new.id))))
         return {"subnets_on": on, "own_subnets": own}
 
     def _index_elsewhere(self, old: Record | None, new: Record | None) -> dict[str, object]:
