@@ -64,6 +64,13 @@ def test_logs_as_they_come(engine: Place) -> None:
     assert made.logs(tail=1) == b"3\n" and made.logs(stdout=False, stderr=True) == b""
 
 
+def test_attach_to_what_was_written_before(engine: Place) -> None:
+    """docker-py loses what comes together with the head: the head is read before anything else is sent."""
+    made = engine.api.containers.run("plain", "echo hello", detach=True)
+    made.wait()
+    assert [made.attach(stream=False, logs=True) for _ in range(100)] == [b"hello\n"] * 100
+
+
 def test_networks_and_volumes(engine: Place) -> None:
     api = engine.api
     pool = docker.types.IPAMPool(subnet="10.88.0.0/24", gateway="10.88.0.254")

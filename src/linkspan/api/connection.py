@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import sys
+import termios
 import time
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import parse_qs, unquote
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 HEADER_LIMIT = 64 << 10  # bytes of a request's head; X-Registry-Auth and filters are its long parts
 READ_SIZE = 256 << 10
 SKIP_LIMIT = 64 << 10  # bytes of a body nobody asked for that are read, so that the connection can serve on
+HEAD_READ_MS = 50  # milliseconds that a client has to read a head before more is sent, where that matters
 LINGER = 2.0  # seconds in which a client may still be sending when we are done: closing at once would lose our answer
 
 
@@ -294,12 +298,23 @@ class Connection(asyncio.StreamReaderProtocol):
             self._writer.write(b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s: %s\r\n" % h for h in headers) + b"\r\n")
         early, _ = self._http.trailing_data
         self._taken_over = True
+        if answer.ready:
+            await self._head_read()
         try:
             await answer.run(_Raw(self._reader, self._writer, early))
         except ConnectionError:
             pass
         except Exception:
             log.exception("%s %s: stream failed", request.method, request.path)
+
+    async def _head_read(self) -> None:
+        """Until the client has read the head, or has had its time for that: docker-py reads the head through a buffer,
+        and what comes with it is left in there."""
+        client = self._writer.get_extra_info("socket").fileno()
+        for _ in range(HEAD_READ_MS):
+            if not int.from_bytes(fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)), sys.byteorder):
+                return
+            await asyncio.sleep(0.001)
 
     async def _linger(self) -> None:
         """Tell the client that no more comes, and give it the time to stop sending."""

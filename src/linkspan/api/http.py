@@ -104,12 +104,13 @@ class RawStream(Protocol):
 class Hijack:
     """Take the connection over: 101 where the client asks for it, a bare 200 where not. It closes when `run` ends.
 
-    `upgrade` are the headers that say to what.
+    `upgrade` are the headers that say to what. With `ready`, `run` has something to write at once.
     """
 
     content_type: str
     run: Callable[[RawStream], Awaitable[None]]
     upgrade: tuple[tuple[str, str], ...] = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
+    ready: bool = False
 
 
 Answer: TypeAlias = Response | Stream | Hijack

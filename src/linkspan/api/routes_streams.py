@@ -46,7 +46,7 @@ async def logs(daemon: Daemon, request: Request) -> Answer:
 
 async def attach(daemon: Daemon, request: Request) -> Answer:
     run, tty = await _attached(daemon, request, bare=False)
-    return Hijack(content_type(tty=tty, version=request.version), run)
+    return Hijack(content_type(tty=tty, version=request.version), run, ready=request.flag("logs"))
 
 
 async def attach_websocket(daemon: Daemon, request: Request) -> Answer:
