@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -25,6 +27,10 @@ class Carrying(Mutation):
 
     async def comes(self, network_id: str) -> None:
         self.waited.append(network_id)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, container: Container) -> AsyncIterator[None]:
+        yield
 
     async def carry_out(self, change: Change) -> None:
         self.done.append(change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import signal
@@ -195,3 +196,15 @@ def until(holds: Callable[[], bool], within: float = 5) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_many_at_once(engine: Place) -> None:
+    """Each has an address of its own, and what is asked of the wire holds up nobody for long."""
+    engine.docker("network", "create", *LAN[:4], "--subnet", "10.99.0.0/24", "--ip-range", "10.99.0.32/27", "lan")
+    names = [f"c{number}" for number in range(32)]
+    for name in names:
+        engine.docker("create", "--name", name, "--network", "lan", "plain", "sleep", "1000")
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: engine.docker("start", name), names))
+    assert {engine.address(name) for name in names} == {f"10.99.0.{number}" for number in range(32, 64)}
+    assert "no available IPv4 addresses" in engine.docker("run", "--network", "lan", "plain", status=125).err

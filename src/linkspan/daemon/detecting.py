@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 TIMES, PAUSE = 3, 0.08  # seconds
 _REMEMBERED = 600.0  # seconds
+_AT_ONCE = 24  # containers
 
 
 class Line(Protocol):
@@ -40,6 +41,7 @@ class Detecting:
     def __init__(self, line: Callable[[str], Line] = Wire) -> None:
         """`line` opens an interface of this host: OSError where there is none."""
         self._open = line
+        self.turns = asyncio.Semaphore(_AT_ONCE)  # for who starts containers by the hundred
         self._listening: dict[str, _Listening] = {}
         self._heard: dict[tuple[str, int], float] = {}  # network id and address → until when it is remembered
 

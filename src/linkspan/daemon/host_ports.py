@@ -28,6 +28,11 @@ async def carry_out(mutation: Mutation, container: Container, decide: Callable[[
 
     Answers the change that was carried out. Raises PortUnavailable with Docker's words around it, Occupied.
     """
+    async with mutation.turn(container):
+        return await _carry_out(mutation, container, decide)
+
+
+async def _carry_out(mutation: Mutation, container: Container, decide: Callable[[Busy], Change]) -> Change:
     busy: Busy = frozenset()
     attempts = count(1)
     waited: set[str] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from itertools import count
 
 from linkspan.daemon.cluster.contract import Overtaken, Publishing
@@ -49,6 +49,17 @@ class Mutation:
         self._numbers = count()
         self._asked: dict[int, tuple[Snapshot, Sequence[Write]]] = {}  # of which the kernel has not been told yet
         self.unsettled: Callable[[], None] = lambda: None  # the kernel is not as the records say: to be looked over
+
+    @contextlib.asynccontextmanager
+    async def turn(self, container: Container) -> AsyncIterator[None]:
+        """For deciding and carrying out what gives a container its places on networks: where that takes a while, not
+        more of them at a time than are looked after easily."""
+        networks = (self._ledger.now.networks.get(id_) for id_ in container.networks)
+        if self.detecting and any(network and network.detects for network in networks):
+            async with self.detecting.turns:
+                yield
+        else:
+            yield
 
     async def carry_out(self, change: Change) -> None:
         """Raises what the kernel, the store or the cluster raised, with records and kernel as they were.
