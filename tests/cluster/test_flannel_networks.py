@@ -86,6 +86,9 @@ def test_a_host_with_flanneld_on_the_same_network(hosts: Cluster) -> None:
     hosts.etcd.ctl("put", key, lease)
     for member in hosts:
         until(lambda member=member: "10.77.250.0/24" in routes(member), f"the route on {member.name}")  # type: ignore[misc]
+    shown = {tuple(line.split()) for line in hosts["h3"].linkspan("cluster", "status").out.splitlines()}
+    assert ("fl", "10.77.250.0/24", "10.211.55.77") in shown
+    assert {row[2] for row in shown if row[:1] == ("fl",)} == {"h1", "h2", "h3", "10.211.55.77"}
     hosts.etcd.ctl("del", key)
     for member in hosts:
         until(lambda member=member: "10.77.250.0/24" not in routes(member), f"no route on {member.name}")  # type: ignore[misc]

@@ -228,6 +228,13 @@ class Cluster:
             for block in now.blocks.values()
             if (network := now.networks.get(block.network_id))
         ]
+        # And the subnets of networks in parts: a host of another kind is known by its address alone.
+        at = {host.address: host.name for host in (self.own, *now.hosts.values())}
+        blocks += [
+            (network.name, subnet.lease.subnet, at.get(subnet.lease.public_ip, subnet.lease.public_ip))
+            for subnet in now.subnets.values()
+            if (network := now.networks.get(subnet.network_id))
+        ]
         return ClusterView(
             self.address,
             self.own,
