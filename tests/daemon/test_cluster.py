@@ -338,6 +338,24 @@ def test_a_host_that_was_taken_out_and_returns_gives_way() -> None:
     play(steps)
 
 
+def test_a_network_goes_with_more_reservations_than_a_transaction_takes() -> None:
+    async def steps(hosts: Hosts) -> None:
+        network = await hosts[0].create("flat", "10.9.0.0/23")
+        for n in range(300):
+            address = f"10.9.{n // 200}.{10 + n % 200}"
+            kept = Reservation(
+                id=f"{network.id}/c{n}", network_id=network.id, identity=f"c{n}", address=address, host_id="host-1"
+            )
+            await hosts[0].mutation.carry_out(Change((put(kept),)))
+        now = hosts[0].ledger.now
+        leaving = [drop(kept) for kept in now.reservations.values()]
+        await hosts[0].mutation.carry_out(Change((*leaving, drop(network))))
+        await hosts.agree()
+        assert not [item for item in hosts.etcd.find(ROOT, True) if network.id in item.key]
+
+    play(steps)
+
+
 def test_a_reservation_is_taken_over_by_the_host_that_uses_it() -> None:
     async def steps(hosts: Hosts) -> None:
         network = await hosts[0].create("flat")

@@ -179,15 +179,14 @@ class Publisher:
 
         A record goes with its claims or after them: who finds it gone knows that they are.
         """
-        there = [key for key in keys if key in self._known]
-        if not there:
-            return
-        guards = [holds(self._root + key, self._known[key]) for key in there]
-        done = await self._etcd.txn(guards, [Delete(self._root + key) for key in there])
-        for key in sorted(there, key=lambda key: key.startswith(RECORDS)):
-            if not done.succeeded and key in self._known:
-                await self._etcd.txn([holds(self._root + key, self._known[key])], [Delete(self._root + key)])
-            self._known.pop(key, None)
+        there = sorted((key for key in keys if key in self._known), key=lambda key: key.startswith(RECORDS))
+        for part in _parts(there):
+            guards = [holds(self._root + key, self._known[key]) for key in part]
+            done = await self._etcd.txn(guards, [Delete(self._root + key) for key in part])
+            for key in part:
+                if not done.succeeded and key in self._known:
+                    await self._etcd.txn([holds(self._root + key, self._known[key])], [Delete(self._root + key)])
+                self._known.pop(key, None)
 
     # -- everything ---------------------------------------------------------------------------------------------------
 
@@ -201,8 +200,7 @@ class Publisher:
             self.wanting.clear()
             wanted = published(self._now(), self.own)
             gone = [key for key in self._known if key not in wanted]
-            for part in _parts(gone):
-                await self._remove(part)
+            await self._remove(gone)
             changed = {key: entry for key, entry in wanted.items() if self._known.get(key) != entry.value}
             for keys in _whole_records(list(changed)):
                 lost += await self._write_together({key: changed[key] for key in keys})
