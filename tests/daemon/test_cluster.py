@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -26,7 +26,7 @@ from linkspan.model.cluster import Reservation
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
-from linkspan.model.snapshot import drop, put
+from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import Underlay
 from linkspan.store.etcd.contract import Compacted
 from linkspan.store.etcd.fake import FakeEtcd
@@ -67,6 +67,7 @@ class Member:
             follow=self.mutation.take_over,
             change=lambda writes: self.mutation.carry_out(Change(tuple(writes))),
             evict=self.evict,
+            settled=self.mutation.told,
         )
         self.mutation.cluster = self.cluster
         self.up = True
@@ -334,6 +335,30 @@ def test_a_host_that_was_taken_out_and_returns_gives_way() -> None:
         hosts[1].client.reconnect()
         await hosts.agree()
         assert hosts[1].knows()["heir"] == address and "away" not in hosts[1].knows() and "also" in hosts[1].knows()
+
+    play(steps)
+
+
+def test_who_is_still_starting_is_not_taken_off_its_network() -> None:
+    """All that should be published is looked over while one asks for an address that another host turns out to have."""
+
+    async def steps(hosts: Hosts) -> None:
+        network = await hosts[0].create("back")
+        member = hosts[0]
+        publish, held = member.cluster.publish, asyncio.Event()
+
+        async def slow(before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
+            await held.wait()
+            await publish(before, after, writes)
+
+        member.cluster.publish = slow  # type: ignore[method-assign]
+        starting = asyncio.ensure_future(member.run("one"))
+        await until(lambda: bool(member.ledger.now.endpoints))
+        (address,) = member.knows().values()
+        await member.cluster._lost(f"claims/addresses/{network.id}/{address}")
+        held.set()
+        await starting
+        assert list(member.knows()) == ["one"]
 
     play(steps)
 

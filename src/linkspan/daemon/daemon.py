@@ -326,6 +326,7 @@ class Daemon:
             follow=self._mutation.take_over,
             change=lambda writes: self._mutation.carry_out(Change(tuple(writes))),
             evict=self.networks.evict,
+            settled=self._mutation.told,
         )
         self._mutation.cluster = self.cluster
         self.networks.own_host = own

@@ -80,7 +80,7 @@ class Mutation:
                 await self.cluster.publish(before, now, writes)
             if self.detecting:
                 await self.detecting.check(before, now, writes)
-            without = self._told()
+            without = self.told()
         except Exception:
             self._withdraw(before, writes)
             if self.cluster:
@@ -88,7 +88,7 @@ class Mutation:
             raise
         finally:
             del self._asked[asked]
-        told = self._told()
+        told = self.told()
         parts = touched(without, told, writes)
         # Others may have changed what depends on this, on a network where this endpoint is the first here: the kernel
         # could not follow them yet, and now takes what they have done along.
@@ -110,7 +110,7 @@ class Mutation:
                 await self._card_moved()
         await self._tell(before, writes, change.events)
 
-    def _told(self) -> Snapshot:
+    def told(self) -> Snapshot:
         """The records as far as the kernel has been told of them. What is still being asked elsewhere is not in them:
         whoever is through sooner makes what they have in common, such as the bridge of a network."""
         snapshot = self._ledger.now
@@ -159,9 +159,9 @@ class Mutation:
     async def take_over(self, writes: Sequence[Write], events: Sequence[Event]) -> None:
         """What other hosts have done: it is so, whether this kernel follows or not. What does not is said, and looked
         over at once."""
-        without = self._told()
+        without = self.told()
         before = self._ledger.commit(writes, durable=False)
-        told = self._told()
+        told = self.told()
         parts = touched(without, told, writes)
         old, new = (render_touched(moment, parts, self._drivers) for moment in (without, told))
         if plan := diff(old, new):

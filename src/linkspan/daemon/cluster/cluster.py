@@ -83,11 +83,13 @@ class Cluster:
         follow: Follow,
         change: Callable[[Sequence[Write]], Awaitable[None]],
         evict: Callable[[Endpoint, str], Awaitable[None]],
+        settled: Callable[[], Snapshot] | None = None,
     ) -> None:
-        """`change` carries out what this host decides of itself; `evict` takes an endpoint off its network, of which
-        another host has the address."""
+        """`settled` are the records without what is still being asked for. `change` carries out what this host decides
+        of itself; `evict` takes an endpoint off its network, of which another host has the address."""
         self.own, self.address = own, address
         self._etcd, self._root, self._now, self._change, self._evict = etcd, root, now, change, evict
+        self._settled = settled or now
         self._publisher = Publisher(etcd, root, own, now)
         self._follower = Follower(etcd, root, self._publisher, now, follow)
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
@@ -182,7 +184,8 @@ class Cluster:
             log.error("the cluster's store: %s is another host's", key)
             return
         network_id, address = parts[2], parts[3]
-        now = self._now()
+        # One whose start is still being asked for decides anew by itself: it has not got the address.
+        now = self._settled()
         for endpoint in [e for e in now.endpoints.values() if e.network_id == network_id]:
             if address in (endpoint.address, endpoint.address6):
                 await self._evict(endpoint, address)
