@@ -49,7 +49,7 @@ def test_a_host_in_the_minority(hosts: Cluster) -> None:
         one.docker("run", "--rm", "plain", "true")  # on its own bridge
         for refused in (
             one.docker("run", "-d", "--net", "city", "plain", "sleep", "1000", status=125),
-            one.docker("network", "create", "--scope", "global", "-d", "macvlan", "new", status=1),
+            one.docker("network", "create", "--scope", "global", "-d", "macvlan", "-o", "parent=eth0", "new", status=1),
         ):
             assert "the cluster's store cannot be used now" in refused.err
         one.docker("rm", "-f", "going")
