@@ -60,10 +60,12 @@ async def serve(configuration: Configuration) -> None:
     kernel over.
 
     SIGUSR1 prints what every thread is doing, as with dockerd: also where the event loop does not come round any more.
+    Where it does, what every task of it waits for follows.
     """
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, _print_tasks)
+    faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     daemon = Daemon(configuration)
@@ -80,6 +82,13 @@ async def serve(configuration: Configuration) -> None:
             await server.close()
     finally:
         await daemon.close()
+
+
+def _print_tasks() -> None:
+    """The innermost places of every task, on standard error."""
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=12, file=sys.stderr)
+    sys.stderr.flush()
 
 
 def reload(daemon: Daemon) -> None:

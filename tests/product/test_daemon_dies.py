@@ -354,3 +354,9 @@ def test_killed_at_any_moment_under_load(engine: Place) -> None:
     if networks := engine.out("network", "ls", "-q", "-f", "type=custom").split():
         engine.docker("network", "rm", *networks)
     settles(engine, before)
+
+
+def test_what_it_is_doing_is_printed_when_asked(engine: Place) -> None:
+    said = engine.busy_with()
+    assert "most recent call first" in said and "Stack for <Task" in said
+    assert engine.answers()
