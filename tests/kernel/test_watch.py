@@ -136,7 +136,8 @@ def test_losses_inside_a_sandbox(tmp_path: Path, command: str) -> None:
         watch = host.call(kernel.watch)
         before = watch.descriptors
         host.call(kernel.apply, diff({}, desired))
-        assert not host.call(watch.lost) and len(watch.descriptors) == len(before) + 1
+        # Whoever waits for them does so while sandboxes come and go, and their numbers are given to others.
+        assert not host.call(watch.lost) and watch.descriptors == before
 
         def inner(words: str) -> None:
             host.run("nsenter", f"--net={inside}", *words.split())

@@ -71,7 +71,7 @@ class Losses(Protocol):
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """They become readable when there is something to look at."""
+        """They become readable when there is something to look at. The same ones for as long as this is open."""
 
     def lost(self) -> bool:
         """Whether anything of ours went since the last call; what `apply` does itself is no loss, and hides none."""

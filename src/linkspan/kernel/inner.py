@@ -6,6 +6,7 @@ So each such sandbox is listened to. As an open connection keeps a namespace ali
 
 from __future__ import annotations
 
+import select
 import struct
 from collections.abc import Collection
 
@@ -24,14 +25,19 @@ class Inner:
     def __init__(self, namespaces: Namespaces) -> None:
         self._namespaces = namespaces
         self._listening: dict[str, NetlinkSocket] = {}
+        # One descriptor for all of them, which stays. Connections come and go with sandboxes, and their numbers are
+        # given to others at once: an event loop that still had one of those would leave the other one unheard.
+        self._any = select.epoll()
 
     def close(self) -> None:
         for path in list(self._listening):
             self.forget(path)
+        self._any.close()
 
     @property
-    def descriptors(self) -> tuple[int, ...]:
-        return tuple(connection.fileno() for connection in self._listening.values())
+    def descriptor(self) -> int:
+        """Readable when something was heard in a sandbox."""
+        return self._any.fileno()
 
     def expect(self, path: str) -> None:
         """From now on, for as long as this sandbox is there, what is ours in it is to stay. OSError."""
@@ -39,11 +45,13 @@ class Inner:
             return
         with self._namespaces.inside(path):
             connection = self._listening[path] = NetlinkSocket(NETLINK_ROUTE)
+        self._any.register(connection.fileno(), select.EPOLLIN)
         for group in (_LINKS, shaping.EVENTS):
             connection.join(group)
 
     def forget(self, path: str) -> None:
         if connection := self._listening.pop(path, None):
+            self._any.unregister(connection.fileno())
             connection.close()
 
     def lost(self, own: Collection[str]) -> bool:

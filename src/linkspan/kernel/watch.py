@@ -95,7 +95,7 @@ class Watch:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        return self._route.fileno(), self._nft.fileno(), self._seen, *self._inner.descriptors
+        return self._route.fileno(), self._nft.fileno(), self._seen, self._inner.descriptor
 
     def lost(self) -> bool:
         """Whether anything of ours went since the last call. Events that overflowed the socket count as a loss."""
