@@ -27,6 +27,7 @@ from linkspan.store.etcd.values import Changes, Interrupted, KeyValue, Watching
 log = logging.getLogger(__name__)
 _SLICE = 2000  # records at once: the event loop has others to serve
 _MOMENT = 0.3  # seconds until what is changed in the store is known here, unless it is busy
+_GRACE = 1.5  # seconds without a member to follow over, before the store counts as away
 _PAUSE = 1.0  # seconds, before what failed is tried again
 
 Follow = Callable[[Sequence[Write], Sequence[Event]], Awaitable[None]]
@@ -139,22 +140,25 @@ class Follower:
     # -- what changes -------------------------------------------------------------------------------------------------
 
     async def _watch(self, ready: Callable[[], Awaitable[None]], failed: Callable[[str], None]) -> None:
-        interrupted = False
-        async with contextlib.aclosing(self._etcd.watch(self._root + RECORDS, after=self.revision)) as told:
-            async for news in told:
-                match news:
-                    case Interrupted(why):
-                        interrupted = True
-                        failed(why)
-                    case Watching(member):
-                        self.member = member
-                        self.heard = time.monotonic()
-                        if interrupted:
-                            interrupted = False
-                            await ready()
-                    case Changes(revision, events):
-                        await self._changes([(event.now, event.deleted) for event in events])
-                        self._advance(revision)
+        doubt: asyncio.TimerHandle | None = None  # where no member answers; another one may take over at once
+        try:
+            async with contextlib.aclosing(self._etcd.watch(self._root + RECORDS, after=self.revision)) as told:
+                async for news in told:
+                    match news:
+                        case Interrupted(why):
+                            doubt = doubt or asyncio.get_running_loop().call_later(_GRACE, failed, why)
+                        case Watching(member):
+                            self.member, self.heard = member, time.monotonic()
+                            if doubt:
+                                doubt.cancel()
+                                doubt = None
+                                await ready()
+                        case Changes(revision, events):
+                            await self._changes([(event.now, event.deleted) for event in events])
+                            self._advance(revision)
+        finally:
+            if doubt:
+                doubt.cancel()
 
     async def _changes(self, events: Iterable[tuple[KeyValue, bool]]) -> None:
         writes: dict[tuple[str, str], Write] = {}

@@ -107,7 +107,8 @@ class Publisher:
                     await self._write(changed, networks, self._taken_over(before, writes))
             except Unavailable:
                 self.wanting.set()
-                raise
+                if networks or any(entry.claim for entry in changed.values()):
+                    raise
             try:
                 await self._remove(gone)
             except Unavailable:
