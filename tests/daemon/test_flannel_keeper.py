@@ -254,16 +254,16 @@ def test_a_reservation_stays_one() -> None:
 
 def test_what_somebody_has_written_wrongly_becomes_no_route(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
-        async with cluster(1) as (_, admin, (one,)):
+        async with cluster(1) as (_, admin, (one,)):  # its subnet is one of 10 to 40
             wrong = {
-                "10.5.11.0-24": b"{",
+                "10.5.51.0-24": b"{",
                 "nothing": b"{}",
                 "0.0.0.0-0": lease_value(lease("0.0.0.0/0", 50)),
                 "10.5.0.0-16": lease_value(lease("10.5.0.0/16", 51)),
                 "192.168.0.0-24": lease_value(lease("192.168.0.0/24", 52)),
-                "10.5.12.0-24": lease_value(Lease("10.5.12.0/24", "192.0.2.53", backend="host-gw")),
-                "10.5.13.0-24": lease_value(dataclasses.replace(lease("10.5.13.0/24", 54), vni=7)),
-                "10.5.14.0-24": lease_value(dataclasses.replace(lease("10.5.14.0/24", 55), vtep="02:00:00:00:00:01")),
+                "10.5.52.0-24": lease_value(Lease("10.5.52.0/24", "192.0.2.53", backend="host-gw")),
+                "10.5.53.0-24": lease_value(dataclasses.replace(lease("10.5.53.0/24", 54), vni=7)),
+                "10.5.54.0-24": lease_value(dataclasses.replace(lease("10.5.54.0/24", 55), vtep="02:00:00:00:00:01")),
             }
             for name, value in wrong.items():
                 await admin.put(f"{PREFIX}/subnets/{name}", value)
