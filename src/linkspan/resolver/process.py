@@ -1,6 +1,7 @@
 """The process: carries out what the daemon says, and answers on without one.
 
-It ends when its daemon goes and there is no sandbox to answer for, or when it is told that another one has taken over.
+It ends when its daemon goes and there is no sandbox to answer for, when none comes in the first place, or when it is
+told that another one has taken over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from linkspan.state.names import NameKey
 
 NAME = "linkspan-dns"
 _PR_SET_NAME = 15
+_UNCLAIMED = 5.0  # seconds in which the daemon that started it comes
 _GRACE = 0.5  # seconds after another one has taken over, for what was asked before
 
 
@@ -31,17 +33,25 @@ class Process:
         self._server = Server(namespaces, Upstream())
         self._listener = listener
         self._daemon: asyncio.StreamWriter | None = None
+        self._claimed = False  # a daemon has come once
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Until it is to end."""
         serving = await asyncio.start_unix_server(self._follow, sock=self._listener, limit=LONGEST)
+        asyncio.get_running_loop().call_later(_UNCLAIMED, self._look_for_daemon)
         async with serving:
             await self._ended.wait()
         self._server.close()
 
+    def _look_for_daemon(self) -> None:
+        """Where the daemon was killed just after it had started this process, the next one does not find it."""
+        if not self._claimed:
+            self._ended.set()
+
     async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One daemon. A newer one takes the place of the one before, which is gone or about to go."""
+        self._claimed = True
         if self._daemon:
             self._daemon.close()
         self._daemon = writer
