@@ -11,6 +11,10 @@ mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
 boot           what starts by itself, in order, when the daemon does
 healing        what another program takes away of ours is put back
+cluster        this host's part in its cluster
+outliving      a process of ours that outlives the daemon: found again, or started
+relay          the one for published IPv6 ports that the kernel cannot translate
+names          the resolver follows the records
 flannel        a host's end of a flannel network: leases, and `linkspan flannel`
 dhcp           DHCP clients for interfaces given by hand
 detecting      asking the wire who has an address before a container of ours does

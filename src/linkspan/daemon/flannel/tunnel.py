@@ -7,18 +7,14 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import logging
-import sys
 from pathlib import Path
 
+from linkspan.daemon.outliving import Outliving
 from linkspan.drivers.flannel import Part
 from linkspan.model.flannel import base_address
 from linkspan.tunnel import process
 
-log = logging.getLogger(__name__)
 DEVICE = "flannel0"
-_WAIT = 5.0  # seconds for a process that is starting or ending
-_PAUSE = 1.0  # seconds between attempts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +39,11 @@ def tunnel_settings(part: Part) -> TunnelSettings:
 
 class UdpTunnel:
     def __init__(self, socket: Path, settings: TunnelSettings) -> None:
-        self._path, self.settings = socket, settings
+        self.settings = settings
+        arguments = _arguments(settings)
+        version = " ".join((process.version(), *arguments))
+        what = "the tunnel of flannel's udp backend"
+        self._process = Outliving(what, socket, process.__file__, arguments, version)
         self._routes: tuple[tuple[str, str], ...] = ()
         self._stirred = asyncio.Event()
 
@@ -54,79 +54,33 @@ class UdpTunnel:
 
     async def run(self) -> None:
         """Until cancelled."""
-        said = ""
-        while True:
-            try:
-                await self._feed()
-                said = ""
-            except (OSError, TimeoutError) as error:
-                if str(error) != said:
-                    log.error("the tunnel of flannel's udp backend does not start: %s", error)
-                said = str(error)
-            await asyncio.sleep(_PAUSE if said else 0)
+        await self._process.run(self._feed)
 
     async def end(self) -> None:
         """Ends the process, and its device with it."""
-        with contextlib.suppress(OSError):
-            reader, writer = await asyncio.open_unix_connection(self._path)
-            writer.write(b"end\n")
-            with contextlib.suppress(TimeoutError, OSError):
-                await asyncio.wait_for(reader.read(), _WAIT)
-            writer.close()
+        await self._process.end()
 
-    async def _feed(self) -> None:
-        """Returns when a process has ended. Raises OSError, TimeoutError where none can be started."""
+    async def _feed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._stirred.set()
+        gone = asyncio.create_task(_ended(reader))
         try:
-            reader, writer = await asyncio.open_unix_connection(self._path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            reader, writer = await self._start()
-        try:
-            known = (await asyncio.wait_for(reader.readline(), _WAIT)).decode().strip()
-            if known != self._version():
-                writer.write(b"end\n")
-                await asyncio.wait_for(reader.read(), _WAIT)
-                return
-            self._stirred.set()
-            gone = asyncio.create_task(self._ended(reader))
-            try:
-                while not gone.done():
-                    stirred = asyncio.create_task(self._stirred.wait())
-                    await asyncio.wait({gone, stirred}, return_when=asyncio.FIRST_COMPLETED)
-                    stirred.cancel()
-                    self._stirred.clear()
-                    writer.write(b"routes " + json.dumps(self._routes).encode() + b"\n")
-                    with contextlib.suppress(ConnectionError):
-                        await writer.drain()
-            finally:
-                gone.cancel()
-            log.warning("the tunnel of flannel's udp backend has ended: starting it again")
+            while not gone.done():
+                stirred = asyncio.create_task(self._stirred.wait())
+                await asyncio.wait({gone, stirred}, return_when=asyncio.FIRST_COMPLETED)
+                stirred.cancel()
+                self._stirred.clear()
+                writer.write(b"routes " + json.dumps(self._routes).encode() + b"\n")
+                with contextlib.suppress(ConnectionError):
+                    await writer.drain()
         finally:
-            writer.close()
+            gone.cancel()
 
-    def _version(self) -> str:
-        return f"{process.version()} {' '.join(self._arguments())}"
 
-    def _arguments(self) -> tuple[str, ...]:
-        wanted = self.settings
-        whose = "known" if wanted.known else "any"
-        return (wanted.device, wanted.address, str(wanted.mtu), wanted.local, str(wanted.port), whose)
+def _arguments(wanted: TunnelSettings) -> tuple[str, ...]:
+    whose = "known" if wanted.known else "any"
+    return (wanted.device, wanted.address, str(wanted.mtu), wanted.local, str(wanted.port), whose)
 
-    async def _ended(self, reader: asyncio.StreamReader) -> None:
-        while await reader.readline():
-            pass
 
-    async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        started = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", process.__file__, str(self._path), *self._arguments()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        async with asyncio.timeout(_WAIT):
-            while True:
-                with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-                    return await asyncio.open_unix_connection(self._path)
-                if started.returncode is not None:
-                    raise OSError("it ended at once, and has said why")
-                await asyncio.sleep(0.01)
+async def _ended(reader: asyncio.StreamReader) -> None:
+    while await reader.readline():
+        pass
