@@ -36,7 +36,7 @@ RECORDS = [
     Sandbox(id="s", container_id="c", kind="own", path="/run/netns/s"),
     Endpoint(id="e", network_id="n", sandbox_id="s", container_id="c", address="10.0.0.2", bindings=(BINDING,)),
     Volume(name="v", created="t", mountpoint="/v"),
-    Host(id="h", name="h2", address="10.211.55.5", data={"a": "b"}),
+    Host(id="h", name="h2", address="10.211.55.5"),
     Remote(id="r", network_id="n", host_id="h", container_id="d", name="db", names=("db",), address="10.0.0.3"),
     Block(id="n/10.0.0.64/26", network_id="n", subnet="10.0.0.64/26", host_id="h"),
     Reservation(id="n/db", network_id="n", identity="db", address="10.0.0.3"),

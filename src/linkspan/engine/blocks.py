@@ -86,9 +86,7 @@ def idle_blocks(snapshot: Snapshot, host_id: str) -> tuple[Write, ...]:
     return tuple(
         drop(block)
         for block in snapshot.blocks.values()
-        if block.host_id == host_id
-        and block.network_id not in snapshot.endpoints_on
-        and not ((network := snapshot.networks.get(block.network_id)) and network.strict_blocks)
+        if block.host_id == host_id and block.network_id not in snapshot.endpoints_on
     )
 
 

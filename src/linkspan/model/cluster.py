@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from linkspan.model.container import Config, EndpointSettings, HostConfig
 from linkspan.model.wire import Wire
 
@@ -30,7 +28,6 @@ class Host(Wire, frozen=True, kw_only=True):
     mtu: int = 1500  # of the interface that has the address
     version: str = ""  # of linkspan
     created: str = ""  # RFC 3339: when its daemon joined, the last time
-    data: Mapping[str, str] = msgspec.field(default_factory=dict)  # what a driver says of the host: "flannel.vtep"
 
 
 class Remote(Wire, frozen=True, kw_only=True):
@@ -56,7 +53,6 @@ class Block(Wire, frozen=True, kw_only=True):
     network_id: str
     subnet: str
     host_id: str
-    data: Mapping[str, str] = msgspec.field(default_factory=dict)  # what a driver says of it: "flannel.public-ip"
 
     @property
     def subnet_version(self) -> int:
