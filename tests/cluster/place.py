@@ -158,9 +158,7 @@ class Cluster:
         """Removes what a test has made, on every host: containers, networks, volumes."""
         self.each(lambda member: member.remove_containers())
         for member in self:
-            for network in member.networks():
-                # Another host may have removed it, and this one not have heard of it yet.
-                member.docker("network", "rm", network, status=None)
+            until(lambda member=member: _without_networks(member), f"{member.name} has no networks left")
         self.each(lambda member: member.clear())
 
     def close(self) -> None:
@@ -171,6 +169,14 @@ class Cluster:
             stack.callback(shutil.rmtree, self.folder)
             for member in self:
                 stack.callback(member.remove)
+
+
+def _without_networks(member: Member) -> bool:
+    """Whether there are none left after an attempt. Another host may have removed one, and this one not have heard of
+    it yet; or not have been able yet to tell that its containers have gone."""
+    for network in member.networks():
+        member.docker("network", "rm", network, status=None)
+    return not member.networks()
 
 
 def until(holds: Callable[[], object], what: str, within: float = 10) -> float:
