@@ -4,6 +4,7 @@ flags          flags and daemon.json: dockerd's names, and how they are read
 configuration  what they mean
 reload         what a running daemon takes over of a configuration that changed
 daemon         the composition: what is made in which order at start, and let go at the end
+this_host      what is read of this host, and the drivers that are told of it
 ledger         the records: the snapshot of now, and committing to the next
 programmer     the kernel thread: applies what differs between two snapshots
 host_ports     changes that take host ports, carried out

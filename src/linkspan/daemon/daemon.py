@@ -7,7 +7,6 @@ same: read the records, see what runs, make the kernel as it should be, start wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import logging
@@ -21,7 +20,7 @@ from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.boot import Boot
 from linkspan.daemon.cluster.cluster import Cluster, own_host
-from linkspan.daemon.cluster.joining import VERSION, find_underlay
+from linkspan.daemon.cluster.joining import VERSION
 from linkspan.daemon.commits import Commits
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.containers import Containers
@@ -51,33 +50,22 @@ from linkspan.daemon.reload import reload
 from linkspan.daemon.reservations import Reservations
 from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.system import System
+from linkspan.daemon.this_host import ThisHost
 from linkspan.daemon.volumes import Volumes
-from linkspan.drivers.available import DRIVERS
-from linkspan.drivers.bridge import BridgeDriver
-from linkspan.drivers.flannel import FlannelDriver
-from linkspan.drivers.flat import FlatDriver
-from linkspan.drivers.inside import DEFAULT_ROUTES
-from linkspan.drivers.overlay import OverlayDriver
-from linkspan.drivers.ovs import OvsDriver
-from linkspan.drivers.publish import Host as BridgeHost
-from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.change import Change
 from linkspan.engine.names import NameSettings
 from linkspan.engine.networks import default_networks
-from linkspan.errors import Internal, InvalidArgument, LinkspanError, NotFound
+from linkspan.errors import Internal, LinkspanError
 from linkspan.ipam.pools import ula_source
-from linkspan.kernel.contract import Interface, Kernel
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.cluster import GLOBAL
 from linkspan.model.container import Container
 from linkspan.model.event import Event
-from linkspan.model.port import version_of
 from linkspan.model.snapshot import Snapshot, drop
 from linkspan.runtime import rootfs
 from linkspan.runtime.host_facts import host_facts
 from linkspan.runtime.images import ImageStore
 from linkspan.runtime.processes import Processes
-from linkspan.state.host import HostFacts, HostInterface
 from linkspan.store.etcd.client import EtcdClient
 from linkspan.store.sqlite import SqliteStore
 
@@ -95,10 +83,6 @@ class Daemon:
         self._namespaces = configuration.exec_root / "netns"
         self._containers_folder = configuration.data_root / "containers"
         self._containers_folder.mkdir(exist_ok=True, mode=0o711)
-        self._bridges, self._overlays, self._switches = BridgeDriver(), OverlayDriver(), OvsDriver()
-        self._flannels = FlannelDriver()
-        own = (self._bridges, self._overlays, FlatDriver(self._bridges), self._switches, self._flannels)
-        self._drivers = {**DRIVERS, **{driver.name: driver for driver in own}}
         self._sources = configuration.pool_sources
         if not any(source.base.version == 6 for source in self._sources):
             self._sources += (ula_source(engine_id(configuration.data_root)),)
@@ -113,12 +97,7 @@ class Daemon:
             )
         )
         self._neighbourhood = Neighbourhood(self._programmer, accept=configuration.forward_accept)
-        self._host = HostFacts(
-            namespaces=str(self._namespaces),
-            ip_forward=configuration.ip_forward,
-            publish_closed=configuration.publish_closed,
-            forward_accept=configuration.forward_accept,
-        )
+        self._host = ThisHost(configuration, self._ledger, self._programmer, self._namespaces)
         self._relay = Relay(configuration.exec_root)
         self._events = Events()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,14 +110,14 @@ class Daemon:
         # First of all: what does not run any more must not hold the default bridge to its old settings.
         await settle_records(ledger, self._processes)
         await hold_namespaces(ledger, self._programmer)
-        await self._programmer.run(self._read_host)
+        await self._host.look()
         self._join_cluster()
-        bridge = await self._programmer.run(self._find_bridge)
-        change = default_networks(ledger.now, bridge, self._sources, self._host, (new_id(), new_id(), new_id()), now())
+        bridge, facts = await self._host.default_bridge(), self._host.facts
+        change = default_networks(ledger.now, bridge, self._sources, facts, (new_id(), new_id(), new_id()), now())
         ledger.commit(change.writes)
         for note in (*configuration.notes, *change.warnings):
             log.warning("%s", note)
-        if self._host.relay:
+        if self._host.facts.relay:
             self._run(self._relay.run())
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
@@ -149,7 +128,7 @@ class Daemon:
         self._names.start()  # the namespaces are there now
         await self._dhcp.start()
         await asyncio.to_thread(self._sweep_folders)
-        if self._host.relay:
+        if self._host.facts.relay:
             await self._relay.found()
         self._events.follow(self._health.heard)
         for container in self._all_containers():
@@ -193,26 +172,17 @@ class Daemon:
 
     async def _converge(self) -> int:
         await self._neighbourhood.look()
-        await self._programmer.run(self._read_switch)
-        facts = dataclasses.replace(self._host, neighbours=self._neighbourhood.now)
-        steps = await converge(self._ledger, self._programmer, self._drivers, lambda: facts)
-        if await self._is_elsewhere():
-            steps += await converge(self._ledger, self._programmer, self._drivers, lambda: facts)
+        await self._host.look_at_switch()
+        facts = dataclasses.replace(self._host.facts, neighbours=self._neighbourhood.now)
+        steps = await converge(self._ledger, self._programmer, self._host.drivers, lambda: facts)
+        if await self._host.has_moved():
+            steps += await converge(self._ledger, self._programmer, self._host.drivers, lambda: facts)
         if facts.neighbours.dropping:
             await self._neighbourhood.look()  # what could not be put there is said
         return steps
 
-    async def _is_elsewhere(self) -> bool:
-        """Whether this host's address in its cluster is on another interface than it was: on the bridge of a flat
-        network, or on the network card again."""
-        before = self._host.underlay
-        if before is not None:
-            with contextlib.suppress(LinkspanError):  # the interface is down: everything stays as it is
-                await self._programmer.run(self._read_host)
-        return self._host.underlay != before
-
     async def _card_moved(self) -> None:
-        if await self._is_elsewhere():
+        if await self._host.has_moved():
             self.look_over()
 
     async def _look_around(self) -> None:
@@ -222,7 +192,7 @@ class Daemon:
 
     def _wire(self) -> None:
         configuration, ledger, events = self.configuration, self._ledger, self._events
-        host = lambda: self._host  # noqa: E731 - it changes as the host does
+        host = lambda: self._host.facts  # noqa: E731 - it changes as the host does
         self._processes = Processes(configuration.exec_root)
         self._attachments = Attachments(self._processes)
         self.volumes = Volumes(ledger, events, configuration.data_root / "volumes")
@@ -241,7 +211,7 @@ class Daemon:
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
         self._mutation = mutation = Mutation(
-            ledger, self._programmer, self._drivers, events, follow, self._names.follow, self._card_moved
+            ledger, self._programmer, self._host.drivers, events, follow, self._names.follow, self._card_moved
         )
         mutation.detecting = detecting = Detecting()
         mutation.unsettled = self.look_over
@@ -256,7 +226,7 @@ class Daemon:
             host_facts=host_facts(),
         )
         self._lifecycle = Lifecycle(
-            ledger, mutation, launch, events, drivers=self._drivers, host=host, occupied=lambda: detecting.occupied
+            ledger, mutation, launch, events, drivers=self._host.drivers, host=host, occupied=lambda: detecting.occupied
         )
         self._execs = Execs(ledger, self._processes, self._lifecycle)
         self._health = HealthChecks(ledger, self._lifecycle, self._execs)
@@ -284,7 +254,7 @@ class Daemon:
             self._lifecycle,
             self._dhcp,
             host=host,
-            look_again=lambda: self._programmer.run(self._read_host),
+            look_again=self._host.look,
         )
         self.commits = Commits(ledger, self._lifecycle, self.images)
         self.networks = Networks(
@@ -292,12 +262,12 @@ class Daemon:
             mutation,
             self._programmer,
             self._lifecycle,
-            drivers=self._drivers,
+            drivers=self._host.drivers,
             sources=self._sources,
             options=configuration.network_options,
             publish=events.publish,
             host=host,
-            look_again=lambda: self._programmer.run(self._read_host),
+            look_again=self._host.look,
         )
         self.reservations = Reservations(ledger, mutation, host)
         self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
@@ -310,12 +280,12 @@ class Daemon:
         return list(self._ledger.now.containers.values())
 
     def _join_cluster(self) -> None:
-        configuration, underlay = self.configuration, self._host.underlay
+        configuration, underlay = self.configuration, self._host.facts.underlay
         if configuration.cluster is None or underlay is None:
             self._forget_cluster()
             return
         etcd = EtcdClient(configuration.cluster, configuration.cluster_tls)
-        own = own_host(self._host.host_id, platform.node(), underlay, now())
+        own = own_host(self._host.facts.host_id, platform.node(), underlay, now())
         root = f"{configuration.cluster.prefix}/{VERSION}/"
         self.cluster = Cluster(
             etcd,
@@ -332,7 +302,7 @@ class Daemon:
         self.networks.own_host = own
         self.networks.flannel = FlannelNetworks(
             etcd,
-            self._flannels,
+            self._host.flannels,
             configuration.exec_root,
             now=lambda: self._ledger.now,
             take_over=self._mutation.take_over,
@@ -349,67 +319,6 @@ class Daemon:
         subnets = [s for n in unused for s in snapshot.subnets_at(n)]
         gone = (*journeys, *of_cluster, *subnets, *snapshot.hosts.values(), *unused)
         self._ledger.commit([*map(drop, gone)])
-
-    # -- the host -----------------------------------------------------------------------------------------------------
-
-    def _read_host(self, kernel: Kernel) -> None:
-        ports, routes = kernel.ephemeral_ports(), kernel.routes()
-        configuration = self.configuration
-        if configuration.cluster:
-            members = [member.host for member in configuration.cluster.members]
-            underlay = find_underlay(kernel, configuration.advertise, members)
-            id_ = engine_id(configuration.data_root)
-            self._host = dataclasses.replace(self._host, underlay=underlay, host_id=id_)
-        ours = {n.bridge for n in self._ledger.now.networks.values() if n.managed and not n.path}
-        self._host = dataclasses.replace(
-            self._host,
-            ephemeral_ports=(ports.first, ports.last),
-            reserved_ports=ports.reserved,
-            routes=tuple(r.destination for r in routes if r.interface not in ours),
-            leading_out=frozenset(r.interface for r in routes if r.destination in DEFAULT_ROUTES.values()),
-            gateways=tuple((r.interface, r.gateway) for r in routes if r.destination.endswith("/0") and r.gateway),
-            interfaces=tuple(_host_interface(kernel, interface) for interface in kernel.interfaces()),
-            ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
-            relay=(relay := ipv6 and self.configuration.relay and 6 in self.configuration.rules),
-        )
-        self._read_switch(kernel)
-        self._flannels.underlay = self._host.underlay
-        self._flannels.host = self._bridges.host = self._overlays.host = self._switches.host = BridgeHost(
-            ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
-            forward=self.configuration.ip_forward,
-            rules=self.configuration.rules,
-            direct_routing=self.configuration.direct_routing,
-            relay=relay,
-        )
-        self._overlays.underlay = self._host.underlay
-
-    def _read_switch(self, kernel: Kernel) -> None:
-        """The administrator may start it, and change it, at any time."""
-        self._host = dataclasses.replace(self._host, switch=kernel.switch())
-        self._switches.underlay, self._switches.switch = self._host.underlay, self._host.switch
-
-    def _find_bridge(self, kernel: Kernel) -> DefaultBridge:
-        """The flags of the default bridge; with `-b NAME`, and the subnet of the bridge that is there."""
-        flags, name = self.configuration.default_bridge, self.configuration.bridge
-        if not name or flags.disabled:
-            return flags
-        try:
-            interface = kernel.interface(name)
-        except NotFound:
-            raise InvalidArgument(
-                f"--bridge {name}: there is no such bridge on this host; make it first: ip link add {name} type bridge"
-            ) from None
-        if interface.kind != "bridge":
-            raise InvalidArgument(f"--bridge {name}: {name} is a {interface.kind or 'network card'}, not a bridge")
-        address, address6 = (
-            next((a for a in interface.addresses if version_of(a) == version), None) for version in (4, 6)
-        )
-        if address is None:
-            raise InvalidArgument(f"--bridge {name}: {name} has no IPv4 address to take a subnet from")
-        if flags.ipv6 and address6 is None:
-            raise InvalidArgument(f"--bridge {name} --ipv6: {name} has no IPv6 address to take a subnet from")
-        adopted6 = address6 or "" if flags.ipv6 else ""
-        return dataclasses.replace(flags, adopted=address, adopted6=adopted6, mtu=min(flags.mtu, interface.mtu))
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -458,25 +367,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     except OSError as error:
         raise Internal(f"cannot make {folder}: {error.strerror}") from error
-
-
-def _host_interface(kernel: Kernel, found: Interface) -> HostInterface:
-    # 1 is: unless it forwards; 2 is: also where it forwards. Of ours, of which there are many, it is not asked.
-    others = not found.alias.startswith("linkspan:")
-    heeds = others and kernel.sysctl(f"net/ipv6/conf/{found.name}/accept_ra") in ("1", "2")
-    return HostInterface(
-        found.name,
-        found.loopback,
-        found.addresses,
-        found.kind,
-        found.mac,
-        found.mtu,
-        found.master,
-        found.infiniband,
-        found.wireless,
-        up=found.up,
-        heeds_routers=heeds,
-    )
 
 
 def _say_failure(task: asyncio.Task[Any]) -> None:
