@@ -28,6 +28,10 @@ class Host(Wire, frozen=True, kw_only=True):
     mtu: int = 1500  # of the interface that has the address
     version: str = ""  # of linkspan
     created: str = ""  # RFC 3339: when its daemon joined, the last time
+    # Of a host of a mesh, whose addresses above are those in the mesh (`model/mesh.py`).
+    wireguard: str = ""  # its public key
+    endpoints: tuple[str, ...] = ()  # `10.0.0.5:6784`: where it may be reached directly
+    certificates: tuple[str, ...] = ()  # serial numbers (hexadecimal) of those that it can show now
 
 
 class Remote(Wire, frozen=True, kw_only=True):
