@@ -18,6 +18,7 @@ from linkspan.model.cluster import GLOBAL, Arrival, Block, Host, Move, Remote, R
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.names import dns_names
 from linkspan.model.network import Network
+from linkspan.model.policy import usable_labels
 from linkspan.model.snapshot import KINDS, Record, Snapshot, Write, drop
 
 # What every host reads, and follows. A record's key is folder/id, or folder/network id/id.
@@ -174,6 +175,7 @@ def as_remote(snapshot: Snapshot, endpoint: Endpoint, network: Network, host_id:
         prefix_length=endpoint.prefix_length,
         address6=endpoint.address6,
         prefix_length6=endpoint.prefix_length6,
+        labels=usable_labels(container.config.labels),
     )
 
 

@@ -10,6 +10,10 @@ volume      named and anonymous volumes
 image       image references and what an image says of itself
 subnet      the subnets that the hosts of a network have, one each
 flannel     flannel's configuration, leases and subnet.env
+selector    Calico's selectors: whom by labels
+resource    Calico's v3 resources: what they have in common
+policy      policies, tiers, sets of addresses, interfaces of hosts
+ippool      how a network's addresses are given out and reached, and which are kept
 event       what happened, as clients of /events read it
 pages       sets of numbers of which the lowest free one is wanted
 claims      what containers were given by hand: theirs while they exist

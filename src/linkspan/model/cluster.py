@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from linkspan.model.container import Config, EndpointSettings, HostConfig
 from linkspan.model.wire import Wire
 
@@ -34,7 +36,7 @@ class Host(Wire, frozen=True, kw_only=True):
     certificates: tuple[str, ...] = ()  # serial numbers (hexadecimal) of those that it can show now
 
 
-class Remote(Wire, frozen=True, kw_only=True):
+class Remote(Wire, frozen=True, kw_only=True, omit_defaults=True):
     """An endpoint on another host."""
 
     id: str  # of the endpoint
@@ -48,6 +50,7 @@ class Remote(Wire, frozen=True, kw_only=True):
     prefix_length: int = 0
     address6: str = ""
     prefix_length6: int = 0
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # the container's, which selectors see
 
 
 class Block(Wire, frozen=True, kw_only=True):

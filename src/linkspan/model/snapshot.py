@@ -19,8 +19,10 @@ from linkspan.model.cluster import Arrival, Block, Host, Move, Remote, Reservati
 from linkspan.model.container import Container
 from linkspan.model.elsewhere import Elsewhere
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
+from linkspan.model.ippool import IpPool, IpReservation
 from linkspan.model.network import Network
 from linkspan.model.pages import place
+from linkspan.model.policy import HostEndpoint, NetworkSet, Policy, Tier
 from linkspan.model.port import ANY_IPV4, ANY_IPV6, any_of, clash, each_family, version_of
 from linkspan.model.resting import Resting
 from linkspan.model.subnet import HostSubnet
@@ -39,6 +41,12 @@ Record: TypeAlias = (
     | HostSubnet
     | Move
     | Arrival
+    | Policy
+    | Tier
+    | NetworkSet
+    | HostEndpoint
+    | IpPool
+    | IpReservation
 )
 KINDS: dict[str, type[Record]] = {
     "network": Network,
@@ -53,6 +61,21 @@ KINDS: dict[str, type[Record]] = {
     "subnet": HostSubnet,
     "move": Move,
     "arrival": Arrival,
+    "policy": Policy,
+    "tier": Tier,
+    "networkset": NetworkSet,
+    "hostendpoint": HostEndpoint,
+    "ippool": IpPool,
+    "ipreservation": IpReservation,
+}
+# The snapshot's field for records of a kind, where that is not the kind with an s.
+_FIELDS = {
+    "sandbox": "sandboxes",
+    "policy": "policies",
+    "networkset": "network_sets",
+    "hostendpoint": "host_endpoints",
+    "ippool": "ip_pools",
+    "ipreservation": "ip_reservations",
 }
 K = TypeVar("K")
 V = TypeVar("V")
@@ -92,6 +115,13 @@ class Snapshot:
     subnets: Map[str, HostSubnet] = dataclasses.field(default_factory=Map)  # of networks whose hosts have one each
     moves: Map[str, Move] = dataclasses.field(default_factory=Map)
     arrivals: Map[str, Arrival] = dataclasses.field(default_factory=Map)
+    # Resources as Calico has them.
+    policies: Map[str, Policy] = dataclasses.field(default_factory=Map)
+    tiers: Map[str, Tier] = dataclasses.field(default_factory=Map)  # that somebody has made
+    network_sets: Map[str, NetworkSet] = dataclasses.field(default_factory=Map)
+    host_endpoints: Map[str, HostEndpoint] = dataclasses.field(default_factory=Map)
+    ip_pools: Map[str, IpPool] = dataclasses.field(default_factory=Map)
+    ip_reservations: Map[str, IpReservation] = dataclasses.field(default_factory=Map)
     # Indexes, kept by `after`.
     container_names: Map[str, str] = dataclasses.field(default_factory=Map)
     linked_by: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → those linked to it
@@ -215,13 +245,12 @@ class Snapshot:
         return snapshot
 
     def _records(self, kind: str) -> Map[str, Record]:
-        records: Map[str, Record] = getattr(self, kind + "es" if kind == "sandbox" else kind + "s")
+        records: Map[str, Record] = getattr(self, _field(kind))
         return records
 
     def _after(self, write: Write) -> Snapshot:
         old, new = self.get(write.kind, write.id), write.record
-        field = "sandboxes" if write.kind == "sandbox" else write.kind + "s"
-        records = self._records(write.kind)
+        field, records = _field(write.kind), self._records(write.kind)
         if old is new is None:
             return self
         changed: dict[str, Any] = {field: records.delete(write.id) if new is None else records.set(write.id, new)}
@@ -351,6 +380,10 @@ class Snapshot:
             holding = (*others, *alone[b.address]) if others else alone[b.address]
             holders = holders.set((b.protocol, b.port), holding)
         return {"port_holders": holders, "port_pages": _port_pages(self.port_pages, holders, (*gone, *come))}
+
+
+def _field(kind: str) -> str:
+    return _FIELDS.get(kind, kind + "s")
 
 
 def _linked_ids(container: Container | None) -> set[str]:

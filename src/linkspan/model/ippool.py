@@ -1,0 +1,36 @@
+"""Calico's IPPool and IPReservation: how the addresses of a network are given out and reached, and which are not."""
+
+from __future__ import annotations
+
+import msgspec
+
+from linkspan.model.resource import Part, Resource
+
+NEVER, ALWAYS, CROSS_SUBNET = "Never", "Always", "CrossSubnet"
+MODES = (NEVER, ALWAYS, CROSS_SUBNET)
+
+
+class IpPoolSpec(Part, frozen=True, kw_only=True):
+    cidr: str
+    vxlan_mode: str = NEVER  # one of MODES; CrossSubnet is for hosts that are not on the same wire
+    ipip_mode: str = NEVER
+    nat_outgoing: bool = False  # what leaves for somewhere outside all pools has the host's address
+    disabled: bool = False  # no new address is taken from it
+    disable_bgp_export: bool = msgspec.field(default=False, name="disableBGPExport")
+    block_size: int = 0  # a prefix length; 0 is the usual one
+
+
+class IpPool(Resource, frozen=True, kw_only=True):
+    """What holds for a network of the driver calico whose subnet this is."""
+
+    spec: IpPoolSpec
+
+
+class IpReservationSpec(Part, frozen=True, kw_only=True):
+    reserved_cidrs: tuple[str, ...] = msgspec.field(default=(), name="reservedCIDRs")
+
+
+class IpReservation(Resource, frozen=True, kw_only=True):
+    """Addresses that no network of the cluster gives out by itself. Whoever has one keeps it."""
+
+    spec: IpReservationSpec = IpReservationSpec()
