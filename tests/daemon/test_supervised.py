@@ -117,3 +117,21 @@ def test_one_that_does_not_heed_the_request_is_ended_by_force(tmp_path: Path, mo
         assert one.now() is None
 
     asyncio.run(whole())
+
+
+def test_it_has_nothing_of_what_the_daemon_holds_open(tmp_path: Path) -> None:
+    """Nor what a library has opened for programs to inherit: its end would not be noticed while the program runs."""
+
+    async def whole() -> None:
+        ours, theirs = os.pipe()
+        os.set_inheritable(theirs, True)
+        try:
+            async with looked_after(tmp_path) as supervised:
+                open_there = {path.name for path in Path(f"/proc/{await pid_of(supervised)}/fd").iterdir()}
+            await supervised.end()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert open_there == {"0", "1", "2"}
+
+    asyncio.run(whole())

@@ -121,6 +121,7 @@ class Supervised:
         self._folder.mkdir(parents=True, exist_ok=True)
         output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        _keep_to_ourselves()
         try:
             pid = os.posix_spawnp(
                 self._command[0],
@@ -146,6 +147,16 @@ class Supervised:
                 with contextlib.suppress(OSError):
                     if self.log.stat().st_size > _MOST:
                         os.truncate(self.log, 0)
+
+
+def _keep_to_ourselves() -> None:
+    """What libraries have opened without a word about programs that are started. libnftables has: the table is owned by
+    its socket, and would be as long as that is open anywhere."""
+    for path in Path("/proc/self/fd").iterdir():
+        descriptor = int(path.name)
+        with contextlib.suppress(OSError):  # the one that the folder is read by
+            if descriptor > 2 and os.get_inheritable(descriptor):
+                os.set_inheritable(descriptor, False)
 
 
 async def _wait(process: _Process) -> None:
