@@ -38,6 +38,8 @@ class Driver:
     town: tuple[str, ...] | None = None  # None: there is one such network
     # Containers on it are neighbours of the hosts and of the machine outside.
     flat: bool = False
+    # Each container is a route on every host of the cluster, which whoever is there follows.
+    routes: bool = False
     # A container's own host comes to it by its own address; and so do the other hosts.
     from_own_host: bool = False
     from_any_host: bool = False
@@ -49,6 +51,8 @@ def reaches(driver: Driver, source: Spot, there: str, destination: Destination) 
     """Whether a connection from `source` to a container on the network comes about, which runs on the host `there`."""
     if destination == "published port":
         return driver.publishes
+    if driver.routes:
+        return source.kind != "outside"
     match source.kind:
         case "network":
             return True

@@ -31,6 +31,11 @@ def _flannel(backend: str, vnis: tuple[str, str] = ("", "")) -> Driver:
     return Driver("flannel", city, town, from_own_host=True, from_any_host=True, publishes=True)
 
 
+def _calico(encapsulation: str) -> Driver:
+    city, town = (("--subnet", f"10.{number}.0.0/16", "-o", f"encapsulation={encapsulation}") for number in (92, 93))
+    return Driver("calico", city, town, routes=True, publishes=True)
+
+
 DRIVERS = {
     "flannel, vxlan": _flannel("vxlan", ("21", "22")),
     "flannel, host-gw": _flannel("host-gw"),
@@ -40,6 +45,8 @@ DRIVERS = {
     "ovs": Driver(
         "ovs", ("--subnet", "10.94.0.0/24"), ("--subnet", "10.95.0.0/24"), from_own_host=True, publishes=True
     ),
+    "calico, vxlan": _calico("vxlan"),
+    "calico, vxlan-cross-subnet": _calico("vxlan-cross-subnet"),
     "macvlan": Driver("macvlan", (*_MACVLAN, "--subnet", "10.90.0.0/24"), (*_MACVLAN, "--subnet", "10.91.0.0/24")),
     "flat, bridge": Driver("flat", (*_SEGMENT, "-o", "mode=bridge"), flat=True, from_own_host=True),
     "flat, macvlan": Driver("flat", (*_SEGMENT, "-o", "mode=macvlan"), flat=True),

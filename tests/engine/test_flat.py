@@ -175,7 +175,7 @@ def test_a_routed_container(world: World) -> None:
         Route(HERE, "10.211.55.128/32", outside),
         Proxied("eth0", "10.211.55.128"),
         Address(path, "eth0", "10.211.55.128/32"),
-        Route(path, "0.0.0.0/0", "eth0", "169.254.1.1"),
+        Route(path, "0.0.0.0/0", "eth0", "169.254.1.1", onlink=True),
         Route(HERE, f"{endpoint.address6}/128", outside),
         Proxied("eth0", endpoint.address6),
         Route(path, "::/0", "eth0", "fe80::1"),

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.calico import CalicoDriver
 from linkspan.drivers.ovs import OvsDriver
 from linkspan.engine.render import render_all, render_touched, touched
-from linkspan.model.cluster import GLOBAL, LOCAL, Host, Remote
+from linkspan.model.cluster import GLOBAL, LOCAL, Block, Host, Remote, block_id
 from linkspan.model.endpoint import Endpoint, Sandbox
-from linkspan.model.network import Network
+from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import HostFacts, Underlay
 from linkspan.state.objects import HOST, KernelObject, Route
@@ -34,21 +35,44 @@ class Tying(BridgeDriver):
 
 
 SWITCHES = OvsDriver(Underlay("eth0", "10.0.0.8"), SwitchFacts("", "netdev"))
-DRIVERS = {"tying": Tying(), "bridge": BridgeDriver(), "ovs": SWITCHES}
+ROUTES = CalicoDriver(underlay=SWITCHES.underlay, host_id="here")
+DRIVERS = {"tying": Tying(), "bridge": BridgeDriver(), "ovs": SWITCHES, "calico": ROUTES}
 FACTS = HostFacts(namespaces="/run/netns")
 few = st.sampled_from("abc")
 networks = st.builds(
     lambda id_, driver, scope: Network(
-        id=id_ * 12, name=id_, driver=driver, created="", bridge=f"br-{id_}", scope=scope
+        id=id_ * 12,
+        name=id_,
+        driver=driver,
+        created="",
+        bridge=f"br-{id_}",
+        scope=scope,
+        pools=(Pool(subnet=POOL[id_], block=31),),
+        vni=ord(id_),
+        encapsulation="vxlan" if driver == "calico" else "",
     ),
     few,
-    st.sampled_from(["tying", "bridge", "ovs"]),
+    st.sampled_from(["tying", "bridge", "ovs", "calico"]),
     st.sampled_from([LOCAL, GLOBAL]),
 )
 addresses = st.sampled_from(["10.0.0.1", "10.0.0.2"])
+POOL = {"a": "10.0.0.0/29", "b": "10.0.0.8/29", "c": "10.0.0.16/29"}
+blocks = st.builds(
+    lambda network, part, host: Block(
+        id=block_id(network * 12, f"10.0.0.{'abc'.index(network) * 8 + part}/31"),
+        network_id=network * 12,
+        subnet=f"10.0.0.{'abc'.index(network) * 8 + part}/31",
+        host_id=host,
+    ),
+    few,
+    st.sampled_from([0, 2]),
+    st.sampled_from(["a", "b", "here"]),
+)
 records = st.one_of(
     networks,
-    st.builds(Host, id=few, name=few, address=addresses),
+    blocks,
+    # An address is one host's alone.
+    st.builds(lambda id_, part: Host(id=id_, name=id_, address=f"10.0.{part}.{ord(id_)}"), few, st.integers(1, 2)),
     st.builds(
         lambda id_, network, host, address, mac: Remote(
             id=id_, network_id=network * 12, host_id=host, container_id=id_, name=id_, address=address, mac=mac

@@ -14,6 +14,7 @@ from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.programmer import Programmer
 from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.calico import CalicoDriver
 from linkspan.drivers.contract import Driver
 from linkspan.drivers.flannel import FlannelDriver
 from linkspan.drivers.flat import FlatDriver
@@ -34,8 +35,8 @@ class ThisHost:
     def __init__(self, configuration: Configuration, ledger: Ledger, programmer: Programmer, namespaces: Path) -> None:
         self._configuration, self._ledger, self._programmer = configuration, ledger, programmer
         self._bridges, self._overlays, self._switches = BridgeDriver(), OverlayDriver(), OvsDriver()
-        self.flannels = FlannelDriver()
-        own = (self._bridges, self._overlays, FlatDriver(self._bridges), self._switches, self.flannels)
+        self.flannels, self._calicos = FlannelDriver(), CalicoDriver()
+        own = (self._bridges, self._overlays, FlatDriver(self._bridges), self._switches, self.flannels, self._calicos)
         self.drivers: Mapping[str, Driver] = {**DRIVERS, **{driver.name: driver for driver in own}}
         self.facts = HostFacts(
             namespaces=str(namespaces),
@@ -89,14 +90,17 @@ class ThisHost:
             relay=(relay := ipv6 and configuration.relay and 6 in configuration.rules),
         )
         self._read_switch(kernel)
-        self.flannels.underlay = self._overlays.underlay = self.facts.underlay
-        self.flannels.host = self._bridges.host = self._overlays.host = self._switches.host = BridgeHost(
+        self.flannels.underlay = self._overlays.underlay = self._calicos.underlay = self.facts.underlay
+        self._calicos.host_id = self.facts.host_id
+        settings = BridgeHost(
             ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
             forward=configuration.ip_forward,
             rules=configuration.rules,
             direct_routing=configuration.direct_routing,
             relay=relay,
         )
+        for driver in (self._bridges, self._overlays, self._switches, self.flannels, self._calicos):
+            driver.host = settings
 
     def _read_switch(self, kernel: Kernel) -> None:
         self.facts = dataclasses.replace(self.facts, switch=kernel.switch())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from linkspan.drivers.bridge import BridgeDriver
+from linkspan.drivers.calico import CalicoDriver
 from linkspan.drivers.contract import Driver
 from linkspan.drivers.flannel import FlannelDriver
 from linkspan.drivers.flat import FlatDriver
@@ -24,5 +25,6 @@ _ALL: tuple[Driver, ...] = (
     OvsDriver(),
     FlannelDriver(),
     FlatDriver(),
+    CalicoDriver(),
 )
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

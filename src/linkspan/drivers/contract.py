@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol, runtime_checkable
 
-from linkspan.model.cluster import Host, Remote
+from linkspan.model.cluster import Block, Host, Remote
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.model.subnet import HostSubnet
@@ -46,6 +46,20 @@ class Spanning(Protocol):
 
     def render_remote(self, network: Network, remote: Remote, host: Host) -> Iterable[KernelObject]:
         """What one endpoint on another host needs here."""
+
+
+@runtime_checkable
+class Routing(Spanning, Protocol):
+    """The ability of a driver whose networks are routes: to the blocks of addresses that hosts have, and to addresses
+    that are elsewhere. Whoever is on this host: so the networks' other hosts are rendered always, too."""
+
+    def render_block(self, network: Network, block: Block, host: Host | None) -> Iterable[KernelObject]:
+        """What a block needs here. `host` is the other one that has it: None for this host, and for one that is not
+        known yet."""
+
+    def render_single(self, network: Network, address: str, host: Host) -> Iterable[KernelObject]:
+        """What an address on another host needs here that is of none of that host's blocks. Asked only while somebody
+        here is on the network."""
 
 
 @runtime_checkable

@@ -17,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from linkspan.drivers.bridge import BridgeDriver, segment_bridge
-from linkspan.drivers.inside import DEFAULT_ROUTE, DEFAULT_ROUTE6, link_local, render_inside
+from linkspan.drivers.inside import render_inside
+from linkspan.drivers.point_to_point import render_point_to_point
 from linkspan.drivers.sublink import MacvlanDriver
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
 from linkspan.state.objects import (
     HOST,
-    Address,
     Enslaved,
     KernelObject,
     NftElement,
@@ -35,7 +35,6 @@ from linkspan.state.objects import (
 )
 
 _LAST = 40_000  # metric of a route that any of the host's own goes before
-NEXT_HOP, NEXT_HOP6 = "169.254.1.1", "fe80::1"  # the host, at its end of every container's veth pair
 
 
 class FlatDriver:
@@ -115,32 +114,10 @@ class FlatDriver:
                 yield Sysctl(HOST, f"net/ipv6/conf/{parent}/accept_ra", "2")  # 1 means: unless it forwards
 
     def _routed(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:
-        outside, inside, here = endpoint.host_interface, endpoint.interface, sandbox.path
-        if endpoint.address:
-            yield Sysctl(HOST, f"net/ipv4/conf/{outside}/forwarding", "1")
-            # Of the scope of a host: it never becomes the source of what the host itself sends there.
-            yield Address(HOST, outside, f"{NEXT_HOP}/32", own=True)
-            yield Route(HOST, f"{endpoint.address}/32", outside)
-            yield Proxied(network.parent, endpoint.address)
-            yield Address(here, inside, f"{endpoint.address}/32")
-            yield Route(here, f"{NEXT_HOP}/32", inside)
-            for pool in network.pools_of(4):
-                yield Route(here, pool.subnet, inside, NEXT_HOP)
-            if endpoint.default_route and not network.internal:
-                yield Route(here, DEFAULT_ROUTE, inside, NEXT_HOP)
-        if endpoint.address6:
-            yield Sysctl(HOST, f"net/ipv6/conf/{outside}/disable_ipv6", "0")
-            yield Sysctl(HOST, f"net/ipv6/conf/{outside}/accept_ra", "0")
-            yield Address(HOST, outside, f"{NEXT_HOP6}/64")
-            yield Route(HOST, f"{endpoint.address6}/128", outside)
-            yield Proxied(network.parent, endpoint.address6)
-            yield Address(here, inside, f"{endpoint.address6}/128")
-            yield Address(here, inside, f"{link_local(endpoint.mac)}/64")
-            for pool in network.pools_of(6):
-                yield Route(here, pool.subnet, inside, NEXT_HOP6)
-            if endpoint.default_route6 and not network.internal:
-                yield Route(here, DEFAULT_ROUTE6, inside, NEXT_HOP6)
+        yield from render_point_to_point(network, endpoint, sandbox)
+        for address in filter(None, (endpoint.address, endpoint.address6)):
+            yield Proxied(network.parent, address)
         for version in self._bridges.host.rules & set(network.versions):
-            place = f'ipv{version} . "{outside}"'
+            place = f'ipv{version} . "{endpoint.host_interface}"'
             yield NftElement("bridges", place, comment=endpoint.id[:12])
             yield NftElement("shared", place, comment=endpoint.id[:12])

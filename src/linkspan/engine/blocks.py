@@ -9,7 +9,7 @@ import msgspec
 
 from linkspan.errors import Conflict
 from linkspan.ipam.blocks import MOST, block_length, free_block
-from linkspan.model.cluster import GLOBAL, Block, block_id
+from linkspan.model.cluster import GLOBAL, Block, Remote, block_id
 from linkspan.model.container import EndpointSettings
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
@@ -88,6 +88,34 @@ def idle_blocks(snapshot: Snapshot, host_id: str) -> tuple[Write, ...]:
         for block in snapshot.blocks.values()
         if block.host_id == host_id and block.network_id not in snapshot.endpoints_on
     )
+
+
+def block_at(snapshot: Snapshot, network: Network, address: str) -> Block | None:
+    """The block that an address of the network lies in, whoever has it; None where nobody does."""
+    number = ipaddress.ip_address(address)
+    for pool in network.pools:
+        if pool.version == number.version and number in ipaddress.ip_network(pool.subnet) and block_length(pool):
+            subnet = ipaddress.ip_network(f"{address}/{block_length(pool)}", strict=False)
+            return snapshot.blocks.get(block_id(network.id, str(subnet)))
+    return None
+
+
+def strays(snapshot: Snapshot, network: Network, remote: Remote) -> Iterator[str]:
+    """Addresses of an endpoint on another host that are of none of that host's blocks: borrowed, moved, or asked for by
+    hand."""
+    for address in filter(None, (remote.address, remote.address6)):
+        block = block_at(snapshot, network, address)
+        if block is None or block.host_id != remote.host_id:
+            yield address
+
+
+def remotes_in(snapshot: Snapshot, block: Block) -> Iterator[str]:
+    """Ids of the endpoints on other hosts with addresses in a block, whoever has that."""
+    subnet = ipaddress.ip_network(block.subnet)
+    for number in range(int(subnet[0]), int(subnet[-1]) + 1):
+        for id_ in snapshot.elsewhere.holders.get((block.network_id, number), ()):
+            if id_ in snapshot.remotes:
+                yield id_
 
 
 def _narrowed(pool: Pool, subnet: str) -> Pool | None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from linkspan.engine import bridges
+from linkspan.engine import bridges, keeping
 from linkspan.errors import Conflict, InvalidArgument
-from linkspan.model.duration import parse_span
-from linkspan.model.network import HOST_ADDRESS, Network, Pool, Range
+from linkspan.model.network import HOST_ADDRESS, Network, Pool
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts, HostInterface
 
-OPTIONS = frozenset({"parent", "mode", "exclude", "identity", "rest", "detect", "host_access"})
+OPTIONS = frozenset({"parent", "mode", "detect", "host_access", *keeping.OPTIONS})
 PATHS = ("bridge", "macvlan", "routed")
-_IDENTITY = re.compile(r"none|name|label:[^\s,]+(,[^\s,]+)*")
-_REST = "10m"
 
 
 def on_segment(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
@@ -37,12 +33,9 @@ def on_segment(snapshot: Snapshot, network: Network, host: HostFacts) -> Network
     card = _card(parent, host)
     if options.get("host_access") and path != "macvlan":
         raise InvalidArgument(f"host_access is for mode=macvlan: in mode={path} the host reaches its containers anyway")
-    identity = options.get("identity") or "name"
-    if not _IDENTITY.fullmatch(identity):
-        raise InvalidArgument(f"invalid value for identity: {identity!r}: use name, label:KEY[,KEY…] or none")
     mtu = options.get(bridges.MTU)
     placed = msgspec.structs.replace(
-        network,
+        keeping.with_identities(network),
         path=path,
         parent=parent,
         mtu=bridges.parse_mtu(mtu) if mtu else 0 if path == "macvlan" else card.mtu,
@@ -52,10 +45,7 @@ def on_segment(snapshot: Snapshot, network: Network, host: HostFacts) -> Network
         bridge=(parent if card.kind == "bridge" else flat_bridge(parent)) if path == "bridge" else "",
         managed=card.kind != "bridge",
         heeds_routers=card.heeds_routers,
-        identity="" if identity == "none" else identity,
-        rest=_span(options.get("rest") or _REST),
         detects=bridges.flag(options, "detect", default=True),
-        excluded=tuple(_ranges(options.get("exclude", ""))),
     )
     _check_room(snapshot, placed, card)
     return placed
@@ -129,27 +119,3 @@ def _check_room(snapshot: Snapshot, network: Network, card: HostInterface) -> No
                 f"parent interface {network.parent} is in use otherwise: {kind} has it"
                 + (f" in mode={other.path}" if other.path else "")
             )
-
-
-def _span(text: str) -> float:
-    seconds = 0.0 if text == "0" else parse_span(text)
-    if seconds is None:
-        raise InvalidArgument(f"invalid value for rest: {text!r}: use a span of time as 10m or 90s, or 0")
-    return seconds
-
-
-def _ranges(text: str) -> Iterator[Range]:
-    """`10.0.0.1-10.0.0.50,10.0.0.99,10.0.1.0/26`. Raises InvalidArgument."""
-    for part in filter(None, text.split(",")):
-        try:
-            if "/" in part:
-                subnet = ipaddress.ip_network(part)
-                low, high = subnet[0], subnet[-1]
-            else:
-                first, dash, last = part.partition("-")
-                low, high = ipaddress.ip_address(first), ipaddress.ip_address(last if dash else first)
-            if low.version != high.version or int(low) > int(high):
-                raise ValueError
-        except ValueError:
-            raise InvalidArgument(f"invalid value for exclude: {part!r}: use ADDRESS, FIRST-LAST or a subnet") from None
-        yield Range(first=str(low), last=str(high))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine import bridges, flannels, flat, overlays, sublinks, switches
+from linkspan.engine import bridges, calico, flannels, flat, overlays, sublinks, switches
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.bridges import DefaultBridge, default_bridge_network
@@ -34,6 +34,7 @@ _KNOWN_OPTIONS = {
         ("overlay", overlays.OPTIONS),
         ("ovs", switches.OPTIONS),
         ("flat", flat.OPTIONS),
+        ("calico", calico.OPTIONS),
         *sublinks.OPTIONS.items(),
         (flannels.DRIVER, flannels.OPTIONS),
     )
@@ -65,6 +66,7 @@ _RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
     "ipvlan": _on_parent,
     "flat": flat.on_segment,
     "overlay": overlays.on_tunnels,
+    "calico": calico.on_routes,
     "ovs": switches.on_switch,
     flannels.DRIVER: _of_flannel,
 }
@@ -194,6 +196,8 @@ def _network(
     )
     unused = tuple(pool for pool in request.pools if pool.subnet and pool.version not in versions)
     network = msgspec.structs.replace(network, pools=pools, configured=unused)
+    if network.encapsulation:
+        return calico.with_blocks(network)
     return sublinks.with_host_access(flat.with_segment(network, host) if network.path else network, host)
 
 

@@ -12,10 +12,11 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
-from linkspan.drivers.contract import Driver, Occupied, Parted, Spanning
+from linkspan.drivers.contract import Driver, Occupied, Parted, Routing, Spanning
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
-from linkspan.model.cluster import GLOBAL, Host, Remote
+from linkspan.engine.blocks import remotes_in, strays
+from linkspan.model.cluster import GLOBAL, Block, Host, Remote
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network
@@ -57,6 +58,7 @@ class Touched:
     plugged: frozenset[str] = frozenset()
     """Containers whose interfaces given by hand, or what those stand on, may be others."""
     subnets: frozenset[str] = frozenset()  # of other hosts
+    blocks: frozenset[str] = frozenset()
 
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
@@ -64,7 +66,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
     whose parent we made share it, and networks of the cluster what their driver needs to reach other hosts."""
     networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
     hosts, remotes, plugged = set[str](), set[str](), set[str]()
-    grounds, subnets = set[str](), set[str]()
+    grounds, subnets, blocks = set[str](), set[str](), set[str]()
     for write in writes:
         for snapshot in (before, after):
             match write.kind:
@@ -95,6 +97,10 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                 case "remote":
                     remote = snapshot.remotes.get(write.id)
                     remotes.update(snapshot.elsewhere.alike(remote) if remote else ())
+                case "block":
+                    blocks.add(write.id)
+                    block = snapshot.blocks.get(write.id)
+                    remotes.update(remotes_in(snapshot, block) if block else ())
                 case "subnet":
                     subnet = snapshot.subnets.get(write.id)
                     subnets.add(write.id)
@@ -113,7 +119,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
         }
         if drivers:
             occupied.update(n.id for n in after.networks.values() if n.scope == GLOBAL and n.driver in drivers)
-    groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged, subnets
+    groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged, subnets, blocks
     return Touched(*map(frozenset, groups))
 
 
@@ -194,15 +200,18 @@ def _render_occupied(snapshot: Snapshot, network: Network, drivers: Drivers) -> 
 
 
 def _render_spanning(snapshot: Snapshot, network: Network, drivers: Drivers) -> Iterator[KernelObject]:
-    """All that the other hosts and their endpoints on the network need here."""
+    """All that the other hosts, their endpoints on the network, and everybody's blocks of it need here."""
     for host in snapshot.hosts.values():
         yield from _render_host(snapshot, network, host, drivers)
+    for block in snapshot.blocks_of(network):
+        yield from _render_block(snapshot, block, drivers)
     for remote in snapshot.remotes_at(network):
         yield from _render_remote(snapshot, remote, drivers)
 
 
 def _render_others(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iterator[KernelObject]:
-    """The same, as far as these parts go: each pair of a network and a host, and each remote endpoint, once."""
+    """The same, as far as these parts go: each pair of a network and a host, each block, and each remote endpoint,
+    once."""
     for network in snapshot.networks.values() if parts.hosts else ():
         for host in filter(None, map(snapshot.hosts.get, parts.hosts)):
             if network.id not in parts.spanned:
@@ -211,31 +220,57 @@ def _render_others(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iter
     for remote in filter(None, map(snapshot.remotes.get, parts.remotes.union(of_hosts))):
         if remote.network_id not in parts.spanned:
             yield from _render_remote(snapshot, remote, drivers)
+    at_hosts = (b.id for b in snapshot.blocks.values() if b.host_id in parts.hosts) if parts.hosts else ()
+    for block in filter(None, map(snapshot.blocks.get, parts.blocks.union(at_hosts))):
+        if block.network_id not in parts.spanned:
+            yield from _render_block(snapshot, block, drivers)
     for network in filter(None, map(snapshot.networks.get, parts.spanned)):
         yield from _render_spanning(snapshot, network, drivers)
 
 
 def _render_host(snapshot: Snapshot, network: Network, host: Host, drivers: Drivers) -> Iterable[KernelObject]:
     driver = _spanning(drivers[network.driver])
-    return driver.render_host(network, host) if driver and network.id in snapshot.endpoints_on else ()
+    if driver is None or not (network.id in snapshot.endpoints_on or _is_routing(type(driver))):
+        return ()
+    return driver.render_host(network, host)
 
 
-def _render_remote(snapshot: Snapshot, remote: Remote, drivers: Drivers) -> Iterable[KernelObject]:
+def _render_block(snapshot: Snapshot, block: Block, drivers: Drivers) -> Iterable[KernelObject]:
+    """Nothing for as long as its network is not known."""
+    network = snapshot.networks.get(block.network_id)
+    driver = _routing(drivers[network.driver]) if network else None
+    return driver.render_block(network, block, snapshot.hosts.get(block.host_id)) if network and driver else ()
+
+
+def _render_remote(snapshot: Snapshot, remote: Remote, drivers: Drivers) -> Iterator[KernelObject]:
     """Nothing for as long as its network or its host is not known: the order in which they come does not matter. Of
     several with the same address or MAC one is rendered.
     """
     network, host = snapshot.networks.get(remote.network_id), snapshot.hosts.get(remote.host_id)
     if network is None or host is None or network.id not in snapshot.endpoints_on:
-        return ()
+        return
     driver = _spanning(drivers[network.driver])
     if driver is None or remote.id < max(snapshot.elsewhere.alike(remote)):
-        return ()
-    return driver.render_remote(network, remote, host)
+        return
+    yield from driver.render_remote(network, remote, host)
+    if routing := _routing(drivers[network.driver]):
+        for address in strays(snapshot, network, remote):
+            yield from routing.render_single(network, address, host)
 
 
 def _spanning(driver: Driver) -> Spanning | None:
     """The driver, where it has that ability."""
     return cast("Spanning", driver) if _spans(type(driver)) else None
+
+
+def _routing(driver: Driver) -> Routing | None:
+    """The driver, where it has that ability."""
+    return cast("Routing", driver) if _is_routing(type(driver)) else None
+
+
+@functools.cache
+def _is_routing(kind: type[object]) -> bool:
+    return issubclass(kind, Routing)
 
 
 @functools.cache

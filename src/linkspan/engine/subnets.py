@@ -48,7 +48,7 @@ def choose_pools(
                 check_overlap(chosen, taken)
             taken.append(chosen)
             there.append(Use(chosen, "this network"))
-            pool = msgspec.structs.replace(pool, subnet=chosen, automatic=not pool.subnet)
+            pool = msgspec.structs.replace(pool, subnet=chosen, automatic=not pool.subnet, block=0)
             if version not in without_gateway:
                 pool = msgspec.structs.replace(pool, gateway=default_gateway(pool))
             found.append(pool)

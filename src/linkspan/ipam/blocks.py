@@ -20,6 +20,8 @@ MOST = 20  # blocks of one network that one host keeps at most
 
 def block_length(pool: Pool) -> int:
     """The prefix length of a pool's blocks; 0 where it is too small to be cut."""
+    if pool.block:
+        return pool.block
     window = ipaddress.ip_network(pool.ip_range or pool.subnet)
     length = max(window.prefixlen + _PARTS, _LARGEST[window.version])
     if length <= _SMALLEST[window.version]:

@@ -20,7 +20,7 @@ _KINDS = {"unicast": 1, "blackhole": 6}
 _ONLINK, _CLONED = 0x4, 0x200
 _METRIC6 = 1024  # what IPv6 gives a route that asks for none
 # RTA_…
-_DESTINATION, _INTERFACE, _GATEWAY, _PRIORITY, _TABLE = 1, 4, 5, 6, 15
+_DESTINATION, _INTERFACE, _GATEWAY, _PRIORITY, _SOURCE, _TABLE = 1, 4, 5, 6, 7, 15
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,10 +30,12 @@ class RouteFound:
     onlink: bool
     metric: int
     kind: str
+    source: str
 
     def as_ours(self, namespace: str) -> Route:
         found = self.entry
-        return Route(namespace, found.destination, found.interface, found.gateway, self.onlink, self.metric, self.kind)
+        place = (namespace, found.destination, found.interface, found.gateway)
+        return Route(*place, self.onlink, self.metric, self.kind, self.source)
 
 
 def routes(inside: NetlinkSocket) -> list[RouteFound]:
@@ -66,6 +68,7 @@ def routes(inside: NetlinkSocket) -> list[RouteFound]:
                     onlink=bool(flags & _ONLINK),
                     metric=0 if family == socket.AF_INET6 and metric == _METRIC6 else metric,
                     kind=kinds[kind],
+                    source=str(ipaddress.ip_address(values[_SOURCE])) if _SOURCE in values else "",
                 )
             )
     return found
@@ -81,6 +84,8 @@ def creation(route: Route, index: int, *, replace: bool) -> tuple[int, int, byte
         body += u32(_INTERFACE, index)
     if route.gateway:
         body += attribute(_GATEWAY, ipaddress.ip_address(route.gateway).packed)
+    if route.source:
+        body += attribute(_SOURCE, ipaddress.ip_address(route.source).packed)
     return _NEWROUTE, ACK | CREATE | (REPLACE if replace else EXCL), body
 
 

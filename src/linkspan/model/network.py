@@ -19,6 +19,7 @@ PREDEFINED = ("bridge", "host", "none")
 # How containers are reached from elsewhere: by ports of the host (nat); by those, and openly at their own addresses
 # (nat-unprotected); by their own addresses, at published ports (routed); not at all, not even by the host (isolated).
 GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
+ENCAPSULATIONS = ("never", "vxlan", "vxlan-cross-subnet", "ipip", "ipip-cross-subnet")
 
 
 class Pool(Wire, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class Pool(Wire, frozen=True, kw_only=True):
     gateway: str = ""
     auxiliary: Mapping[str, str] = msgspec.field(default_factory=dict, name="AuxiliaryAddresses")
     automatic: bool = False  # the subnet was chosen by us: nobody may ask for an address in it
+    block: int = 0  # prefix length of the parts that hosts take addresses from; 0 follows from the subnet's size
 
     @property
     def router(self) -> str:
@@ -103,12 +105,14 @@ class Network(Wire, frozen=True, kw_only=True):
     detects: bool = False  # whether somebody has an address is asked on the wire before it is used
     identity: str = ""  # whom an address belongs to: the container's "name", or "label:app,role"
     rest: float = 0.0  # seconds for which an address stays its identity's when no container has it any more
+    # What calico resolved: when packets between hosts go in tunnels, one of ENCAPSULATIONS.
+    encapsulation: str = ""
     publishes: bool = True  # endpoints can have ports of the host
 
     @property
     def direct(self) -> bool:
         """Containers send whatever is not for them out of their interface, without a gateway."""
-        return self.mode.startswith("l3") or self.path == "routed"
+        return self.mode.startswith("l3") or self.path == "routed" or self.encapsulation != ""
 
     @property
     def shares_parent(self) -> bool:
