@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from immutables import Map
 
 from linkspan.errors import InvalidArgument, NotFound
+from linkspan.model.bgp import BgpConfiguration, BgpFilter, BgpPeer
 from linkspan.model.claims import Claims, given_addresses
 from linkspan.model.cluster import Arrival, Block, Host, Move, Remote, Reservation
 from linkspan.model.container import Container
@@ -47,6 +48,9 @@ Record: TypeAlias = (
     | HostEndpoint
     | IpPool
     | IpReservation
+    | BgpConfiguration
+    | BgpPeer
+    | BgpFilter
 )
 KINDS: dict[str, type[Record]] = {
     "network": Network,
@@ -66,6 +70,9 @@ KINDS: dict[str, type[Record]] = {
     "networkset": NetworkSet,
     "hostendpoint": HostEndpoint,
     "ippool": IpPool,
+    "bgpconfiguration": BgpConfiguration,
+    "bgppeer": BgpPeer,
+    "bgpfilter": BgpFilter,
     "ipreservation": IpReservation,
 }
 # The snapshot's field for records of a kind, where that is not the kind with an s.
@@ -76,6 +83,9 @@ _FIELDS = {
     "hostendpoint": "host_endpoints",
     "ippool": "ip_pools",
     "ipreservation": "ip_reservations",
+    "bgpconfiguration": "bgp_configurations",
+    "bgppeer": "bgp_peers",
+    "bgpfilter": "bgp_filters",
 }
 K = TypeVar("K")
 V = TypeVar("V")
@@ -122,6 +132,9 @@ class Snapshot:
     host_endpoints: Map[str, HostEndpoint] = dataclasses.field(default_factory=Map)
     ip_pools: Map[str, IpPool] = dataclasses.field(default_factory=Map)
     ip_reservations: Map[str, IpReservation] = dataclasses.field(default_factory=Map)
+    bgp_configurations: Map[str, BgpConfiguration] = dataclasses.field(default_factory=Map)
+    bgp_peers: Map[str, BgpPeer] = dataclasses.field(default_factory=Map)
+    bgp_filters: Map[str, BgpFilter] = dataclasses.field(default_factory=Map)
     # Indexes, kept by `after`.
     container_names: Map[str, str] = dataclasses.field(default_factory=Map)
     linked_by: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)  # container id → those linked to it
