@@ -112,6 +112,12 @@ class Kernel(Protocol):
     def routes(self, namespace: str = HOST) -> tuple[RouteEntry, ...]:
         """The main table of a namespace, IPv4 and IPv6, without what the kernel keeps for itself (fe80::/64…)."""
 
+    def learned(self, protocol: int, metric: int) -> tuple[str, ...]:
+        """Destinations of the host's routes that a routing program keeps, known by these numbers."""
+
+    def forget(self, protocol: int, metric: int) -> None:
+        """Takes those routes away, once nobody keeps them any more."""
+
     def ephemeral_ports(self) -> EphemeralPorts:
         """Where the host chooses ports of its own."""
 

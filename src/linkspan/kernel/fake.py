@@ -76,6 +76,7 @@ class FakeKernel:
         self.lacking = frozenset(lacking)
         self.others = Neighbours()
         self.switch_facts = SwitchFacts("")
+        self.kept_by_others: dict[tuple[int, int], list[str]] = {}  # by protocol number and metric
         self.closed = False
         self._ephemeral = ephemeral or EphemeralPorts(32768, 60999)
 
@@ -271,6 +272,12 @@ class FakeKernel:
             if isinstance(item, Route) and item.namespace == namespace and item.kind == "unicast"
         ]
         return (*(self.host_routes if namespace == HOST else ()), *own)
+
+    def learned(self, protocol: int, metric: int) -> tuple[str, ...]:
+        return tuple(self.kept_by_others.get((protocol, metric), ()))
+
+    def forget(self, protocol: int, metric: int) -> None:
+        self.kept_by_others.pop((protocol, metric), None)
 
     def ephemeral_ports(self) -> EphemeralPorts:
         return self._ephemeral

@@ -435,6 +435,20 @@ class LinuxKernel:
         with _reading(f"the routes of {namespace or 'the host'}"):
             return tuple(found.entry for found in routes.routes(self._inside(namespace)) if found.kind == "unicast")
 
+    def learned(self, protocol: int, metric: int) -> tuple[str, ...]:
+        with _reading("the routes of the host"):
+            found = routes.others(self._inside(HOST), protocol, metric)
+            return tuple(dict.fromkeys(destination for destination, _ in found))
+
+    def forget(self, protocol: int, metric: int) -> None:
+        with _reading("the routes of the host"):
+            inside = self._inside(HOST)
+            refused = inside.batch([message for _, message in routes.others(inside, protocol, metric)])
+            # One with several ways out is listed once for each of them in IPv6, and goes with the first.
+            for error in refused.values():
+                if error.errno != errno.ESRCH:
+                    raise error
+
     def statistics(self, interface: str, namespace: str = HOST) -> Statistics:
         with _reading(f"the counters of interface {interface}"):
             return rtnetlink.statistics(self._inside(namespace), interface)

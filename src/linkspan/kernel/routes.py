@@ -15,7 +15,7 @@ from linkspan.state.objects import Route
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst, src length, tos, table, protocol, scope, type, flags
 _MAIN = 254
-_UNIVERSE, _SCOPE_LINK = 0, 253
+_UNIVERSE, _SCOPE_LINK, _NOWHERE = 0, 253, 255  # of a deletion, nowhere is whatever scope
 _KINDS = {"unicast": 1, "blackhole": 6}
 _ONLINK, _CLONED = 0x4, 0x200
 _METRIC6 = 1024  # what IPv6 gives a route that asks for none
@@ -71,6 +71,24 @@ def routes(inside: NetlinkSocket) -> list[RouteFound]:
                     source=str(ipaddress.ip_address(values[_SOURCE])) if _SOURCE in values else "",
                 )
             )
+    return found
+
+
+def others(inside: NetlinkSocket, protocol: int, metric: int) -> list[tuple[str, tuple[int, int, bytes]]]:
+    """The main table's routes that somebody else keeps, known by these numbers: the destinations, and the message that
+    takes each away. Also those with several ways out."""
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for answer in inside.dump(_GETROUTE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+            _, length, _, _, table, kept_by, _, kind, flags = _ROUTE.unpack_from(answer)
+            values = attributes(answer, _ROUTE.size)
+            table = number(values[_TABLE]) if _TABLE in values else table
+            if table != _MAIN or flags & _CLONED or kept_by != protocol or number(values.get(_PRIORITY, b"")) != metric:
+                continue
+            destination = values.get(_DESTINATION, bytes(16 if family == socket.AF_INET6 else 4))
+            body = _ROUTE.pack(family, length, 0, 0, _MAIN, protocol, _NOWHERE, kind, 0)
+            body += attribute(_DESTINATION, destination) + u32(_PRIORITY, metric)
+            found.append((f"{ipaddress.ip_address(destination)}/{length}", (_DELROUTE, ACK, body)))
     return found
 
 
