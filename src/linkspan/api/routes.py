@@ -11,6 +11,7 @@ from linkspan import __version__, errors
 from linkspan.api import (
     routes_archive,
     routes_bandwidth,
+    routes_bgp,
     routes_cluster,
     routes_containers,
     routes_images,
@@ -105,6 +106,7 @@ class Api:
             routes_reservations,
             routes_volumes,
             routes_cluster,
+            routes_bgp,
         ):
             for method, pattern, handler in module.ROUTES:
                 self._router.add(method, pattern, handler)

@@ -65,6 +65,10 @@ IMAGE_VERBS = {
     "tag": ("tag", "Give an image another name"),
 }
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "bgp": (
+        "Routes between the hosts of the cluster (only in linkspan)",
+        {"status": ("bgp:STATUS", "Show this host's peers, and what they tell each other")},
+    ),
     "cluster": (
         "The hosts that share networks (only in linkspan)",
         {"status": ("cluster:STATUS", "Show the store that they share, and how this host follows it")},

@@ -66,6 +66,7 @@ class Configuration:
     ovs_database: str = "/run/openvswitch/db.sock"
     ovs_datapath: str = "auto"
     advertise: str = ""  # an address or an interface; "" is where it reaches etcd from
+    bgp: str = "bird"  # who routes between the cluster's hosts: bird, external or off
     proxies: tuple[tuple[str, str], ...] = ()  # http_proxy and its kin, for requests to registries
     validate: bool = False  # --validate: say whether the configuration is in order, and end
     notes: tuple[str, ...] = ()  # said once at start: flags that are accepted and do nothing here
@@ -142,6 +143,7 @@ def configure(given: Given) -> Configuration:
         **_cluster(values),
         ovs_database=_ovs_database(str(values.get("ovs-db", ""))),
         ovs_datapath=_ovs_datapath(str(values.get("ovs-datapath") or "auto")),
+        bgp=_bgp(str(values.get("bgp") or "bird")),
         host_dns=_host_listener(values.get("host-dns", "")),
         host_gateway_ips=_host_gateways(values.get("host-gateway-ip", ())),
         insecure_registries=tuple(map(_registry, values.get("insecure-registry", ()))),
@@ -168,6 +170,12 @@ def _ovs_database(text: str) -> str:
 def _ovs_datapath(text: str) -> str:
     if text not in ("auto", "system", "netdev"):
         raise InvalidArgument(f"invalid --ovs-datapath: {text!r}: use system, netdev or auto")
+    return text
+
+
+def _bgp(text: str) -> str:
+    if text not in ("bird", "external", "off"):
+        raise InvalidArgument(f"invalid --bgp: {text!r}: use bird, external or off")
     return text
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
+from linkspan.daemon.bgp.keeper import Keeper as BgpKeeper
 from linkspan.daemon.boot import Boot
 from linkspan.daemon.cluster.cluster import Cluster, own_host
 from linkspan.daemon.cluster.joining import VERSION
@@ -70,6 +71,7 @@ from linkspan.store.etcd.client import EtcdClient
 from linkspan.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
+SECRETS = Path("/etc/linkspan/secrets")  # NAME/KEY: what resources name by secretKeyRef
 
 
 class Daemon:
@@ -103,6 +105,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wired = False
         self.cluster: Cluster | None = None
+        self.bgp: BgpKeeper | None = None
 
     async def start(self) -> None:
         configuration, ledger = self.configuration, self._ledger
@@ -125,6 +128,8 @@ class Daemon:
             await self.cluster.start()  # from here on the kernel follows what other hosts do
         if self.networks.flannel:
             self.networks.flannel.follow()
+        if self.bgp:
+            self.bgp.start()
         self._names.start()  # the namespaces are there now
         await self._dhcp.start()
         await asyncio.to_thread(self._sweep_folders)
@@ -208,6 +213,8 @@ class Daemon:
             self._dhcp.follow(before, after, containers)
             if self.networks.flannel and before.networks is not after.networks:
                 self.networks.flannel.follow()
+            if self.bgp:
+                self.bgp.follow(before, after)
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
         self._mutation = mutation = Mutation(
@@ -285,7 +292,8 @@ class Daemon:
             self._forget_cluster()
             return
         etcd = EtcdClient(configuration.cluster, configuration.cluster_tls)
-        own = own_host(self._host.facts.host_id, platform.node(), underlay, now())
+        labels = dict(label.split("=", 1) for label in configuration.labels)
+        own = own_host(self._host.facts.host_id, platform.node(), underlay, now(), labels)
         root = f"{configuration.cluster.prefix}/{VERSION}/"
         self.cluster = Cluster(
             etcd,
@@ -308,6 +316,15 @@ class Daemon:
             take_over=self._mutation.take_over,
         )
         self._mutation.part = self.networks.flannel.ready
+        if configuration.bgp != "off":
+            self.bgp = BgpKeeper(
+                configuration.bgp,
+                configuration.exec_root / "bgp",
+                SECRETS,
+                own,
+                now=lambda: self._ledger.now,
+                run=self._programmer.run,
+            )
 
     def _forget_cluster(self) -> None:
         """A host that is in no cluster has no use for what it knew of one; its own endpoints there end as they are."""
@@ -348,6 +365,8 @@ class Daemon:
         if self._wired:
             if self.networks.flannel:
                 await self.networks.flannel.close()
+            if self.bgp:
+                await self.bgp.close()
             if self.cluster:
                 await self.cluster.close()
             await self._health.close()

@@ -94,6 +94,7 @@ TEXT = {
     "ovs-db": "socket of Open vSwitch's database (default unix:$OVS_RUNDIR/db.sock, or under /run/openvswitch)",
     "ovs-datapath": "where Open vSwitch is to switch: system (the kernel), netdev (user space), or auto",
     "advertise": "where the cluster's other hosts reach this one: an address of it, or an interface",
+    "bgp": "routes between the cluster's hosts: bird (we run BIRD), external (we write files for yours), or off",
     "host-dns": "answer the host's questions for NAME.NETWORK.linkspan at ADDRESS[:PORT]",
     "http-proxy": "proxy for requests to registries by HTTP",
     "https-proxy": "proxy for requests to registries by HTTPS",

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from linkspan.daemon.bgp.bird import program as bird_program
 from linkspan.daemon.cluster.joining import find_underlay
 from linkspan.daemon.configuration import Configuration
 from linkspan.daemon.identity import engine_id
@@ -87,6 +88,7 @@ class ThisHost:
             gateways=tuple((r.interface, r.gateway) for r in routes if r.destination.endswith("/0") and r.gateway),
             interfaces=tuple(_host_interface(kernel, interface) for interface in kernel.interfaces()),
             ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
+            bgp="missing" if configuration.bgp == "bird" and not bird_program() else configuration.bgp,
             relay=(relay := ipv6 and configuration.relay and 6 in configuration.rules),
         )
         self._read_switch(kernel)

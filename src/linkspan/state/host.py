@@ -55,4 +55,5 @@ class HostFacts:
     neighbours: Neighbours = dataclasses.field(default_factory=Neighbours)
     host_id: str = ""  # of this host in its cluster; "" where it is in none
     underlay: Underlay | None = None
+    bgp: str = "off"  # who routes between the hosts: bird, external, off; or missing: it should be BIRD
     switch: SwitchFacts = dataclasses.field(default_factory=SwitchFacts)  # Open vSwitch

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from linkspan import __version__
@@ -279,7 +279,9 @@ class Cluster:
                 await self._publisher.expel(keys_of(record), host.id)
 
 
-def own_host(host_id: str, name: str, underlay: Underlay, created: str) -> Host:
+def own_host(
+    host_id: str, name: str, underlay: Underlay, created: str, labels: Mapping[str, str] | None = None
+) -> Host:
     return Host(
         id=host_id,
         name=name,
@@ -288,4 +290,5 @@ def own_host(host_id: str, name: str, underlay: Underlay, created: str) -> Host:
         mtu=underlay.mtu,
         version=__version__,
         created=created,
+        labels=labels or {},
     )

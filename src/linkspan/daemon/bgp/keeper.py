@@ -1,0 +1,223 @@
+"""What follows from the records for this host's BGP, made so, as often as they change.
+
+Routes to other hosts are BIRD's: it puts them into the kernel and takes them out. When nobody needs BGP any more, BIRD
+ends, and then its routes go, which it leaves behind so that a restart of it interrupts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from linkspan.daemon.bgp.bird import PROTOCOL, Bird
+from linkspan.daemon.bgp.status import BgpView, Refused, SessionView
+from linkspan.engine.bgp.bird import FIRST_WAIT, METRIC, bird_conf
+from linkspan.engine.bgp.frr import frr_conf
+from linkspan.engine.bgp.gobgp import gobgp_conf
+from linkspan.engine.bgp.plan import Plan, plan
+from linkspan.engine.bgp.resources import Resources, Secrets, resources
+from linkspan.engine.bgp.words import SESSIONS, Session, parse_refused, parse_sessions, refused
+from linkspan.errors import LinkspanError
+from linkspan.kernel.contract import Kernel
+from linkspan.model.bgp import SecretKey
+from linkspan.model.cluster import Host
+from linkspan.model.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+_LOOK = 5.0  # seconds between two looks at the sessions
+_PAUSE = 2.0  # seconds before what failed is tried again
+T = TypeVar("T")
+Run = Callable[[Callable[[Kernel], T]], Awaitable[T]]
+
+
+class Keeper:
+    def __init__(
+        self,
+        mode: str,
+        folder: Path,
+        secrets: Path,
+        own: Host,
+        *,
+        now: Callable[[], Snapshot],
+        run: Callable[[Callable[[Kernel], object]], Awaitable[object]],
+    ) -> None:
+        """`mode` is bird or external. `folder` is for the configuration, `secrets` that with the hosts' secrets; `run`
+        runs a function of the kernel in its thread."""
+        self.mode, self.own = mode, own
+        self._folder, self._secrets, self._now, self._kernel = folder, secrets, now, run
+        self._bird = Bird(folder)
+        self._stirred = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._plan: Plan | None = None
+        self._loaded = ""  # the configuration that BIRD has
+        self._said: dict[str, None] = {}  # problems, each said once
+        self._trouble = ""
+        self._known: dict[str, Session] = {}
+        self._refused: dict[Refused, None] = {}
+
+    def start(self) -> None:
+        self._stirred.set()
+        self._tasks = [asyncio.create_task(self._follow())]
+        if self.mode == "bird":
+            self._tasks.append(asyncio.create_task(self._watch()))
+
+    def follow(self, before: Snapshot, after: Snapshot) -> None:
+        """The records have changed; not every change is of interest."""
+        if any(a is not b for a, b in zip(_read(before), _read(after), strict=True)):
+            self._stirred.set()
+
+    async def close(self) -> None:
+        """Lets go: BIRD goes on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bird.let_go()
+
+    # -- making it so -------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            await self._stirred.wait()
+            self._stirred.clear()
+            try:
+                await self._settle()
+                self._trouble = ""
+            except (LinkspanError, OSError, TimeoutError) as error:
+                why = str(error) or "BIRD does not start"
+                if why != self._trouble:
+                    log.error("BGP: %s", why)
+                self._trouble = why
+                self._stirred.set()
+                await asyncio.sleep(_PAUSE)
+
+    async def _settle(self) -> None:
+        snapshot = self._now()
+        wanted = plan(snapshot, self.own, self._read_secrets(resources(snapshot)))
+        self._say(wanted.problems if wanted else ())
+        self._plan = wanted
+        if self.mode == "external":
+            self._write_for_others(wanted)
+        elif wanted:
+            await self._configure(wanted)
+        else:
+            await self._end()
+
+    def _say(self, problems: tuple[str, ...]) -> None:
+        for problem in problems:
+            if problem not in self._said:
+                log.error("BGP: %s", problem)
+        self._said = dict.fromkeys(problems)
+
+    async def _configure(self, wanted: Plan) -> None:
+        text = bird_conf(wanted)
+        if text == self._loaded:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._bird.check(text)
+        running = self._bird.running()
+        # Where there is nothing to keep until the peers have spoken, one that is away would only hold it up.
+        first = not running and not await self._learned()
+        self._bird.write(bird_conf(wanted, wait=FIRST_WAIT) if first else text)
+        await self._bird.start()
+        if running:
+            await self._bird.configure()
+        if first:
+            self._bird.write(text)
+        self._loaded = text
+
+    async def _end(self) -> None:
+        if self._bird.configuration.exists():  # it is there for as long as BIRD is wanted, whichever daemon runs
+            await self._bird.end()
+            await self._kernel(lambda kernel: kernel.forget(PROTOCOL, METRIC))
+            self._bird.forget()
+        self._loaded = ""
+        self._known, self._refused = {}, {}
+
+    async def _learned(self) -> bool:
+        return bool(await self._kernel(lambda kernel: kernel.learned(PROTOCOL, METRIC)))
+
+    def _write_for_others(self, wanted: Plan | None) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, render in (("frr.conf", frr_conf), ("gobgpd.toml", gobgp_conf)):
+            path, text = self._folder / name, render(wanted) if wanted else ""
+            if not text:
+                path.unlink(missing_ok=True)
+            elif not path.exists() or path.read_text() != text:
+                new = path.with_suffix(".new")
+                new.touch(0o600)
+                new.write_text(text)
+                new.replace(path)
+
+    def _read_secrets(self, said: Resources) -> Secrets:
+        found: dict[SecretKey, str] = {}
+        for secret in said.secrets():
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                found[secret] = (self._secrets / secret.name / secret.key).read_text().strip()
+        return found
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Says what happens to the sessions."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            if self._plan and self._loaded:
+                with contextlib.suppress(LinkspanError):
+                    await self._look()
+
+    async def _look(self) -> None:
+        sessions = {session.name: session for session in parse_sessions(await self._bird.ask(SESSIONS))}
+        names = {neighbour.name: neighbour for neighbour in self._plan.neighbours} if self._plan else {}
+        for name, session in sessions.items():
+            before, neighbour = self._known.get(name), names.get(name)
+            if neighbour is None:
+                continue
+            if session.up and (before is None or not before.up):
+                log.info("BGP: %s (%s) is a peer", neighbour.said, neighbour.address)
+            elif before and before.up and (not session.up or session.since != before.since):
+                why = session.trouble or "it does not answer"
+                log.warning("BGP: %s (%s) was no peer for a while: %s", neighbour.said, neighbour.address, why)
+            elif not session.up and session.trouble and (before is None or session.trouble != before.trouble):
+                log.warning("BGP: %s (%s) is no peer: %s", neighbour.said, neighbour.address, session.trouble)
+        found: dict[Refused, None] = {}
+        for version in self._plan.versions if self._plan else ():
+            for prefix, name in parse_refused(await self._bird.ask(refused(version))):
+                by = names[name].said if name in names else name
+                found[Refused(prefix, by)] = None
+        for one in found:
+            if one not in self._refused:
+                log.error("BGP: %s announces %s, which is this host's own: it is not taken", one.by, one.prefix)
+        self._known, self._refused = sessions, found
+
+    async def view(self) -> BgpView:
+        """Raises nothing: what is wrong is part of it."""
+        trouble = self._trouble
+        if self.mode == "bird" and self._plan and self._loaded:
+            try:
+                await self._look()
+            except LinkspanError as error:
+                trouble = trouble or str(error)
+        return BgpView(
+            self.mode,
+            self._plan,
+            str(self._folder),
+            trouble,
+            tuple(self._said),
+            tuple(self._sessions()),
+            tuple(self._refused),
+            self._bird.restarts,
+        )
+
+    def _sessions(self) -> Iterator[SessionView]:
+        for neighbour in self._plan.neighbours if self._plan else ():
+            yield SessionView(neighbour, self._known.get(neighbour.name))
+
+
+def _read(s: Snapshot) -> tuple[object, ...]:
+    """What a plan is made of."""
+    said = s.bgp_configurations, s.bgp_peers, s.bgp_filters
+    return s.networks, s.hosts, s.blocks, s.endpoints, s.remotes, *said
