@@ -9,6 +9,7 @@ import msgspec
 
 from linkspan.drivers.calico import around
 from linkspan.engine import bridges, keeping
+from linkspan.engine.bgp.plan import check_routing
 from linkspan.engine.scope import free_vni
 from linkspan.errors import InvalidArgument, Unsupported
 from linkspan.model.network import ENCAPSULATIONS, Network, Pool
@@ -40,7 +41,9 @@ def on_routes(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
     how = options.get("encapsulation") or "vxlan"
     if how not in ENCAPSULATIONS:
         raise InvalidArgument(f"invalid value for encapsulation: {how!r}: use {', '.join(ENCAPSULATIONS)}")
-    if how != "never" and network.ipv4 and host.underlay and not host.underlay.address:
+    if how == "never":
+        check_routing(host)
+    elif network.ipv4 and host.underlay and not host.underlay.address:
         raise Unsupported(
             f"encapsulation={how} carries IPv4 between IPv4 addresses of the hosts, and this host has none for the "
             "others: give linkspand one with --advertise, or make the network with --ipv4=false --ipv6"

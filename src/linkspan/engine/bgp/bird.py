@@ -66,7 +66,9 @@ def _kernel(plan: Plan, version: int) -> Iterator[str]:
     yield f"  metric {METRIC};"
     yield f"  ipv{version} {{"
     yield f"    import filter {{ if krt_source = {OURS} then reject; accept; }};"
-    yield f"    export filter {{ if source != RTS_BGP || tunnelled{version}() then reject; accept; }};"
+    # The kernel would choose an address of whichever interface it sees first.
+    source = next((f"krt_prefsrc = {s}; " for s in plan.sources if (":" in s) == (version == 6)), "")
+    yield f"    export filter {{ if source != RTS_BGP || tunnelled{version}() then reject; {source}accept; }};"
     yield "  };"
     yield "}"
 

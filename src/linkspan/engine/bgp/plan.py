@@ -13,9 +13,11 @@ from collections.abc import Iterable, Iterator
 
 from linkspan.engine.bgp.neighbours import Neighbour, neighbours
 from linkspan.engine.bgp.resources import Secrets, cluster_id, resources, router_id
+from linkspan.errors import Unsupported
 from linkspan.model.cluster import Host
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot
+from linkspan.state.host import HostFacts
 
 DRIVER = "calico"
 
@@ -52,6 +54,7 @@ class Plan:
     as_number: int
     router_id: str
     port: int
+    sources: tuple[str, ...]  # addresses that this host itself sends from
     cluster_id: str = ""  # of a route reflector
     log_severity: str = "Info"
     pools: tuple[Pool, ...]
@@ -79,6 +82,7 @@ def plan(snapshot: Snapshot, own: Host, secrets: Secrets) -> Plan | None:
         as_number=said.as_number(own),
         router_id=router_id(own),
         port=said.port(own),
+        sources=tuple(filter(None, (own.address, own.address6))),
         cluster_id=cluster_id(own),
         log_severity=said.log_severity(own),
         pools=pools,
@@ -87,6 +91,15 @@ def plan(snapshot: Snapshot, own: Host, secrets: Secrets) -> Plan | None:
         neighbours=tuple(n for n in sessions if n.version in versions),
         problems=(*problems, *_unreached(snapshot, own)),
     )
+
+
+def check_routing(host: HostFacts) -> None:
+    """Raises Unsupported where nobody would make the routes of a network without tunnels."""
+    if host.bgp == "missing":
+        raise Unsupported(
+            "encapsulation=never leaves the routes between hosts to BGP, and there is no BIRD on this host: install "
+            "bird2, or start linkspand with --bgp=external or --bgp=off"
+        )
 
 
 def networks(snapshot: Snapshot) -> Iterator[Network]:
