@@ -38,7 +38,7 @@ NETWORK = Network(
 def host(name: str, labels: Mapping[str, str] | None = None, **fields: str) -> Host:
     number = int(name[1:])
     places = {"address": f"10.211.55.{3 + number}", "address6": f"fd55::{3 + number}"} | fields
-    return Host(id=f"{number:02x}" * 32, name=name, labels=labels or {}, **places)
+    return Host(id=f"{number:08x}-0000-4000-8000-{number:012x}", name=name, labels=labels or {}, **places)
 
 
 def block(name: str, subnet: str) -> Block:

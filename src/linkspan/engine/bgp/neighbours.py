@@ -113,7 +113,7 @@ def _to_host(own: Host, host: Host, resources: Resources, spec: BgpPeerSpec, key
             yield (
                 "",
                 Neighbour(
-                    name=f"host_{host.id[:12]}_{version}",
+                    name=_word("host", host.id, version),
                     said=f"host {host.name}",
                     kind="host",
                     version=version,
@@ -144,7 +144,7 @@ def _to_router(
     if not local and spec.source_address == "UseNodeIP":
         return f"BGPPeer {name}: this host has no IPv{version} address in its cluster to reach {address} from", None
     return "", Neighbour(
-        name=f"peer_{hashlib.sha256(name.encode()).hexdigest()[:12]}_{version}",
+        name=_word("peer", name, version),
         said=name,
         kind="router",
         version=version,
@@ -168,3 +168,7 @@ def _rules(spec: BgpPeerSpec, resources: Resources, version: int, *, incoming: b
     if incoming:
         return tuple(rule for f in filters for rule in (f.import_v6 if version == 6 else f.import_v4))
     return tuple(rule for f in filters for rule in (f.export_v6 if version == 6 else f.export_v4))
+
+
+def _word(kind: str, id_: str, version: int) -> str:
+    return f"{kind}_{hashlib.sha256(id_.encode()).hexdigest()[:12]}_{version}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -115,7 +116,7 @@ def cluster_id(host: Host) -> str:
 
 def router_id(host: Host) -> str:
     """Its IPv4 address; of a host that has none, one made of its id."""
-    return host.address or str(ipaddress.IPv4Address(int(host.id[:8], 16) or 1))
+    return host.address or str(ipaddress.IPv4Address(hashlib.sha256(host.id.encode()).digest()[:4]))
 
 
 def password(path: str, asked: Password | None, secrets: Secrets) -> str:
