@@ -16,6 +16,7 @@ from linkspan.api import (
     routes_containers,
     routes_images,
     routes_interfaces,
+    routes_mesh,
     routes_moving,
     routes_networks,
     routes_publishing,
@@ -107,6 +108,7 @@ class Api:
             routes_volumes,
             routes_cluster,
             routes_bgp,
+            routes_mesh,
         ):
             for method, pattern, handler in module.ROUTES:
                 self._router.add(method, pattern, handler)

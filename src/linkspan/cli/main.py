@@ -73,6 +73,14 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         "The hosts that share networks (only in linkspan)",
         {"status": ("cluster:STATUS", "Show the store that they share, and how this host follows it")},
     ),
+    "mesh": (
+        "The mesh of hosts that this one is of (only in linkspan)",
+        {
+            "forget": ("mesh:FORGET", "Lock out hosts that are lost"),
+            "recover": ("mesh:RECOVER", "Go on where most of the store's members are gone for good"),
+            "token": ("mesh:TOKEN", "Show what lets a host join, or make another"),
+        },
+    ),
     "ovs": (
         "Ports of Open vSwitch's bridges, as ovs-docker has them (only in linkspan)",
         {

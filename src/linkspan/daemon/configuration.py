@@ -16,6 +16,8 @@ from linkspan.engine.bridges import DefaultBridge
 from linkspan.errors import InvalidArgument, Unsupported
 from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, parse_source
 from linkspan.model.container import LogConfig
+from linkspan.model.mesh import JOIN_PORT, MeshSettings
+from linkspan.model.mesh_token import parse_token
 from linkspan.model.resolv_conf import check_overrides
 from linkspan.state.names import HostListener
 from linkspan.store.etcd.address import ClusterAddress, Tls, parse_cluster, parse_tls
@@ -65,6 +67,7 @@ class Configuration:
     cluster_tls: Tls | None = None
     ovs_database: str = "/run/openvswitch/db.sock"
     ovs_datapath: str = "auto"
+    mesh: MeshSettings | None = None
     advertise: str = ""  # an address or an interface; "" is where it reaches etcd from
     bgp: str = "bird"  # who routes between the cluster's hosts: bird, external or off
     proxies: tuple[tuple[str, str], ...] = ()  # http_proxy and its kin, for requests to registries
@@ -182,14 +185,53 @@ def _bgp(text: str) -> str:
 def _cluster(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields about the cluster."""
     address, tls, advertise = (str(values.get(name, "")) for name in ("cluster", "cluster-tls", "advertise"))
-    for name, value in (("cluster-tls", tls), ("advertise", advertise)):
-        if value and not address:
-            raise InvalidArgument(f"--{name} is about a cluster: it needs --cluster")
+    mesh = _mesh(values, advertise)
+    if mesh and address:
+        raise InvalidArgument("--mesh and --cluster exclude each other: the hosts of a mesh run the store themselves")
+    if tls and not address:
+        raise InvalidArgument("--cluster-tls is about a cluster: it needs --cluster")
+    if advertise and not (address or mesh):
+        raise InvalidArgument("--advertise is about a cluster: it needs --cluster, or --mesh")
     return {
         "cluster": parse_cluster(address) if address else None,
         "cluster_tls": parse_tls(tls) if tls else None,
+        "mesh": mesh,
         "advertise": advertise,
     }
+
+
+def _mesh(values: Mapping[str, Any], advertise: str) -> MeshSettings | None:
+    join, token, encryption = (str(values.get(name, "")) for name in ("join", "token", "mesh-encryption"))
+    if not values.get("mesh"):
+        for name, value in (("join", join), ("token", token), ("mesh-encryption", encryption)):
+            if value:
+                raise InvalidArgument(f"--{name} is about a mesh: it needs --mesh")
+        return None
+    if bool(join) != bool(token):
+        raise InvalidArgument(
+            "--join and --token go together: `linkspan mesh token` shows the token on any host of the mesh"
+        )
+    if encryption not in ("", "on", "off"):
+        raise InvalidArgument(f"invalid --mesh-encryption: {encryption}: it is on or off")
+    return MeshSettings(
+        join=_place(join) if join else None,
+        token=parse_token(token) if token else None,
+        encrypted=encryption != "off",
+        advertise=advertise,
+    )
+
+
+def _place(text: str) -> tuple[str, int]:
+    """`10.0.0.4`, `h1:6783`, `[fd00::4]:6783`. Raises InvalidArgument."""
+    host, port = text, str(JOIN_PORT)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") if rest else port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(f"invalid --join: {text!r}: use HOST or HOST:PORT")
+    return host, int(port)
 
 
 def _publish_policy(value: object) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
 from linkspan.daemon.bgp.keeper import Keeper as BgpKeeper
@@ -37,6 +39,8 @@ from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.mesh.mesh import Mesh
+from linkspan.daemon.mesh.plain import PlainFabric
 from linkspan.daemon.moving import Moving
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.names import Names
@@ -62,7 +66,8 @@ from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.cluster import GLOBAL
 from linkspan.model.container import Container
 from linkspan.model.event import Event
-from linkspan.model.snapshot import Snapshot, drop
+from linkspan.model.mesh import MeshSettings
+from linkspan.model.snapshot import Snapshot, drop, put
 from linkspan.runtime import rootfs
 from linkspan.runtime.host_facts import host_facts
 from linkspan.runtime.images import ImageStore
@@ -106,6 +111,7 @@ class Daemon:
         self._wired = False
         self.cluster: Cluster | None = None
         self.bgp: BgpKeeper | None = None
+        self.mesh: Mesh | None = None
 
     async def start(self) -> None:
         configuration, ledger = self.configuration, self._ledger
@@ -114,6 +120,8 @@ class Daemon:
         await settle_records(ledger, self._processes)
         await hold_namespaces(ledger, self._programmer)
         await self._host.look()
+        if configuration.mesh:
+            await self._join_mesh(configuration.mesh)
         self._join_cluster()
         bridge, facts = await self._host.default_bridge(), self._host.facts
         change = default_networks(ledger.now, bridge, self._sources, facts, (new_id(), new_id(), new_id()), now())
@@ -126,6 +134,8 @@ class Daemon:
         log.info("the kernel is as the records say (%d steps)", steps)
         if self.cluster:
             await self.cluster.start()  # from here on the kernel follows what other hosts do
+            if self.mesh:
+                self.mesh.run(self.cluster)
         if self.networks.flannel:
             self.networks.flannel.follow()
         if self.bgp:
@@ -215,6 +225,8 @@ class Daemon:
                 self.networks.flannel.follow()
             if self.bgp:
                 self.bgp.follow(before, after)
+            if self.mesh and before.hosts is not after.hosts:
+                self.mesh.follow()
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
         self._mutation = mutation = Mutation(
@@ -288,17 +300,20 @@ class Daemon:
 
     def _join_cluster(self) -> None:
         configuration, underlay = self.configuration, self._host.facts.underlay
-        if configuration.cluster is None or underlay is None:
+        labels = dict(label.split("=", 1) for label in configuration.labels)
+        if self.mesh:
+            etcd, address = self.mesh.etcd, self.mesh.address
+            own = msgspec.structs.replace(self.mesh.own_host(), labels=labels)
+        elif configuration.cluster and underlay:
+            etcd, address = EtcdClient(configuration.cluster, configuration.cluster_tls), configuration.cluster
+            own = own_host(self._host.facts.host_id, platform.node(), underlay, now(), labels)
+        else:
             self._forget_cluster()
             return
-        etcd = EtcdClient(configuration.cluster, configuration.cluster_tls)
-        labels = dict(label.split("=", 1) for label in configuration.labels)
-        own = own_host(self._host.facts.host_id, platform.node(), underlay, now(), labels)
-        root = f"{configuration.cluster.prefix}/{VERSION}/"
         self.cluster = Cluster(
             etcd,
-            str(configuration.cluster),
-            root,
+            str(address),
+            f"{address.prefix}/{VERSION}/",
             own,
             now=lambda: self._ledger.now,
             follow=self._mutation.take_over,
@@ -325,6 +340,20 @@ class Daemon:
                 now=lambda: self._ledger.now,
                 run=self._programmer.run,
             )
+
+    async def _join_mesh(self, settings: MeshSettings) -> None:
+        self.mesh = Mesh(
+            settings,
+            self.configuration.data_root,
+            PlainFabric(),
+            host_id=engine_id(self.configuration.data_root),
+            name=platform.node(),
+            now=lambda: self._ledger.now,
+            record=lambda hosts: self._ledger.commit([*map(put, hosts)]),
+        )
+        await self.mesh.start(self._host.facts)
+        self._host.meshed(self.mesh.host_id, self.mesh.underlay)
+        await self._host.look()
 
     def _forget_cluster(self) -> None:
         """A host that is in no cluster has no use for what it knew of one; its own endpoints there end as they are."""
@@ -367,6 +396,8 @@ class Daemon:
                 await self.networks.flannel.close()
             if self.bgp:
                 await self.bgp.close()
+            if self.mesh:
+                await self.mesh.close()
             if self.cluster:
                 await self.cluster.close()
             await self._health.close()

@@ -91,10 +91,13 @@ TEXT = {
     "cgroup-parent": "parent cgroup of all containers",
     "cluster": "join the hosts that share an etcd: etcd://HOST:2379,HOST:2379[/PREFIX]",
     "cluster-tls": "certificates for it: ca=FILE[,cert=FILE,key=FILE][,name=NAME]",
+    "join": "the mesh that this host is to join: HOST[:6783], any of its hosts",
+    "token": "what lets it join: `linkspan mesh token` shows it on any host of the mesh",
+    "mesh-encryption": "on, or off: nothing that goes between the hosts of a mesh is encrypted",
     "ovs-db": "socket of Open vSwitch's database (default unix:$OVS_RUNDIR/db.sock, or under /run/openvswitch)",
     "ovs-datapath": "where Open vSwitch is to switch: system (the kernel), netdev (user space), or auto",
-    "advertise": "where the cluster's other hosts reach this one: an address of it, or an interface",
     "bgp": "routes between the cluster's hosts: bird (we run BIRD), external (we write files for yours), or off",
+    "advertise": "where the other hosts reach this one: an address of it, or an interface",
     "host-dns": "answer the host's questions for NAME.NETWORK.linkspan at ADDRESS[:PORT]",
     "http-proxy": "proxy for requests to registries by HTTP",
     "https-proxy": "proxy for requests to registries by HTTPS",
@@ -127,6 +130,7 @@ SWITCHES = {
     "tls": "use TLS",
     "tlsverify": "use TLS and verify the client",
     "forward-accept": "where another firewall drops what is forwarded, keep a rule there that accepts what is ours",
+    "mesh": "be one of a mesh of hosts, which run what they share among themselves: begin one, or --join one",
     "own-table": "own the nftables table, so that another program's 'flush ruleset' leaves it alone",
 }
 # daemon.json's key where it differs from the flag.

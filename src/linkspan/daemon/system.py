@@ -119,7 +119,7 @@ class System:
         """In the fields that Docker had for it, when it had a store of its hosts'."""
         configuration = self._configuration()
         if configuration.cluster is None:
-            return {}
+            return {"ClusterStore": "mesh", "ClusterAdvertise": configuration.advertise} if configuration.mesh else {}
         return {"ClusterStore": str(configuration.cluster), "ClusterAdvertise": configuration.advertise}
 
     def _firewall(self) -> list[list[str]]:

@@ -27,7 +27,7 @@ from linkspan.engine.bridges import DefaultBridge
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound
 from linkspan.kernel.contract import Interface, Kernel
 from linkspan.model.port import version_of
-from linkspan.state.host import HostFacts, HostInterface
+from linkspan.state.host import HostFacts, HostInterface, Underlay
 
 
 class ThisHost:
@@ -49,6 +49,10 @@ class ThisHost:
     async def look(self) -> None:
         """Raises what its underlay lacks."""
         await self._programmer.run(self._read)
+
+    def meshed(self, host_id: str, underlay: Underlay) -> None:
+        """The host is one of a mesh, and others reach it there."""
+        self.facts = dataclasses.replace(self.facts, host_id=host_id, underlay=underlay)
 
     async def look_at_switch(self) -> None:
         """At Open vSwitch: the administrator may start it, and change it, at any time."""

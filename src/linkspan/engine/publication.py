@@ -37,6 +37,7 @@ ALIVE = f"{RECORDS}alive/"  # host id: there for as long as the host answers
 # What nobody has to read: a key there is one host's or one container's alone.
 ADDRESSES = "claims/addresses"
 UNDERLAYS = "claims/underlays"
+HOSTNAMES = "claims/hostnames"  # of a mesh
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def published(snapshot: Snapshot, own: Host) -> dict[str, Entry]:
     """Everything that is this host's."""
     return dict(
         [
-            *_host(own),
+            *of_host(own).items(),
             *(entry for endpoint in snapshot.endpoints.values() for entry in _endpoint(snapshot, endpoint, own)),
             *(entry for block in snapshot.blocks.values() for entry in _block(snapshot, block, own)),
             *(entry for found in snapshot.reservations.values() for entry in _reservation(snapshot, found, own)),
@@ -126,8 +127,7 @@ def keys_of(record: Record) -> tuple[str, ...]:
     """Every key that a host writes for a record of its own: those that claim its addresses too."""
     match record:
         case Host():
-            places = [f"{UNDERLAYS}/{a}" for a in (record.address, record.address6) if a]
-            return (f"{RECORDS}hosts/{record.id}", *places)
+            return (f"{RECORDS}hosts/{record.id}", *_host_claims(record))
         case Remote():
             return (f"{RECORDS}endpoints/{record.network_id}/{record.id}", *_address_keys(record))
         case Block():
@@ -141,10 +141,17 @@ def keys_of(record: Record) -> tuple[str, ...]:
     return ()
 
 
-def _host(own: Host) -> Iterator[tuple[str, Entry]]:
-    yield f"{RECORDS}hosts/{own.id}", Entry(msgspec.json.encode(own))
-    for address in filter(None, (own.address, own.address6)):
-        yield f"{UNDERLAYS}/{address}", Entry(own.id.encode(), claim=True)
+def of_host(own: Host) -> dict[str, Entry]:
+    """What a host publishes of itself."""
+    claims = dict.fromkeys(_host_claims(own), Entry(own.id.encode(), claim=True))
+    return {f"{RECORDS}hosts/{own.id}": Entry(msgspec.json.encode(own)), **claims}
+
+
+def _host_claims(host: Host) -> Iterator[str]:
+    for address in filter(None, (host.address, host.address6)):
+        yield f"{UNDERLAYS}/{address}"
+    if host.wireguard:
+        yield f"{HOSTNAMES}/{host.name}"
 
 
 def _endpoint(snapshot: Snapshot, endpoint: Endpoint, own: Host) -> Iterator[tuple[str, Entry]]:

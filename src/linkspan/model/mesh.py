@@ -9,9 +9,21 @@ from __future__ import annotations
 import dataclasses
 
 from linkspan.model.cluster import Host
+from linkspan.model.mesh_token import Token
 
 JOIN_PORT = 6783  # TCP: where a host lets others in
 FABRIC_PORT = 6784  # UDP: where a host's packets to others come from, and theirs are heard, if not told otherwise
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MeshSettings:
+    """What the user says. With `join` and `token` the host becomes one of a mesh that is there; without it begins one.
+    Where it is in one already, neither means anything."""
+
+    join: tuple[str, int] | None = None  # a host of it, and its port
+    token: Token | None = None
+    encrypted: bool = True
+    advertise: str = ""  # an address or an interface: where others reach this host directly
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

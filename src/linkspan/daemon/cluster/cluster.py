@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from linkspan import __version__
 from linkspan.daemon.cluster.contract import Overtaken
 from linkspan.daemon.cluster.follower import Follow, Follower
@@ -85,9 +87,10 @@ class Cluster:
         evict: Callable[[Endpoint, str], Awaitable[None]],
         settled: Callable[[], Snapshot] | None = None,
     ) -> None:
-        """`settled` are the records without what is still being asked for. `change` carries out what this host decides
-        of itself; `evict` takes an endpoint off its network, of which another host has the address."""
-        self.own, self.address = own, address
+        """`root` begins all keys, with a slash at its end. `settled` are the records without what is still being
+        asked for. `change` carries out what this host decides of itself; `evict` takes an endpoint off its network, of
+        which another host has the address."""
+        self.own, self.address, self.root = own, address, root
         self._etcd, self._root, self._now, self._change, self._evict = etcd, root, now, change, evict
         self._settled = settled or now
         self._publisher = Publisher(etcd, root, own, now)
@@ -205,10 +208,19 @@ class Cluster:
     def withdraw(self) -> None:
         self._publisher.withdraw()
 
+    def restate(self, **changes: object) -> None:
+        """This host says something else of itself from now on."""
+        self.own = self._publisher.own = msgspec.structs.replace(self.own, **changes)
+        self._publisher.wanting.set()
+
     async def caught_up(self, revision: int) -> None:
         await self._follower.caught_up(revision)
 
     # -- questions ----------------------------------------------------------------------------------------------------
+
+    def answering(self) -> frozenset[str]:
+        """Ids of the hosts that answer."""
+        return frozenset(self._follower.answering)
 
     def hosts(self) -> list[HostView]:
         now = self._now()
@@ -263,6 +275,15 @@ class Cluster:
 
     async def expel(self, ref: str, *, force: bool) -> None:
         """Takes a host out of the cluster, and with it what it had published. Raises Conflict where it answers."""
+        host = self.find(ref, force=force)
+        now = self._now()
+        for write in expelled(now, host.id):
+            if record := now.get(write.kind, write.id):
+                await self._publisher.expel(keys_of(record), host.id)
+
+    def find(self, ref: str, *, force: bool) -> Host:
+        """Another host, by its name, its id or how that begins. Raises NotFound; Conflict where it answers, unless
+        with `force`; InvalidArgument where there are several."""
         now = self._now()
         found = [h for h in now.hosts.values() if ref and (ref in (h.name, h.id) or h.id.startswith(ref))]
         if ref in (self.own.name, self.own.id):
@@ -274,9 +295,7 @@ class Cluster:
         (host,) = found
         if host.id in self._follower.answering and not force:
             raise Conflict(f"host {host.name} answers: stop its linkspand first, or use --force")
-        for write in expelled(now, host.id):
-            if record := now.get(write.kind, write.id):
-                await self._publisher.expel(keys_of(record), host.id)
+        return host
 
 
 def own_host(

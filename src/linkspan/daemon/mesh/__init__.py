@@ -1,4 +1,14 @@
 """This host's part in its mesh: hosts that find each other, and run the cluster's store among themselves.
 
-contract  what is needed of the fabric below, which makes the hosts' addresses in the mesh reachable
+contract      what is needed of the fabric below, which makes the hosts' addresses in the mesh reachable
+kept          what this host keeps of the mesh on its disk, so that it needs nobody's word to come back
+certificates  the mesh's authority, and the certificates that hosts show each other
+messages      what a host that wants to join and one of the mesh say to each other
+asking        the side that wants in
+admission     the side that lets in
+seat          this host's member of the store: its process, its data
+assembly      who of the hosts has one: what is decided in `engine/mesh/members.py`, carried out
+mesh          all of it together, and the verbs
+
+The decisions are in `engine/mesh/`.
 """

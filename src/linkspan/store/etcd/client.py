@@ -177,9 +177,10 @@ class EtcdClient:
         await self._members.ask("/v3/kv/compaction", encode({"revision": revision}), repeatable=True)
 
     async def status(self) -> Sequence[MemberStatus]:
-        return await asyncio.gather(*(self._status(address) for address in self._members.addresses))
+        return await asyncio.gather(*(self.status_of(address) for address in self._members.addresses))
 
-    async def _status(self, address: MemberAddress) -> MemberStatus:
+    async def status_of(self, address: MemberAddress) -> MemberStatus:
+        """Raises nothing."""
         try:
             body = await self._members.ask_one(address, "/v3/maintenance/status", b"{}", leader=False)
             answer = decode(body, StatusAnswer)
@@ -197,7 +198,41 @@ class EtcdClient:
 
     async def members(self) -> Sequence[Member]:
         answer = await self._ask("/v3/cluster/member/list", {}, MembersAnswer)
-        return [Member(f"{member.ID:x}", member.name, tuple(member.clientURLs)) for member in answer.members]
+        return [member.plain() for member in answer.members]
+
+    # -- the cluster itself, for whoever looks after it ---------------------------------------------------------------
+
+    @property
+    def addresses(self) -> Sequence[MemberAddress]:
+        """Whom we ask."""
+        return self._members.addresses
+
+    def reach(self, addresses: Sequence[MemberAddress]) -> None:
+        """From now on these, at least one, are the members to ask."""
+        self._members.reach(addresses)
+
+    async def members_now(self) -> Sequence[Member]:
+        """As `members`, of one that knows all that was decided until now: not of one that lags behind."""
+        for address in self._members.in_order():
+            try:
+                await self._members.ask_one(address, "/v3/kv/range", encode({"key": b"\x00", "limit": 1}))
+                body = await self._members.ask_one(address, "/v3/cluster/member/list", b"{}")
+            except (NotBegun, Broken):
+                continue
+            return [member.plain() for member in decode(body, MembersAnswer).members]
+        raise Unavailable("etcd: no member answers that knows of a leader")
+
+    async def add_learner(self, peer_url: str) -> None:
+        """Raises Internal where the cluster does not want to, as it has one already."""
+        request = encode({"peerURLs": [peer_url], "isLearner": True})
+        await self._members.ask("/v3/cluster/member/add", request, repeatable=False)
+
+    async def promote(self, member_id: str) -> None:
+        """Gives a learner its vote. Raises Internal where it does not know enough yet."""
+        await self._members.ask("/v3/cluster/member/promote", encode({"ID": int(member_id, 16)}), repeatable=False)
+
+    async def remove_member(self, member_id: str) -> None:
+        await self._members.ask("/v3/cluster/member/remove", encode({"ID": int(member_id, 16)}), repeatable=False)
 
     async def close(self) -> None:
         self._members.close()

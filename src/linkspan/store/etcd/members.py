@@ -50,6 +50,15 @@ class Members:
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._closed = False
 
+    def reach(self, addresses: Sequence[MemberAddress]) -> None:
+        """The members are others now. Whoever was asked last is asked on, if it is still one."""
+        turn = self.addresses[self._turn]
+        for address in self._idle.keys() - set(addresses):
+            for connection in self._idle.pop(address):
+                connection.close()
+        self.addresses = tuple(addresses)
+        self._turn = self.addresses.index(turn) if turn in self.addresses else 0
+
     async def ask(self, path: str, body: bytes, *, repeatable: bool) -> bytes:
         """The answer of the first member that has one.
 
@@ -79,7 +88,8 @@ class Members:
             await asyncio.sleep(_ROUND)
 
     def _no_answer(self, failures: Mapping[MemberAddress, str]) -> str:
-        return "etcd does not answer: " + "; ".join(f"{one}: {failures[one]}" for one in self.addresses)
+        said = (f"{one}: {failures[one]}" for one in self.addresses if one in failures)
+        return "etcd does not answer: " + "; ".join(said)
 
     def in_order(self) -> Sequence[MemberAddress]:
         """Those that answered last first."""
@@ -104,7 +114,7 @@ class Members:
 
     @contextlib.asynccontextmanager
     async def _connection(self, address: MemberAddress) -> AsyncIterator[Connection]:
-        idle = self._idle[address]
+        idle = self._idle.setdefault(address, [])
         connection = None
         while idle and connection is None:
             connection = idle.pop()
@@ -115,7 +125,7 @@ class Members:
         try:
             yield connection
         finally:
-            if connection.usable and not self._closed:
+            if connection.usable and not self._closed and self._idle.get(address) is idle:
                 idle.append(connection)
             else:
                 connection.close()

@@ -161,8 +161,11 @@ class MemberStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
-    """A member as the cluster itself lists it."""
+    """A member as the cluster itself lists it. One that was added and has not started yet has neither name nor
+    `client_urls`; a learner has no vote."""
 
     id: str
     name: str
     client_urls: tuple[str, ...]
+    peer_urls: tuple[str, ...] = ()
+    learner: bool = False

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from linkspan.errors import Internal
-from linkspan.store.etcd.values import Compare, Event, Get, KeyValue, Operation, Put
+from linkspan.store.etcd.values import Compare, Event, Get, KeyValue, Member, Operation, Put
 
 T = TypeVar("T")
 EVERYTHING = b"\x00"  # as the end of a range: every key from the first one on
@@ -99,6 +99,11 @@ class RawMember(msgspec.Struct, frozen=True):
     ID: int = 0
     name: str = ""
     clientURLs: list[str] = []
+    peerURLs: list[str] = []
+    isLearner: bool = False
+
+    def plain(self) -> Member:
+        return Member(f"{self.ID:x}", self.name, tuple(self.clientURLs), tuple(self.peerURLs), self.isLearner)
 
 
 class MembersAnswer(msgspec.Struct, frozen=True):

@@ -1,0 +1,43 @@
+"""The mesh that this host is of: paths of our own."""
+
+from __future__ import annotations
+
+from linkspan.api.http import Answer, Request, Response, json_response
+from linkspan.daemon.daemon import Daemon
+from linkspan.daemon.mesh.mesh import Mesh
+from linkspan.errors import Conflict, InvalidArgument
+
+
+async def token(daemon: Daemon, request: Request) -> Answer:
+    return json_response({"Token": await _mesh(daemon).token()})
+
+
+async def rotate(daemon: Daemon, request: Request) -> Answer:
+    lasts = request.number("lasts") or 0
+    if lasts < 0:
+        raise InvalidArgument(f"invalid lasts: {lasts}: it is a number of seconds")
+    return json_response({"Token": await _mesh(daemon).rotate(lasts)})
+
+
+async def forget(daemon: Daemon, request: Request) -> Answer:
+    await _mesh(daemon).forget(request.names["ref"], force=request.flag("force"))
+    return Response(204)
+
+
+async def recover(daemon: Daemon, request: Request) -> Answer:
+    await _mesh(daemon).recover(force=request.flag("force"))
+    return Response(204)
+
+
+def _mesh(daemon: Daemon) -> Mesh:
+    if daemon.mesh is None:
+        raise Conflict("this host is in no mesh: start linkspand with --mesh")
+    return daemon.mesh
+
+
+ROUTES = (
+    ("GET", "/mesh/token", token),
+    ("POST", "/mesh/token/rotate", rotate),
+    ("DELETE", "/mesh/hosts/{ref}", forget),
+    ("POST", "/mesh/recover", recover),
+)

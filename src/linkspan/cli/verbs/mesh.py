@@ -1,0 +1,61 @@
+"""`mesh token`, `mesh forget` and `mesh recover`: who may join the mesh of hosts, and who is in it no more."""
+
+from __future__ import annotations
+
+from linkspan.cli.client import Client, quote
+from linkspan.cli.failure import UsageError
+from linkspan.cli.flags import Flag, Invocation, Verb, switch
+from linkspan.cli.quantities import duration
+from linkspan.cli.verbs.each import each
+
+
+def token(call: Invocation) -> int:
+    if call.arguments not in ([], ["rotate"]):
+        raise UsageError("it is `mesh token`, or `mesh token rotate`")
+    expires = call.line.text("expires")
+    if expires and not call.arguments:
+        raise UsageError("--expires is for a new token: `mesh token rotate`")
+    if call.arguments:
+        lasts = {"lasts": str(duration(expires) // 1_000_000_000)} if expires else None
+        found = call.client.post("/mesh/token/rotate", lasts)
+    else:
+        found = call.client.get("/mesh/token")
+    print(found["Token"])
+    return 0
+
+
+def forget(call: Invocation) -> int:
+    query = {"force": "1"} if call.line.on("force") else None
+
+    def one(client: Client, ref: str) -> None:
+        client.call("DELETE", f"/mesh/hosts/{quote(ref)}", query)
+
+    return each(call, one)
+
+
+def recover(call: Invocation) -> int:
+    call.client.post("/mesh/recover", {"force": "1"} if call.line.on("force") else None)
+    return 0
+
+
+TOKEN = Verb(
+    "[OPTIONS] [rotate]",
+    "Show what lets a host join the mesh (linkspand --mesh --join HOST --token TOKEN); with rotate, make another.",
+    token,
+    (Flag("expires", "", "duration", "How long the new one is valid, as in 24h (default: until it is rotated)"),),
+    most=1,
+)
+FORGET = Verb(
+    "[OPTIONS] HOST [HOST...]",
+    "Lock hosts out that are lost: nobody hears them any more, and there is a new token.",
+    forget,
+    (switch("force", "f", "Also one that answers"),),
+    least=1,
+)
+RECOVER = Verb(
+    "[OPTIONS]",
+    "Go on with this host's member of the store alone, where most of the members are gone for good.",
+    recover,
+    (switch("force", "f", "Also where they answer"),),
+    most=0,
+)

@@ -1,0 +1,353 @@
+"""This host as one of a mesh: how it comes into it and back, who else is let in, and who is taken out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from linkspan import __version__
+from linkspan.daemon.cluster.cluster import Cluster
+from linkspan.daemon.identity import now as timestamp
+from linkspan.daemon.mesh import certificates
+from linkspan.daemon.mesh.admission import Admission
+from linkspan.daemon.mesh.asking import ask
+from linkspan.daemon.mesh.assembly import Assembly, parse_member
+from linkspan.daemon.mesh.certificates import Authority
+from linkspan.daemon.mesh.contract import Fabric
+from linkspan.daemon.mesh.kept import Kept, Own
+from linkspan.daemon.mesh.messages import Request, Welcome
+from linkspan.daemon.mesh.register import Register
+from linkspan.daemon.mesh.seat import Seat
+from linkspan.engine.mesh import members
+from linkspan.engine.mesh.addresses import endpoints, mesh_addresses
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError
+from linkspan.model.cluster import Host
+from linkspan.model.mesh import FABRIC_PORT, JOIN_PORT, MeshIdentity, MeshSettings, peer_of
+from linkspan.model.mesh_token import Token
+from linkspan.model.snapshot import Snapshot
+from linkspan.state.host import HostFacts, Underlay
+from linkspan.store.etcd.address import ClusterAddress, Tls
+from linkspan.store.etcd.client import EtcdClient
+
+log = logging.getLogger(__name__)
+_APART = 600.0  # seconds that clocks may differ: certificates allow for an hour
+_PAUSE = 1.0  # seconds, before what failed is tried again
+
+
+class Mesh:
+    def __init__(
+        self,
+        settings: MeshSettings,
+        data_root: Path,
+        fabric: Fabric,
+        *,
+        host_id: str,
+        name: str,
+        now: Callable[[], Snapshot],
+        record: Callable[[Sequence[Host]], object],
+        clock: Callable[[], float] = time.time,
+        life: float = certificates.LIFE,
+        gone: float = members.GONE,
+    ) -> None:
+        """`record` takes the hosts that are told to one that joins; `life` is a certificate's, in seconds; `gone` how
+        long a member of the store may be silent before another host gets its place."""
+        self._settings, self._fabric, self._kept = settings, fabric, Kept(data_root)
+        self.host_id, self._name, self._now, self._record = host_id, name, now, record
+        self._clock, self._life, self._gone = clock, life, gone
+        self._endpoints: tuple[str, ...] = ()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._admission: Admission | None = None
+        self._cluster: Cluster | None = None
+
+    # -- its life -----------------------------------------------------------------------------------------------------
+
+    async def start(self, facts: HostFacts) -> None:
+        """Comes back into the mesh, or joins one, or begins one. After it `underlay`, `etcd` and `address` are there.
+
+        Raises what stands in the way; nothing of an attempt to join is left then.
+        """
+        settings = self._settings
+        own = self._kept.read()
+        meshed = (own.address, own.address6) if own else ()
+        self._endpoints = endpoints(facts.interfaces, facts.leading_out, settings.advertise, FABRIC_PORT, meshed)
+        own = own or (await self._join() if settings.join else self._begin())
+        if own.host_id != self.host_id:
+            raise Conflict(
+                f"{self._kept.folder} is another host's, of which this one is a copy: remove it, and join the mesh anew"
+            )
+        self._authority = Authority(self._kept.authority.read_bytes(), self._kept.authority_key.read_bytes())
+        self._seat = Seat(self._kept, own)
+        self._renew()
+        identity = MeshIdentity(
+            own.mesh_id,
+            own.host_id,
+            self._name,
+            own.address,
+            own.address6,
+            own.private_key,
+            underlay=settings.advertise,
+            encrypted=settings.encrypted,
+        )
+        self.underlay: Underlay = await self._fabric.start(identity)
+        await self._fabric.peers([peer_of(host) for host in self._others()])
+        if own.members:
+            self._seat.resume()
+        else:
+            await self._seat.begin()
+        addresses = tuple(map(parse_member, own.members)) or (self._seat.address,)
+        self.address = ClusterAddress(addresses)
+        tls = Tls(str(self._kept.authority), str(self._kept.certificate), str(self._kept.key))
+        self.etcd = EtcdClient(self.address, tls)
+
+    def run(self, cluster: Cluster) -> None:
+        """From now on this host looks after the mesh, and lets others in."""
+        self._cluster = cluster
+        self._register = Register(self.etcd, cluster.root, self._clock)
+        self._assembly = Assembly(self.etcd, self._seat, self._hosts, cluster.answering, gone=self._gone)
+        self._admission = Admission(self._kept, self._register.secret, self._admit)
+        for work in (self._assembly.run(), self._follow(), self._keep_certificate(), self._listen(self._admission)):
+            self._run(work)
+        self._changed.set()
+
+    def follow(self) -> None:
+        """The hosts have changed."""
+        self._changed.set()
+
+    async def close(self) -> None:
+        """The mesh goes on: the fabric, and this host's member of the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._admission:
+            await self._admission.close()
+        await self._seat.close()
+        await self._fabric.close()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    # -- coming into it -----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> Own:
+        mesh_id = secrets.token_hex(8)
+        authority = Authority.make(mesh_id, self._clock())
+        address, address6 = mesh_addresses(mesh_id, self.host_id, ())
+        log.info("this host begins a mesh; `linkspan mesh token` shows with what others join it")
+        return self._write(authority, mesh_id, address, address6, certificates.new_wireguard_key())
+
+    async def _join(self) -> Own:
+        join, token = self._settings.join, self._settings.token
+        assert join and token
+        private = certificates.new_wireguard_key()
+        welcome = await ask(join, token, self._described(private), self._clock)
+        if welcome.host is None:
+            raise Conflict(f"cannot join the mesh: what {join[0]} answers is not what it should be")
+        authority = Authority(welcome.authority, welcome.authority_key)
+        self._record(welcome.hosts)
+        host = welcome.host
+        return self._write(authority, token.mesh_id, host.address, host.address6, private, welcome.members)
+
+    def _write(
+        self,
+        authority: Authority,
+        mesh_id: str,
+        address: str,
+        address6: str,
+        private_key: str,
+        listed: tuple[str, ...] = (),
+    ) -> Own:
+        """All that is kept; what says that it is whole comes last."""
+        kept = self._kept
+        kept.put(kept.authority, authority.certificate)
+        kept.put(kept.authority_key, authority.key)
+        kept.put(kept.key, certificates.new_key())
+        kept.certificate.unlink(missing_ok=True)
+        kept.put(kept.revoked, authority.revocations((), self._clock()))
+        own = Own(
+            mesh_id=mesh_id,
+            host_id=self.host_id,
+            address=address,
+            address6=address6,
+            private_key=private_key,
+            members=listed,
+        )
+        kept.write(own)
+        return own
+
+    # -- who this host is ---------------------------------------------------------------------------------------------
+
+    def _described(self, private_key: str) -> Host:
+        return Host(
+            id=self.host_id,
+            name=self._name,
+            version=__version__,
+            created=timestamp(),
+            wireguard=certificates.wireguard_public_key(private_key),
+            endpoints=self._endpoints,
+        )
+
+    def own_host(self) -> Host:
+        """As the others know it."""
+        own = self._seat.own
+        return msgspec.structs.replace(
+            self._described(own.private_key),
+            address=own.address,
+            address6=own.address6,
+            mtu=self.underlay.mtu,
+            certificates=own.certificates,
+        )
+
+    def _hosts(self) -> list[Host]:
+        return [*self._others(), *([self._cluster.own] if self._cluster else [])]
+
+    def _others(self) -> list[Host]:
+        return [host for host in self._now().hosts.values() if host.wireguard]
+
+    # -- what goes on -------------------------------------------------------------------------------------------------
+
+    async def _listen(self, admission: Admission) -> None:
+        said = ""
+        while True:
+            try:
+                return await admission.start(JOIN_PORT)
+            except LinkspanError as error:
+                if str(error) != said:
+                    log.error("mesh: %s", error)
+                said = str(error)
+            await asyncio.sleep(_PAUSE)
+
+    async def _follow(self) -> None:
+        """Whoever joins can be reached, whoever is taken out cannot any more."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._assembly.look()
+            try:
+                await self._fabric.peers([peer_of(host) for host in self._others()])
+                self._revoke(await self._register.revoked())
+            except LinkspanError as error:
+                log.warning("mesh: not everything follows what the hosts are now: %s", error)
+                await asyncio.sleep(_PAUSE)
+                self._changed.set()
+
+    def _revoke(self, serials: Sequence[str]) -> None:
+        if tuple(serials) != self._seat.own.revoked:
+            self._kept.put(self._kept.revoked, self._authority.revocations(serials, self._clock()))
+            self._seat.keep(revoked=tuple(serials))
+
+    async def _keep_certificate(self) -> None:
+        """Made anew when half of its time is over."""
+        while True:
+            since, until = certificates.validity(self._kept.certificate.read_bytes())
+            begun = max(since, until - self._life)
+            await asyncio.sleep(max((begun + until) / 2 - self._clock(), 0.05))
+            if self._renew() and self._cluster and self._admission:
+                self._admission.renew()
+                self._cluster.restate(certificates=self._seat.own.certificates)
+
+    def _renew(self) -> bool:
+        """Makes a certificate where there is none, or half of its time is over."""
+        kept, own, now = self._kept, self._seat.own, self._clock()
+        if kept.certificate.exists():
+            _, until = certificates.validity(kept.certificate.read_bytes())
+            if until - now > self._life / 2:
+                return False
+        made = self._authority.host(kept.key.read_bytes(), own.host_id, (own.address, own.address6), now, self._life)
+        # The last one may be valid still.
+        self._seat.keep(certificates=(certificates.serial(made), *own.certificates[:1]))
+        kept.put(kept.certificate, made)
+        return True
+
+    # -- letting in ---------------------------------------------------------------------------------------------------
+
+    async def _admit(self, request: Request) -> Welcome:
+        """Raises Conflict with what stands in the way."""
+        await self._register.check_token()
+        here, there = self._clock(), request.clock
+        if abs(here - there) > _APART:
+            raise Conflict(
+                f"the clocks are apart: here it is {_moment(here)}, there {_moment(there)}: set the wrong one right"
+            )
+        others = {host.id: host for host in self._hosts()}
+        asking = request.host
+        for host in others.values():
+            if host.name == asking.name and host.id != asking.id:
+                raise Conflict(
+                    f"the name {host.name} is another host's of the mesh, at {_places(host)}: give this one another "
+                    "name (hostnamectl), or, if that one is gone for good, take it out: linkspan mesh forget "
+                    f"{host.name}"
+                )
+        known = others.get(asking.id)
+        if known and (known.id == self.host_id or known.id in self._answering()):
+            raise Conflict(
+                f"host {known.name} at {_places(known)} has the same id, and answers: one is a copy of the other's "
+                "data; remove the file engine-id from the copy's data root"
+            )
+        own = self._seat.own
+        taken = [address for host in others.values() for address in (host.address, host.address6)]
+        address, address6 = (known.address, known.address6) if known else mesh_addresses(own.mesh_id, asking.id, taken)
+        admitted = msgspec.structs.replace(asking, address=address, address6=address6, mtu=self.underlay.mtu)
+        await self._register.enter(admitted)
+        return Welcome(
+            host=admitted,
+            authority=self._authority.certificate,
+            authority_key=self._authority.key,
+            hosts=tuple(host for host in others.values() if host.id != asking.id),
+            members=own.members or (str(self._seat.address),),
+        )
+
+    def _answering(self) -> frozenset[str]:
+        return self._cluster.answering() if self._cluster else frozenset()
+
+    # -- the verbs ----------------------------------------------------------------------------------------------------
+
+    async def token(self) -> str:
+        return self._token(await self._register.secret())
+
+    async def rotate(self, lasts: float = 0) -> str:
+        """Another token; the one before is worth nothing any more. `lasts` seconds, 0 for until it is rotated."""
+        return self._token(await self._register.rotate(lasts))
+
+    def _token(self, secret: bytes) -> str:
+        return Token(self._seat.own.mesh_id, self._authority.fingerprint[:16], secret).text()
+
+    async def forget(self, ref: str, *, force: bool) -> None:
+        """Locks a host out: the others do not hear it any more, its certificates are worth nothing, nor is the token
+        that it may know; and what it had is others' to take. Raises NotFound; Conflict where it answers."""
+        assert self._cluster
+        host = self._cluster.find(ref, force=force)
+        await self._register.revoke(host)
+        await self._register.rotate()
+        await self._cluster.expel(host.id, force=True)
+        log.warning("mesh: host %s was taken out; there is a new token", host.name)
+
+    async def recover(self, *, force: bool) -> None:
+        """The store goes on with this host's member alone, whatever became of the others. Raises Conflict where this
+        host has none, or most of them answer."""
+        if not self._seat.taken:
+            raise Conflict("this host has no member of the store: recover on one that has (linkspan cluster status)")
+        if not force:
+            with contextlib.suppress(LinkspanError):
+                await self.etcd.members_now()
+                raise InvalidArgument("the store answers: there is nothing to recover; --force to do it all the same")
+        log.warning("mesh: the store goes on with this host's member alone")
+        await self._seat.recover(self.etcd)
+        self._assembly.look()
+
+
+def _places(host: Host) -> str:
+    return ", ".join(place.rpartition(":")[0] for place in host.endpoints) or host.address
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

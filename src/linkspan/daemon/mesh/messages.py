@@ -1,0 +1,107 @@
+"""What a host that wants to join (it asks) and one of the mesh (it admits) say to each other, over TLS 1.3.
+
+The side that admits shows a certificate of the mesh and says by which authority; the token says which authority that
+has to be. Then each message has a proof: that who sent it knows the token's secret, and sent it on this connection, to
+whoever holds the key of that certificate. The secret itself is never said. So somebody between the two, be it one who
+has a key of the authority, learns nothing to be let in with, and cannot let anybody into something else.
+
+A message is four bytes of length and JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from typing import TypeVar
+
+import msgspec
+
+from linkspan.errors import Unavailable
+from linkspan.model.cluster import Host
+from linkspan.model.wire import Wire
+
+VERSION = 1
+_MOST = 16 << 20  # bytes of an answer: it has all hosts
+_MOST_ASKED = 64 << 10  # bytes of what somebody sends who is not let in yet
+T = TypeVar("T")
+
+
+class Greeting(Wire, frozen=True, kw_only=True):
+    """The first word of who admits. `authority` is a certificate in PEM, `nonce` 32 bytes."""
+
+    version: int
+    authority: bytes
+    nonce: bytes
+
+
+class Request(Wire, frozen=True, kw_only=True):
+    """`host` is what the host says of itself; its addresses in the mesh are still to be given. `clock`: seconds since
+    1970."""
+
+    version: int
+    host: Host
+    clock: float
+
+
+class Proven(Wire, frozen=True, kw_only=True):
+    """A message, as JSON, and the proof of it."""
+
+    message: bytes
+    proof: bytes
+
+
+class Welcome(Wire, frozen=True, kw_only=True):
+    """Either `error` says why not, or it is all that a host of the mesh has: its own record, the authority and its key
+    (PEM), the other hosts, the members of the store (`ADDRESS:PORT`)."""
+
+    error: str = ""
+    host: Host | None = None
+    authority: bytes = b""
+    authority_key: bytes = b""
+    hosts: tuple[Host, ...] = ()
+    members: tuple[str, ...] = ()
+
+
+class Binding:
+    """What the proofs on one connection are bound to."""
+
+    def __init__(self, secret: bytes, certificate: bytes, nonce: bytes) -> None:
+        """`certificate` is the one that was shown, in DER."""
+        self._secret = secret
+        self._what = hashlib.sha256(certificate).digest() + nonce
+
+    def prove(self, role: bytes, message: bytes) -> Proven:
+        return Proven(message=message, proof=self._proof(role, message))
+
+    def holds(self, role: bytes, proven: Proven) -> bool:
+        return hmac.compare_digest(self._proof(role, proven.message), proven.proof)
+
+    def _proof(self, role: bytes, message: bytes) -> bytes:
+        return hmac.digest(self._secret, b"linkspan mesh " + role + b"\0" + self._what + message, "sha256")
+
+
+ASKS, ADMITS = b"asks", b"admits"
+
+
+async def receive(reader: asyncio.StreamReader, type_: type[T], *, most: int = _MOST) -> T:
+    """Raises Unavailable where the other side hangs up, or says something else."""
+    try:
+        length = int.from_bytes(await reader.readexactly(4), "big")
+        if length > most:
+            raise Unavailable("what it says is too long")
+        return msgspec.json.decode(await reader.readexactly(length), type=type_)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise Unavailable("it hung up") from None
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"what it says is not what it should be: {error}") from None
+
+
+async def receive_asked(reader: asyncio.StreamReader) -> Proven:
+    return await receive(reader, Proven, most=_MOST_ASKED)
+
+
+async def send(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:
+    body = msgspec.json.encode(message)
+    writer.write(len(body).to_bytes(4, "big") + body)
+    await writer.drain()

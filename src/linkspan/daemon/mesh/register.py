@@ -1,0 +1,105 @@
+"""What the mesh keeps in its store besides the records of the cluster: the token, and whose certificates are worth
+nothing any more. And there a host that joins is entered, with all that has to be nobody else's.
+
+    mesh/token          the secret of the token that is valid now
+    mesh/revoked/HOST   the certificates of a host that was taken out
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from linkspan.engine.publication import HOSTNAMES, of_host
+from linkspan.errors import Conflict, Unavailable
+from linkspan.model.cluster import Host
+from linkspan.model.wire import Wire
+from linkspan.store.etcd.contract import Etcd
+from linkspan.store.etcd.values import Get, Put, absent, unchanged
+
+_ATTEMPTS = 5
+
+
+class _Secret(Wire, frozen=True, kw_only=True):
+    secret: bytes
+    expires: float = 0.0  # seconds since 1970; 0 is never
+
+
+class _Revoked(Wire, frozen=True, kw_only=True):
+    name: str
+    certificates: tuple[str, ...]
+
+
+class Register:
+    def __init__(self, etcd: Etcd, root: str, clock: Callable[[], float]) -> None:
+        self._etcd, self._root, self._clock = etcd, root, clock
+
+    # -- the token ----------------------------------------------------------------------------------------------------
+
+    async def secret(self) -> bytes:
+        """That of the token, be it over or not; there is one from the first question on."""
+        return (await self._read()).secret
+
+    async def check_token(self) -> None:
+        """Raises Conflict where its time is over."""
+        found, now = await self._read(), self._clock()
+        if found.expires and now > found.expires:
+            raise Conflict(
+                f"the token was valid until {_moment(found.expires)}, and here it is {_moment(now)}: "
+                "`linkspan mesh token rotate` makes another"
+            )
+
+    async def rotate(self, lasts: float = 0) -> bytes:
+        made = _Secret(secret=secrets.token_bytes(16), expires=self._clock() + lasts if lasts else 0.0)
+        await self._etcd.put(self._token, msgspec.json.encode(made))
+        return made.secret
+
+    async def _read(self) -> _Secret:
+        while (found := await self._etcd.get(self._token)) is None:
+            first = _Secret(secret=secrets.token_bytes(16))
+            await self._etcd.txn([absent(self._token)], [Put(self._token, msgspec.json.encode(first))])
+        return msgspec.json.decode(found.value, type=_Secret)
+
+    @property
+    def _token(self) -> str:
+        return f"{self._root}mesh/token"
+
+    # -- hosts --------------------------------------------------------------------------------------------------------
+
+    async def enter(self, host: Host) -> None:
+        """A host's record, and its name and addresses as its own. Raises Conflict where one is another's."""
+        entries = of_host(host)
+        claims = [self._root + key for key, entry in entries.items() if entry.claim]
+        then = [Put(self._root + key, entry.value) for key, entry in entries.items()]
+        for _ in range(_ATTEMPTS):
+            read = (await self._etcd.txn([], [Get(key) for key in claims])).read
+            found = {key: at[0] if at else None for key, at in zip(claims, read, strict=True)}
+            for key, at in found.items():
+                if at and at.value.decode() != host.id:
+                    what = "name" if HOSTNAMES in key else "address"
+                    raise Conflict(f"the {what} {key.rpartition('/')[2]} is another host's of the mesh: try again")
+            guards = [unchanged(at) if at else absent(key) for key, at in found.items()]
+            if (await self._etcd.txn(guards, then)).succeeded:
+                return
+        raise Unavailable("others join at the same time, over and over: try again")
+
+    async def revoke(self, host: Host) -> None:
+        """Its certificates, and those of earlier lives of it."""
+        key = f"{self._root}mesh/revoked/{host.id}"
+        before = await self._etcd.get(key)
+        earlier = msgspec.json.decode(before.value, type=_Revoked).certificates if before else ()
+        revoked = _Revoked(name=host.name, certificates=(*earlier, *host.certificates))
+        await self._etcd.put(key, msgspec.json.encode(revoked))
+
+    async def revoked(self) -> list[str]:
+        """The serial numbers of all certificates that are worth nothing any more, in order."""
+        page = await self._etcd.list(f"{self._root}mesh/revoked/")
+        found = [msgspec.json.decode(item.value, type=_Revoked) for item in page.found]
+        return sorted({serial for one in found for serial in one.certificates})
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,6 @@
+"""What is decided for a mesh, without doing any of it.
+
+guessing   who may try tokens, and how often
+addresses  which addresses a host has in the mesh, and where it may be reached below it
+members    which of the hosts have a member of the store
+"""
