@@ -146,12 +146,29 @@ def test_a_transaction_is_one_change(cluster: Cluster, under: str) -> None:
     cluster.run(whole)
 
 
+def test_a_transaction_may_write_thousands_of_keys(cluster: Cluster, under: str) -> None:
+    async def whole(etcd: Etcd, _: Pass) -> None:
+        first = await etcd.put(f"{under}serial", b"")
+        keys = [f"{under}{number:04}" for number in range(4000)]
+        done = await etcd.txn(
+            [Compare(f"{under}serial", "mod", "=", first)], [Put(f"{under}serial", b"x"), *(Put(k, b"v") for k in keys)]
+        )
+        assert done.succeeded and done.revision == first + 1
+        found = (await etcd.list(under)).found
+        assert [one.key for one in found] == [*keys, f"{under}serial"]
+        assert {one.mod_revision for one in found} == {done.revision}
+        done = await etcd.txn([present(keys[0])], [Delete(key) for key in keys])
+        assert done.succeeded and len((await etcd.list(under)).found) == 1
+
+    cluster.run(whole)
+
+
 @pytest.mark.parametrize(
     ("operations", "error", "words"),
     [
         (lambda u: [Put(f"{u}a", b"1"), Put(f"{u}a", b"2")], Internal, "duplicate key given in txn request"),
         (lambda u: [Put(f"{u}a", b"1"), Delete(u, prefix=True)], Internal, "duplicate key given in txn request"),
-        (lambda u: [Put(f"{u}{n}", b"") for n in range(129)], Internal, "too many operations in txn request"),
+        (lambda u: [Put(f"{u}{n}", b"") for n in range(4097)], Internal, "too many operations in txn request"),
         (lambda u: [Put(f"{u}a", b""), Put(f"{u}b", b"", lease=77)], LeaseGone, "lease not found"),
     ],
     ids=["twice", "put and deleted", "too many", "no such lease"],

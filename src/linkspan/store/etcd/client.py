@@ -28,6 +28,7 @@ from linkspan.store.etcd.values import (
 )
 from linkspan.store.etcd.watch import Watch
 from linkspan.store.etcd.wire import (
+    MOST_OPERATIONS,
     DeleteAnswer,
     GrantAnswer,
     MembersAnswer,
@@ -41,7 +42,7 @@ from linkspan.store.etcd.wire import (
     encode,
     key_of,
     raw_compare,
-    raw_operation,
+    raw_operations,
     raw_put,
     span,
     text_of,
@@ -49,7 +50,6 @@ from linkspan.store.etcd.wire import (
 
 T = TypeVar("T")
 PAGE = 2000  # keys
-_MOST_OPERATIONS = 128  # in one branch of a transaction, where etcd was not told otherwise
 _TRIES = 5  # of a listing, each overtaken by a compaction
 
 
@@ -119,7 +119,7 @@ class EtcdClient:
         self, guards: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation], lost: OutcomeUnknown
     ) -> TxnResult:
         """The outcome of a transaction whose answer was lost. Raises `lost` where it cannot be told."""
-        puts = [operation for operation in then if isinstance(operation, Put)]
+        puts = _seen_again(then)
         seen = [Get(put.key) for put in puts]
         try:
             answer = _result(await self._txn(guards, then, [*otherwise, *seen], repeatable=True))
@@ -139,8 +139,8 @@ class EtcdClient:
     ) -> TxnAnswer:
         request = {
             "compare": [raw_compare(guard) for guard in guards],
-            "success": [raw_operation(operation) for operation in then],
-            "failure": [raw_operation(operation) for operation in otherwise],
+            "success": raw_operations(then),
+            "failure": raw_operations(otherwise),
         }
         return await self._ask("/v3/kv/txn", request, TxnAnswer, repeatable=repeatable)
 
@@ -255,15 +255,21 @@ def _tells_its_outcome(guards: Sequence[Compare], then: Sequence[Operation], oth
     it puts then have its values, all of one revision.
     """
     written = {operation.key for operation in then if isinstance(operation, Put | Delete)}
-    puts = [operation for operation in then if isinstance(operation, Put)]
+    puts = _seen_again(then)
     once = any(
         guard.relation == "=" and guard.key in written and (guard.target == "mod" or _of_nothing(guard))
         for guard in guards
     )
     reads = any(isinstance(operation, Get) for operation in then)
     writes = any(not isinstance(operation, Get) for operation in otherwise)
-    fits = len(otherwise) + len(puts) <= _MOST_OPERATIONS
+    fits = len(otherwise) + len(puts) <= MOST_OPERATIONS
     return once and bool(puts) and fits and not reads and not writes
+
+
+def _seen_again(then: Sequence[Operation]) -> list[Put]:
+    """What shows that they were all done: of many, the first, as they are done together."""
+    puts = [operation for operation in then if isinstance(operation, Put)]
+    return puts if len(then) <= MOST_OPERATIONS else puts[: MOST_OPERATIONS // 2]
 
 
 def _of_nothing(guard: Compare) -> bool:

@@ -55,7 +55,7 @@ class Etcd(Protocol):
         self, guards: Sequence[Compare], then: Sequence[Operation], otherwise: Sequence[Operation] = ()
     ) -> TxnResult:
         """`then` if every guard holds, else `otherwise`, as one change. A key may be written once in it; etcd takes
-        128 operations of each kind, if not told otherwise. Raises LeaseGone."""
+        128 guards and 128 operations, and 4,096 where they only write, if not told otherwise. Raises LeaseGone."""
 
     def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Told, None]:
         """What changes under a prefix after a revision: every change once, in order. Close it (`aclosing`).

@@ -131,7 +131,7 @@ class FakeEtcd:
         gone = [put for put in puts if any(put.key == one.key or _under(put.key, one) for one in deletes)]
         if gone or len({put.key for put in puts}) < len(puts):
             raise Internal("etcd refuses: duplicate key given in txn request")
-        if len(operations) > 128:
+        if len(operations) > (128 if any(isinstance(one, Get) for one in operations) else 64 * 64):
             raise Internal("etcd refuses: too many operations in txn request")
         for put in puts:
             self.lease(put.lease)

@@ -5,6 +5,7 @@ https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from linkspan.errors import Internal
 from linkspan.store.etcd.values import Compare, Event, Get, KeyValue, Member, Operation, Put
 
 T = TypeVar("T")
+MOST_OPERATIONS = 128  # in one branch of a transaction, where etcd was not told otherwise
 EVERYTHING = b"\x00"  # as the end of a range: every key from the first one on
 
 _TARGETS = {
@@ -198,6 +200,16 @@ def raw_operation(operation: Operation) -> dict[str, Any]:
     if isinstance(operation, Put):
         return {"request_put": raw_put(operation)}
     return {"request_delete_range": _one(operation.key, operation.prefix)}
+
+
+def raw_operations(operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    """One branch of a transaction. Where it writes more than etcd takes at once, and reads nothing, in transactions
+    within it: their operations are counted by themselves, and all of it is one change as before."""
+    raw = [raw_operation(operation) for operation in operations]
+    if len(raw) <= MOST_OPERATIONS or any(isinstance(operation, Get) for operation in operations):
+        return raw
+    within = MOST_OPERATIONS // 2
+    return [{"request_txn": {"success": raw[at : at + within]}} for at in range(0, len(raw), within)]
 
 
 def raw_put(put: Put) -> dict[str, Any]:
