@@ -93,6 +93,7 @@ def test_an_endpoint_is_published_with_a_claim_to_its_address_and_block(cluster:
     )
     assert isinstance(remote, Remote) and (remote.name, remote.host_id, owner(remote)) == ("web", "h1", "h1")
     assert set(keys_of(remote)) <= set(entries)
+    assert b'"Labels"' not in msgspec.json.encode(remote) and remote.labels == {}
     touched = published_touched(cluster.now, writes, OWN)
     assert touched == {key: entry for key, entry in entries.items() if "hosts" not in key and "und" not in key}
 

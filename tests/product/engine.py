@@ -239,12 +239,25 @@ class Engine:
         return self.out("network", "ls", "-q", "--no-trunc", "-f", "type=custom").split()
 
     def clear(self) -> None:
-        """Removes what a test has made: containers, networks, volumes."""
+        """Removes what a test has made: policies, containers, networks, volumes."""
+        for one in self.resources():
+            self.request("DELETE", f"/policy/resources/{one}")  # in a cluster another host may have been quicker
         self.remove_containers()
         if networks := self.networks():
             self.docker("network", "rm", *networks)
         if volumes := self.out("volume", "ls", "-q").split():
             self.docker("volume", "rm", *volumes)
+
+    def resources(self) -> list[str]:
+        """Policies and what is stored with them, as the API's paths name them; tiers last, which policies need."""
+        items = self.request("GET", "/policy/resources")[1]["items"]
+        found = ((one["kind"], one["metadata"]) for one in items)
+        paths = [
+            f"{kind}/{metadata['name']}?network={metadata.get('namespace', '')}"
+            for kind, metadata in found
+            if (kind, metadata["name"]) != ("Tier", "default")
+        ]
+        return sorted(paths, key=lambda path: path.startswith("Tier/"))
 
     @property
     def here(self) -> str:

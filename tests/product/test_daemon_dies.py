@@ -360,3 +360,12 @@ def test_what_it_is_doing_is_printed_when_asked(engine: Place) -> None:
     said = engine.busy_with()
     assert "most recent call first" in said and "Stack for <Task" in said
     assert engine.answers()
+
+
+def test_policies_are_there_after_it(engine: Place) -> None:
+    text = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {}\n"
+    done = engine.linkspan("policy", "apply", "-f", "-", stdin=text)
+    assert done.err == "WARNING: NetworkPolicy shop/web: there is no network shop yet\n"
+    before = engine.linkspan("policy", "get", "-o", "yaml").out
+    engine.restart(signal.SIGKILL)
+    assert engine.linkspan("policy", "get", "-o", "yaml").out == before

@@ -30,6 +30,7 @@ def traces(place: Engine) -> dict[str, object]:
         "containers": sorted(place.out("ps", "-aq", "--no-trunc").split()),
         "volumes": sorted(place.out("volume", "ls", "-q").split()),
         "networks": sorted(place.out("network", "ls", "-q", "--no-trunc").split()),
+        "resources": place.resources(),
         "images": sorted(place.out("images", "-aq", "--no-trunc").split()),
     }
 

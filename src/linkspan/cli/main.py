@@ -90,6 +90,14 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "set-vlan": ("ovs:SET_VLAN", "Put such an interface into a VLAN"),
         },
     ),
+    "policy": (
+        "Who may talk to whom, as Calico's resources say it (only in linkspan)",
+        {
+            "apply": ("policy:APPLY", "Make policies and other resources as a file says"),
+            "delete": ("policy:DELETE", "Delete policies and other resources"),
+            "get": ("policy:GET", "Show policies and other resources"),
+        },
+    ),
     "host": (
         "Hosts of the cluster (only in linkspan)",
         {

@@ -53,6 +53,7 @@ from linkspan.daemon.reconcile import converge, hold_namespaces, settle_records
 from linkspan.daemon.relay import Relay
 from linkspan.daemon.reload import reload
 from linkspan.daemon.reservations import Reservations
+from linkspan.daemon.resources import Resources
 from linkspan.daemon.sandbox_files import SandboxFiles
 from linkspan.daemon.system import System
 from linkspan.daemon.this_host import ThisHost
@@ -289,6 +290,7 @@ class Daemon:
             look_again=self._host.look,
         )
         self.reservations = Reservations(ledger, mutation, host)
+        self.resources = Resources(ledger, mutation)
         self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
         self.system = System(
             ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())

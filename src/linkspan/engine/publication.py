@@ -3,8 +3,8 @@
 Like kernel objects, it is rendered from the records and never taken back by hand: what is published no more is not
 rendered any more. `published` is the whole truth, `published_touched` the part of it that a set of writes can change.
 
-Hosts, endpoints, blocks, reservations, moves and arrivals belong to one host, which alone writes them. Networks belong
-to nobody: who changes one writes it under the condition that no other network has changed since (`shared`).
+Hosts, endpoints, blocks, reservations, moves and arrivals belong to one host, which alone writes them. Networks and
+resources belong to nobody: who changes some writes them under the condition that no other has changed since (`shared`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from linkspan.model.endpoint import Endpoint
 from linkspan.model.names import dns_names
 from linkspan.model.network import Network
 from linkspan.model.policy import usable_labels
+from linkspan.model.resource import Resource
 from linkspan.model.snapshot import KINDS, Record, Snapshot, Write, drop
 
 # What every host reads, and follows. A record's key is folder/id, or folder/network id/id.
@@ -31,8 +32,15 @@ FOLDERS = {
     "reservations": "reservation",
     "moves": "move",
     "arrivals": "arrival",
+    "policies": "policy",
+    "tiers": "tier",
+    "networksets": "networkset",
+    "hostendpoints": "hostendpoint",
+    "ippools": "ippool",
+    "ipreservations": "ipreservation",
 }
-SERIAL = f"{RECORDS}serial"  # written with every change of a network
+_FOLDERS = {kind: folder for folder, kind in FOLDERS.items()}
+SERIAL = f"{RECORDS}serial"  # written with every change of a network or a resource
 ALIVE = f"{RECORDS}alive/"  # host id: there for as long as the host answers
 # What nobody has to read: a key there is one host's or one container's alone.
 ADDRESSES = "claims/addresses"
@@ -88,12 +96,13 @@ def published_touched(snapshot: Snapshot, writes: Iterable[Write], own: Host) ->
 
 
 def shared(before: Snapshot, writes: Iterable[Write]) -> dict[str, bytes | None]:
-    """Networks of the cluster that the writes change: what is to be at each key, None for nothing."""
+    """Networks and resources of the cluster that the writes change: what is to be at each key, None for nothing."""
     changed: dict[str, bytes | None] = {}
     for write in writes:
         record = write.record or before.get(write.kind, write.id)
-        if isinstance(record, Network) and record.scope == GLOBAL:
-            changed[f"{RECORDS}networks/{write.id}"] = msgspec.json.encode(record) if write.record else None
+        if isinstance(record, Network | Resource) and record.scope == GLOBAL:
+            key = f"{RECORDS}{_FOLDERS[write.kind]}/{write.id}"
+            changed[key] = msgspec.json.encode(record) if write.record else None
     return changed
 
 

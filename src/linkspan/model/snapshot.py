@@ -25,6 +25,7 @@ from linkspan.model.network import Network
 from linkspan.model.pages import place
 from linkspan.model.policy import HostEndpoint, NetworkSet, Policy, Tier
 from linkspan.model.port import ANY_IPV4, ANY_IPV6, any_of, clash, each_family, version_of
+from linkspan.model.resource import Resource
 from linkspan.model.resting import Resting
 from linkspan.model.subnet import HostSubnet
 from linkspan.model.volume import Volume
@@ -42,15 +43,7 @@ Record: TypeAlias = (
     | HostSubnet
     | Move
     | Arrival
-    | Policy
-    | Tier
-    | NetworkSet
-    | HostEndpoint
-    | IpPool
-    | IpReservation
-    | BgpConfiguration
-    | BgpPeer
-    | BgpFilter
+    | Resource
 )
 KINDS: dict[str, type[Record]] = {
     "network": Network,
@@ -75,6 +68,7 @@ KINDS: dict[str, type[Record]] = {
     "bgpfilter": BgpFilter,
     "ipreservation": IpReservation,
 }
+RESOURCES = tuple(kind for kind, type_ in KINDS.items() if issubclass(type_, Resource))
 # The snapshot's field for records of a kind, where that is not the kind with an s.
 _FIELDS = {
     "sandbox": "sandboxes",
@@ -89,7 +83,7 @@ _FIELDS = {
 }
 K = TypeVar("K")
 V = TypeVar("V")
-_NAMES = {type_: kind for kind, type_ in KINDS.items()}
+NAMES = {type_: kind for kind, type_ in KINDS.items()}
 _FAMILY = {ANY_IPV4: "IPv4", ANY_IPV6: "IPv6"}
 
 
@@ -103,7 +97,7 @@ class Write:
 
 
 def put(record: Record) -> Write:
-    return Write(_NAMES[type(record)], record.name if isinstance(record, Volume) else record.id, record)
+    return Write(NAMES[type(record)], record.name if isinstance(record, Volume) else record.id, record)
 
 
 def drop(record: Record) -> Write:
@@ -238,6 +232,11 @@ class Snapshot:
             else:
                 bits |= pages.get((protocol, own, page), 0) | pages.get((protocol, wildcard, page), 0)
         return bits
+
+    def resources(self, kind: str) -> Map[str, Resource]:
+        """All of one kind out of RESOURCES."""
+        found: Map[str, Resource] = getattr(self, _field(kind))
+        return found
 
     # -- the next moment --------------------------------------------------------------------------------------------
 

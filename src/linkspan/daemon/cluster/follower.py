@@ -20,7 +20,8 @@ from linkspan.errors import LinkspanError
 from linkspan.model.cluster import GLOBAL, Host, Remote, Reservation
 from linkspan.model.event import Event
 from linkspan.model.network import Network
-from linkspan.model.snapshot import KINDS, Record, Snapshot, Write, put
+from linkspan.model.resource import Resource
+from linkspan.model.snapshot import NAMES, RESOURCES, Record, Snapshot, Write, put
 from linkspan.store.etcd.contract import Compacted, Etcd
 from linkspan.store.etcd.values import Changes, Interrupted, KeyValue, Watching
 
@@ -107,7 +108,7 @@ class Follower:
                 known.update(_written(key, record, item.value, self.own))
             else:
                 self._remember(key, record, item.value)
-                found[_NAMES[type(record)], gone(key)[1]] = record
+                found[NAMES[type(record)], gone(key)[1]] = record
         for part in _sliced(list(self._difference(found))):
             await self._take(part)
         self._publisher.serial(serial)
@@ -119,6 +120,7 @@ class Follower:
         now = self._now()
         ours = {
             *(("network", id_) for id_, network in now.networks.items() if network.scope == GLOBAL),
+            *((kind, id_) for kind in RESOURCES for id_, one in now.resources(kind).items() if one.scope == GLOBAL),
             *(("host", id_) for id_ in now.hosts),
             *(("remote", id_) for id_ in now.remotes),
             *(("block", id_) for id_, block in now.blocks.items() if block.host_id != self.own),
@@ -201,7 +203,7 @@ class Follower:
         return put(record) if before != record else None
 
     def _remember(self, key: str, record: Record, value: bytes) -> None:
-        if not isinstance(record, Network | Remote | Host):
+        if not isinstance(record, Network | Resource | Remote | Host):
             self._others[key] = value
 
     def _alive(self, host_id: str, since: bytes | None) -> None:
@@ -215,9 +217,6 @@ class Follower:
             await self._follow(writes, list(_events(self._now(), writes)))
         if any(write.kind == "network" and write.record is None for write in writes):
             self._publisher.wanting.set()  # what this host had of it goes too
-
-
-_NAMES = {type_: kind for kind, type_ in KINDS.items()}
 
 
 def _shared(now: Snapshot, reservation: Reservation) -> bool:

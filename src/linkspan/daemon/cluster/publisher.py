@@ -25,7 +25,7 @@ from linkspan.engine.publication import (
     read,
     shared,
 )
-from linkspan.errors import LinkspanError, Unavailable
+from linkspan.errors import InvalidArgument, LinkspanError, Unavailable
 from linkspan.model.cluster import Host
 from linkspan.model.snapshot import Snapshot, Write
 from linkspan.store.etcd.contract import Etcd
@@ -45,6 +45,7 @@ from linkspan.store.etcd.values import (
 
 log = logging.getLogger(__name__)
 _NOTHING: Mapping[str, bytes] = {}
+_LARGEST = 1 << 20  # bytes in one change: etcd takes one and a half million
 _AT_ONCE = 60  # keys in one transaction of many: etcd takes 128 operations, and a key may need a guard and a look
 
 
@@ -91,23 +92,25 @@ class Publisher:
 
     async def publish(self, before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
         old, new = (published_touched(moment, writes, self.own) for moment in (before, after))
-        networks = shared(before, writes)
-        if not networks and old == new:
+        common = shared(before, writes)
+        if not common and old == new:
             return
+        if sum(len(value or b"") for value in common.values()) > _LARGEST:
+            raise InvalidArgument(f"more than {_LARGEST >> 10} KiB of resources at once: give them in several files")
         async with self._lock:
             gone = [key for key in old if key not in new]
             changed = {key: entry for key, entry in new.items() if self._known.get(key) != entry.value}
             if self.refusal:
-                self._put_off(networks, changed)
+                self._put_off(common, changed)
                 return
-            if not changed and not networks and not any(key in self._known for key in gone):
+            if not changed and not common and not any(key in self._known for key in gone):
                 return
             try:
-                if changed or networks:
-                    await self._write(changed, networks, self._taken_over(before, writes))
+                if changed or common:
+                    await self._write(changed, common, self._taken_over(before, writes))
             except Unavailable:
                 self.wanting.set()
-                if networks or any(entry.claim for entry in changed.values()):
+                if common or any(entry.claim for entry in changed.values()):
                     raise
             try:
                 await self._remove(gone)
@@ -120,10 +123,10 @@ class Publisher:
         keys = (keys_of(record)[0] for record in records if record and owner(record) != self.own.id)
         return {key: value for key in keys if (value := self._seen(key)) is not None}
 
-    def _put_off(self, networks: Mapping[str, bytes | None], changed: Mapping[str, Entry]) -> None:
+    def _put_off(self, common: Mapping[str, bytes | None], changed: Mapping[str, Entry]) -> None:
         """Nothing can be told now. What claims nothing new may go on, and is told later."""
         new = (key for key, entry in changed.items() if entry.claim and not self._holds(key))
-        if networks or any(new):
+        if common or any(new):
             raise Unavailable(f"the cluster's store cannot be used now: {self.refusal}")
         self.wanting.set()
 
@@ -137,18 +140,18 @@ class Publisher:
     async def _write(
         self,
         changed: Mapping[str, Entry],
-        networks: Mapping[str, bytes | None] = _NOTHING,
+        common: Mapping[str, bytes | None] = _NOTHING,
         takes: Mapping[str, bytes] = _NOTHING,
     ) -> None:
         """One transaction. `takes` are other hosts' values that it replaces. Raises Overtaken, which says what of."""
         claims = {key: self._known.get(key, takes.get(key)) for key, entry in changed.items() if entry.claim}
         while True:
             guards = [_still(self._root + key, value) for key, value in claims.items()]
-            guards += self._conditions(changed, networks)
+            guards += self._conditions(changed, common)
             then: list[Operation] = [Put(self._root + key, entry.value) for key, entry in changed.items()]
-            for key, value in networks.items():
+            for key, value in common.items():
                 then.append(Delete(self._root + key) if value is None else Put(self._root + key, value))
-            if networks:
+            if common:
                 then.append(Put(self._root + SERIAL, self.own.id.encode()))
             result = await self._etcd.txn(guards, then, [Get(self._root + key) for key in claims])
             if result.succeeded:
@@ -159,20 +162,22 @@ class Publisher:
             if taken := sorted(key for key in strange if _writer(key, there[key] or b"") != self.own.id):
                 raise Overtaken(f"another host has {', '.join(map(_said, taken))}", result.revision)
             if there == claims:
-                raise Overtaken("another host has changed the network meanwhile", result.revision)
+                raise Overtaken("another host has changed what all hosts share meanwhile", result.revision)
             claims = there
         self._known.update((key, entry.value) for key, entry in changed.items())
+        if common:  # of which the follower will hear, but the next change may not wait so long
+            self._serial = KeyValue(self._root + SERIAL, b"", 0, result.revision, 0)
 
-    def _conditions(self, changed: Mapping[str, Entry], networks: Mapping[str, bytes | None]) -> Iterable[Compare]:
-        """Who joins a network finds it there; who changes one has seen every change of all; who removes one finds
-        nobody on it."""
+    def _conditions(self, changed: Mapping[str, Entry], common: Mapping[str, bytes | None]) -> Iterable[Compare]:
+        """Who joins a network finds it there; who changes one, or a resource, has seen every change of all; who removes
+        a network finds nobody on it."""
         for network_id in {network for key in changed if (network := _joined(key))}:
             yield present(f"{self._root}{RECORDS}networks/{network_id}")
-        if networks:
+        if common:
             serial = self._root + SERIAL
             yield unchanged(self._serial) if self._serial else absent(serial)
-        for key, value in networks.items():
-            if value is None:
+        for key, value in common.items():
+            if value is None and key.startswith(f"{RECORDS}networks/"):
                 yield empty(f"{self._root}{RECORDS}endpoints/{key.rpartition('/')[2]}/")
 
     async def _remove(self, keys: Iterable[str]) -> None:

@@ -36,7 +36,7 @@ from linkspan.model.policy import (
 
 MOST_RULES = 1024  # in each direction of a policy
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NETWORK = re.compile(r"[^\s/\x00-\x1f-](?:[^/\x00-\x1f]{0,251}[^\s/\x00-\x1f])?")  # as networks are named here
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 _RANGE = re.compile(r"(\d{1,5}):(\d{1,5})")
 _BY_NAME = {name.lower(): name for name in PROTOCOLS}

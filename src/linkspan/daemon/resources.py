@@ -1,0 +1,70 @@
+"""Resources as Calico has them, as the front doors see them: the cluster's where there is one, else this host's."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+from linkspan.daemon.identity import now
+from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.mutation import Mutation
+from linkspan.engine.change import Change
+from linkspan.engine.resources import Decision, apply_resources, delete_resources, listed
+from linkspan.errors import NotFound
+from linkspan.model.cluster import GLOBAL, LOCAL
+from linkspan.model.manifests.kinds import Kind, kind_named
+from linkspan.model.manifests.reading import read_resources
+from linkspan.model.resource import Resource
+
+
+class Resources:
+    """A kind is named as users do. `network` is what a NetworkPolicy is of; for listing, "" is any."""
+
+    def __init__(self, ledger: Ledger, mutation: Mutation) -> None:
+        self._ledger, self._mutation = ledger, mutation
+
+    async def apply(self, data: bytes) -> Decision:
+        """A file of YAML or JSON. Raises InvalidArgument, Conflict."""
+        asked = await asyncio.to_thread(read_resources, data)
+        uids = [str(uuid.uuid4()) for _ in asked]
+        scope = GLOBAL if self._mutation.cluster else LOCAL
+        moment = f"{now()[:19]}Z"
+        return await self._carry_out(lambda: apply_resources(self._ledger.now, asked, uids, scope, moment))
+
+    async def delete(self, data: bytes) -> Decision:
+        """What a file names. Raises InvalidArgument, Conflict, NotFound, Forbidden."""
+        asked = await asyncio.to_thread(read_resources, data)
+        return await self._carry_out(lambda: delete_resources(self._ledger.now, asked))
+
+    async def delete_named(self, kind: str, name: str, network: str) -> Decision:
+        found = kind_named(kind)
+        return await self._carry_out(lambda: delete_resources(self._ledger.now, [self._one(found, name, network)]))
+
+    def get(self, kind: str, name: str, network: str) -> Resource:
+        """Raises InvalidArgument, NotFound."""
+        return self._one(kind_named(kind), name, network)
+
+    def listed(self, kind: str = "", network: str = "") -> list[Resource]:
+        """In order of kind, network and name. Raises InvalidArgument."""
+        return list(listed(self._ledger.now, kind_named(kind) if kind else None, network))
+
+    def _one(self, kind: Kind, name: str, network: str) -> Resource:
+        id_ = f"{network}/{name}" if kind.of_network else name
+        for one in listed(self._ledger.now, kind, ""):
+            if one.id == id_:
+                return one
+        if kind.of_network and not network:
+            raise NotFound(f"{kind.name} {name} not found: which network is it of?")
+        raise NotFound(f"{kind.name} {id_} not found")
+
+    async def _carry_out(self, decide: Callable[[], Decision]) -> Decision:
+        """What was decided last is what was carried out."""
+        decisions: list[Decision] = []
+
+        def change() -> Change:
+            decisions.append(decide())
+            return decisions[-1].change
+
+        await asyncio.shield(self._mutation.decide(change))
+        return decisions[-1]
