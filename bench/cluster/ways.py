@@ -131,6 +131,10 @@ def _flannel(subnet: str, backend: str) -> Callable[[Cluster], contextlib.Abstra
     return _network("-d", "flannel", "--subnet", subnet, *(word for one in options for word in ("-o", one)))
 
 
+def _calico(encapsulation: str) -> Callable[[Cluster], contextlib.AbstractContextManager[Ends]]:
+    return _network("-d", "calico", "--subnet", "10.78.0.0/16", "-o", f"encapsulation={encapsulation}")
+
+
 _SEGMENT = ("-o", "parent=eth0", "--subnet", "10.211.55.0/24", "--ip-range", "10.211.55.64/26")
 WAYS: Sequence[Way] = (
     Way("host", _hosts),
@@ -139,6 +143,8 @@ WAYS: Sequence[Way] = (
     Way("overlay", _network("-d", "overlay")),
     Way("flannel, vxlan", _flannel("10.95.0.0/16", "vxlan")),
     Way("flannel, host-gw", _flannel("10.96.0.0/16", "host-gw")),
+    Way("calico, vxlan", _calico("vxlan")),
+    Way("calico, cross-subnet", _calico("vxlan-cross-subnet")),
     Way("flat, bridge", _network("-d", "flat", *_SEGMENT, "-o", "mode=bridge")),
     Way("flat, macvlan", _network("-d", "flat", *_SEGMENT, "-o", "mode=macvlan")),
     Way("flat, routed", _network("-d", "flat", *_SEGMENT, "-o", "mode=routed")),

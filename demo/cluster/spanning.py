@@ -212,4 +212,8 @@ SECTIONS = (
         title="flannel, host-gw",
     ),
     section(5, "macvlan", "--scope global -o parent=eth0 --subnet 10.90.0.0/24"),
+    *(
+        section(number, "calico", f"--subnet 10.78.0.0/16 -o encapsulation={how}", title=f"calico, {how}", apart=False)
+        for number, how in ((10, "vxlan"), (11, "vxlan-cross-subnet"))
+    ),
 )

@@ -196,3 +196,12 @@ def test_addresses_by_hand_and_borrowed_ones_are_routes_of_their_own(hosts: Clus
     assert reached(h1, "one", borrowed) and reached(h2, "guest", one)
     assert answers(h3.here, borrowed, 80) == ADDRESSES["h3"]  # by way of the host that has the block
     assert answers(h3.here, two, 80) == ADDRESSES["h3"]
+
+
+def test_ip_in_ip_needs_a_kernel_that_has_it(hosts: Cluster) -> None:
+    refused = hosts["h1"].docker(
+        "network", "create", "-d", "calico", "-o", "encapsulation=ipip", "--subnet", "10.92.0.0/16", "city", status=None
+    )
+    if refused.status == 0:
+        pytest.skip("this kernel has IP-in-IP")
+    assert "the running kernel lacks IP-in-IP links (module ipip): use vxlan, or load it" in refused.err

@@ -25,6 +25,7 @@ from linkspan.state.host import Underlay
 from linkspan.state.objects import (
     HOST,
     Address,
+    Device,
     FdbEntry,
     KernelObject,
     Neighbour,
@@ -147,6 +148,12 @@ def test_the_size_of_blocks(world: World, text: str, blocks: tuple[int, int]) ->
             "a block of /24 is larger than 10.7.0.0/25",
         ),
         ({"options": {"mtu": "12"}}, InvalidArgument, "use 68 to 65535"),
+        ({"options": {"encapsulation": "ipip"}}, InvalidArgument, "encapsulation=ipip carries IPv4 alone"),
+        (
+            {"options": {"encapsulation": "ipip"}, "facts": dataclasses.replace(MEMBER, ipip=False)},
+            Unsupported,
+            "the running kernel lacks IP-in-IP links \\(module ipip\\): use vxlan",
+        ),
         ({"options": {"parent": "eth0"}}, InvalidArgument, "unknown option: parent"),
         ({"options": {"rest": "x"}}, InvalidArgument, "invalid value for rest"),
         (
@@ -270,6 +277,32 @@ def test_the_way_through_tunnels(world: World) -> None:
         if isinstance(item, NftElement) and item.set == "tunnel_ends"
     }
     assert ends == {"4096 . 10.211.55.5", "4096 . 10.212.0.9"}
+
+
+def test_tunnels_without_numbers_are_those_of_all_networks(world: World) -> None:
+    """Of a kernel that has them."""
+    ipip: dict[str, object] = {"options": {"encapsulation": "ipip-cross-subnet"}, "ipv6": False}
+    city = created(world, pools=SUBNETS[:1], **ipip)
+    world.now = world.now.after([put(NEAR), put(FAR)])
+    town = created(world, name="town", pools=(Pool(subnet="10.78.0.0/16"),), **ipip)
+    block(world, city, "10.77.1.0/26", "near")
+    block(world, town, "10.78.1.0/26", "far")
+    assert (city.mtu, city.vni, city.parent) == (1480, 0, "ls-ipip")
+    assert set(rendered(world, Device, Vxlan, Neighbour, FdbEntry, Route)) == {
+        Device(HOST, "ls-ipip", "ipip", "linkspan:ipip", mode="10.211.55.4", mtu=1480),
+        Route(HOST, "10.77.1.0/26", "eth0", "10.211.55.5", source="10.211.55.4"),
+        Route(HOST, "10.78.1.0/26", "ls-ipip", "10.212.0.9", onlink=True, source="10.211.55.4"),
+    }
+    # One of them goes: what both stand on stays.
+    writes = [drop(world.now.blocks[block_id(city.id, "10.77.1.0/26")]), drop(city)]
+    held, world.now = world.now, world.now.after(writes)
+    parts = touched(held, world.now, writes)
+    plan = diff(*(render_touched(moment, parts, HERE) for moment in (held, world.now)))
+    assert apply(plan, render_all(held, HERE, MEMBER)) == render_all(world.now, HERE, MEMBER)
+    assert {item.element for item in rendered(world, NftElement) if item.set == "ipip_ends"} == {  # type: ignore[union-attr]
+        "10.211.55.5",
+        "10.212.0.9",
+    }
 
 
 def test_plainly_to_who_is_on_the_same_segment(world: World) -> None:

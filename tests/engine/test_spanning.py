@@ -40,7 +40,7 @@ DRIVERS = {"tying": Tying(), "bridge": BridgeDriver(), "ovs": SWITCHES, "calico"
 FACTS = HostFacts(namespaces="/run/netns")
 few = st.sampled_from("abc")
 networks = st.builds(
-    lambda id_, driver, scope: Network(
+    lambda id_, driver, scope, how: Network(
         id=id_ * 12,
         name=id_,
         driver=driver,
@@ -49,11 +49,13 @@ networks = st.builds(
         scope=scope,
         pools=(Pool(subnet=POOL[id_], block=31),),
         vni=ord(id_),
-        encapsulation="vxlan" if driver == "calico" else "",
+        encapsulation=how if driver == "calico" else "",
+        parent="ls-ipip" if driver == "calico" and how == "ipip" else "",
     ),
     few,
     st.sampled_from(["tying", "bridge", "ovs", "calico"]),
     st.sampled_from([LOCAL, GLOBAL]),
+    st.sampled_from(["vxlan", "ipip", "never"]),
 )
 addresses = st.sampled_from(["10.0.0.1", "10.0.0.2"])
 POOL = {"a": "10.0.0.0/29", "b": "10.0.0.8/29", "c": "10.0.0.16/29"}

@@ -286,17 +286,19 @@ def test_a_macvlan_needs_its_parent(world: World) -> None:
         Device(HOST, "dm-1", "dummy", "linkspan:net"),
         Device(HOST, "iv0", "ipvlan", "linkspan:net", "eth0", "l3.private"),
         Device(HOST, "ib1", "ipoib", "linkspan:net", "eth0", "8001"),
+        Device(HOST, "ls-ipip", "ipip", "linkspan:ipip", mode="10.211.55.4"),
     ],
     ids=lambda device: device.kind,
 )
 def test_kinds_of_link_that_a_kernel_may_lack(world: World, device: Device) -> None:
     upper = Device(HOST, "mv-1", "macvlan", "linkspan:net", device.name, "bridge")
-    desired = state_of([device, *([upper] if device.kind != "ipvlan" else [])])
+    desired = state_of([device, *([upper] if device.kind not in ("ipvlan", "ipip") else [])])
     try:
         world.reach({}, desired)
     except Unsupported as error:
         assert f"{device.kind} {device.name}" in str(error) and "the running kernel lacks" in str(error)
         assert world.read({}) == {}
+        assert device.kind != "ipip" or not world.kernel.has_ipip()
         pytest.skip(f"only on the fake: {error}")
     world.reach(desired, {})
 

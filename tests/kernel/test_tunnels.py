@@ -188,6 +188,9 @@ def test_routes(world: World) -> None:
         [
             *ground,
             Route(HOST, "10.5.1.0/24", "br0", "10.5.1.0", onlink=True),
+            Route(HOST, "10.5.5.0/24", "br0", "10.9.0.7", source="10.9.0.1"),
+            Route(HOST, "10.5.6.0/24", "br0", "10.9.0.7", source="10.9.0.1"),
+            Route(path, "fd00:8::/64", "eth0", "fd00:9::9", source="fd00:9::2"),
             Route(HOST, "10.5.2.0/24", "br0", "10.9.0.7", metric=512),
             Route(HOST, "10.5.2.0/24", "br0", "10.9.0.8"),
             Route(HOST, "10.5.3.0/24", "", kind="blackhole"),
@@ -205,6 +208,9 @@ def test_routes(world: World) -> None:
         [
             *ground,
             Route(HOST, "10.5.1.0/24", "br0", "10.5.1.7", onlink=True),
+            Route(HOST, "10.5.5.0/24", "br0", "10.9.0.7"),
+            Route(HOST, "10.5.6.0/24", "", kind="blackhole"),
+            Route(path, "fd00:8::/64", "eth0", "fd00:9::9"),
             Route(HOST, "10.5.2.0/24", "br0", "10.9.0.7", metric=1024),
             Route(HOST, "10.5.3.0/24", "br0"),
             Route(HOST, "10.5.4.0/24", "", kind="blackhole"),

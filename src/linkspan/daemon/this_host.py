@@ -91,6 +91,7 @@ class ThisHost:
             leading_out=frozenset(r.interface for r in routes if r.destination in DEFAULT_ROUTES.values()),
             gateways=tuple((r.interface, r.gateway) for r in routes if r.destination.endswith("/0") and r.gateway),
             interfaces=tuple(_host_interface(kernel, interface) for interface in kernel.interfaces()),
+            ipip=kernel.has_ipip(),
             ipv6=(ipv6 := kernel.sysctl("net/ipv6/conf/lo/disable_ipv6") == "0"),
             bgp="missing" if configuration.bgp == "bird" and not bird_program() else configuration.bgp,
             relay=(relay := ipv6 and configuration.relay and 6 in configuration.rules),

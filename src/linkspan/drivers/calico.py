@@ -32,6 +32,7 @@ from linkspan.state.host import Underlay
 from linkspan.state.objects import (
     HOST,
     Address,
+    Device,
     FdbEntry,
     KernelObject,
     Neighbour,
@@ -42,6 +43,8 @@ from linkspan.state.objects import (
     Veth,
     Vxlan,
 )
+
+IPIP = "ls-ipip"  # the host's end of all tunnels without a number
 
 
 class CalicoDriver:
@@ -58,10 +61,12 @@ class CalicoDriver:
         for version in self.host.rules & set(network.versions):
             for pool in network.pools_of(version):
                 yield NftElement(f"pools{_mark(version)}", pool.subnet, comment=network.id[:12])
+                for name in self._fabric(network):
+                    yield NftElement(f"fabric{_mark(version)}", f'"{name}" . {pool.subnet}', comment=network.id[:12])
             yield from leaving(network, version)
         if network.pools_of(6) and self.host.forward:
             yield Sysctl(HOST, "net/ipv6/conf/all/forwarding", "1")
-        if self.underlay and _tunnelled(network):
+        if self.underlay and network.encapsulation != "never":
             yield from self._tunnel(network, self.underlay)
 
     def render_endpoint(self, network: Network, endpoint: Endpoint, sandbox: Sandbox) -> Iterator[KernelObject]:
@@ -93,7 +98,11 @@ class CalicoDriver:
     def render_host(self, network: Network, host: Host) -> Iterator[KernelObject]:
         """Where its end of the tunnels is, from which packets are taken."""
         place = self._place(host)
-        if not place or not _tunnelled(network):
+        if not place or network.encapsulation == "never":
+            return
+        if tunnel(network) == IPIP:
+            if 4 in self.host.rules:
+                yield NftElement("ipip_ends", place)
             return
         mac = tunnel_mac(place)
         if (version := version_of(place)) in self.host.rules:
@@ -131,18 +140,26 @@ class CalicoDriver:
         elif place := self._place(host):
             yield Route(HOST, destination, tunnel(network), _gateway(place, version), onlink=True, source=source)
 
+    def _fabric(self, network: Network) -> tuple[str, ...]:
+        """The interfaces over which other hosts send packets for the network."""
+        if self.underlay is None:
+            return ()
+        if network.encapsulation in ("vxlan", "ipip"):
+            return (tunnel(network),)
+        both = network.encapsulation != "never"
+        return (self.underlay.interface, tunnel(network)) if both else (self.underlay.interface,)
+
     def _tunnel(self, network: Network, under: Underlay) -> Iterator[KernelObject]:
         name, place = tunnel(network), under.address or under.address6
-        if version_of(place) in self.host.rules:
-            yield NftElement("tunnels", str(network.vni), comment=network.id[:12])
-        yield Vxlan(
-            name,
-            alias=f"linkspan:{network.id}",
-            vni=network.vni,
-            local=place,
-            mtu=under.mtu - around(place),
-            mac=tunnel_mac(place),
-        )
+        mtu = under.mtu - around(network.encapsulation, place)
+        if name == IPIP:
+            if 4 in self.host.rules:
+                yield NftElement("ipip_here", place)
+            yield Device(HOST, IPIP, "ipip", "linkspan:ipip", mode=place, mtu=mtu)
+        else:
+            if version_of(place) in self.host.rules:
+                yield NftElement("tunnels", str(network.vni), comment=network.id[:12])
+            yield Vxlan(name, f"linkspan:{network.id}", network.vni, place, mtu=mtu, mac=tunnel_mac(place))
         # What a host itself or another network's containers send comes by this tunnel, and is answered by another way:
         # the kernel is loose about that only on an interface that has an address. (This one is never a source.)
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/rp_filter", "2")
@@ -161,7 +178,7 @@ class CalicoDriver:
 
 def tunnel(network: Network) -> str:
     """The interface that is this host's end of the network's tunnels."""
-    return f"vx-{network.vni}"
+    return IPIP if network.encapsulation.startswith("ipip") else f"vx-{network.vni}"
 
 
 def tunnel_mac(place: str) -> str:
@@ -169,13 +186,11 @@ def tunnel_mac(place: str) -> str:
     return "0a:" + hashlib.sha256(place.encode()).digest()[:5].hex(":")
 
 
-def around(place: str) -> int:
-    """Bytes that a tunnel puts around a packet: Ethernet's header, VXLAN's, UDP's, and that of IP, to such a place."""
-    return 14 + 8 + 8 + (40 if ":" in place else 20)
-
-
-def _tunnelled(network: Network) -> bool:
-    return network.encapsulation.startswith("vxlan")
+def around(encapsulation: str, place: str) -> int:
+    """Bytes that may be put around a packet to such a place: of Ethernet, VXLAN and UDP, and those of IP."""
+    if encapsulation == "never":
+        return 0
+    return (40 if ":" in place else 20) + (0 if encapsulation.startswith("ipip") else 14 + 8 + 8)
 
 
 def _gateway(place: str, version: int) -> str:

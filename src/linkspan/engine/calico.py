@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from linkspan.drivers.calico import around
+from linkspan.drivers.calico import IPIP, around
 from linkspan.engine import bridges, keeping
 from linkspan.engine.bgp.plan import check_routing
 from linkspan.engine.scope import free_vni
@@ -41,6 +41,13 @@ def on_routes(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
     how = options.get("encapsulation") or "vxlan"
     if how not in ENCAPSULATIONS:
         raise InvalidArgument(f"invalid value for encapsulation: {how!r}: use {', '.join(ENCAPSULATIONS)}")
+    if how.startswith("ipip"):
+        if not host.ipip:
+            raise Unsupported(
+                f"encapsulation={how}: the running kernel lacks IP-in-IP links (module ipip): use vxlan, or load it"
+            )
+        if network.ipv6:
+            raise InvalidArgument(f"encapsulation={how} carries IPv4 alone: use vxlan for IPv6")
     if how == "never":
         check_routing(host)
     elif network.ipv4 and host.underlay and not host.underlay.address:
@@ -58,6 +65,7 @@ def on_routes(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
             options=options,
             bridge="",
             encapsulation=how,
+            parent=IPIP if how.startswith("ipip") else "",
             masquerade=bridges.flag(options, "nat_outgoing", default=True),
             vni=free_vni(snapshot) if how.startswith("vxlan") else 0,
         )
@@ -102,4 +110,4 @@ def _mtu(snapshot: Snapshot, how: str, host: HostFacts) -> int:
     if host.underlay is None:
         return 1500
     least = min((host.underlay.mtu, *(other.mtu for other in snapshot.hosts.values())))
-    return least - (around(host.underlay.address or host.underlay.address6) if how.startswith("vxlan") else 0)
+    return least - around(how, host.underlay.address or host.underlay.address6)

@@ -107,12 +107,12 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                     if subnet and subnet.own:
                         networks.add(subnet.network_id)
                         endpoints.update(snapshot.endpoints_on.get(subnet.network_id, {}))
-    spanned = networks | {id_ for id_ in occupied if (id_ in before.endpoints_on) != (id_ in after.endpoints_on)}
     if grounds:
         for snapshot in (before, after):
             networks.update(n.id for n in snapshot.networks.values() if n.parent in grounds)
             sharing = (c for c in snapshot.containers.values() if any(p.ground in grounds for p in c.plugs))
             plugged.update(container.id for container in sharing)
+    spanned = networks | {id_ for id_ in occupied if (id_ in before.endpoints_on) != (id_ in after.endpoints_on)}
     for id_ in spanned:
         drivers = {
             s.networks[id_].driver for s in (before, after) if id_ in s.networks and s.networks[id_].scope == GLOBAL

@@ -118,6 +118,9 @@ class Kernel(Protocol):
     def forget(self, protocol: int, metric: int) -> None:
         """Takes those routes away, once nobody keeps them any more."""
 
+    def has_ipip(self) -> bool:
+        """Whether this kernel has IP-in-IP links."""
+
     def ephemeral_ports(self) -> EphemeralPorts:
         """Where the host chooses ports of its own."""
 

@@ -20,6 +20,7 @@ FEATURES = {
     "vlan": "802.1Q VLAN links (module 8021q)",
     "ipoib": "IP over InfiniBand (module ib_ipoib)",
     "dummy": "dummy links (module dummy)",
+    "ipip": "IP-in-IP links (module ipip)",
 }
 
 _MACVLAN = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -28,6 +29,9 @@ _IPVLAN_FLAGS = {"": 0, "bridge": 0, "private": 1, "vepa": 2}
 _MODE, _FLAGS = 1, 2  # of macvlan and ipvlan alike
 _VLAN_ID = 1
 _PKEY = 1
+# IFLA_IPTUN_…
+_TUNNEL_LOCAL, _TUNNEL_TTL, _TUNNEL_PROTOCOL, _TUNNEL_PMTU = 2, 4, 9, 10
+_TTL, _IPIP, _NONE_SUCH = 64, 4, 255
 # IFLA_VXLAN_…
 _VNI, _LOCAL, _LEARNING, _PORT, _LOCAL6, _CHECKSUM = 1, 4, 7, 15, 17, 18
 
@@ -45,6 +49,9 @@ def device_data(kind: str, mode: str) -> bytes:
                 return u16(_VLAN_ID, int(mode))
             case "ipoib" if mode:
                 return u16(_PKEY, int(mode, 16))
+            case "ipip":
+                local = attribute(_TUNNEL_LOCAL, ipaddress.IPv4Address(mode).packed)
+                return local + u8(_TUNNEL_TTL, _TTL) + u8(_TUNNEL_PROTOCOL, _IPIP) + u8(_TUNNEL_PMTU, 1)
     except (KeyError, ValueError, OverflowError):
         raise InvalidArgument(f"a {kind} link has no mode {mode!r}") from None
     return b""
@@ -52,7 +59,8 @@ def device_data(kind: str, mode: str) -> bytes:
 
 def device_mode(kind: str, data: bytes) -> str:
     """The mode in IFLA_INFO_DATA, as `state/objects.py` writes it; "" for a kind without, or an unknown mode."""
-    found = {name: number(value) for name, value in attributes(data).items() if len(value) in (2, 4)}
+    raw = attributes(data)
+    found = {name: number(value) for name, value in raw.items() if len(value) in (2, 4)}
     match kind:
         case "macvlan":
             return _name(_MACVLAN, found.get(_MODE, 0))
@@ -63,7 +71,14 @@ def device_mode(kind: str, data: bytes) -> str:
             return str(found.get(_VLAN_ID, ""))
         case "ipoib" if _PKEY in found:
             return f"{found[_PKEY]:04x}"
+        case "ipip" if _TUNNEL_LOCAL in raw:
+            return str(ipaddress.ip_address(raw[_TUNNEL_LOCAL]))
     return ""
+
+
+def ipip_refused() -> bytes:
+    """Attributes of IFLA_INFO_DATA that a kernel which has IP-in-IP links refuses as wrong, before it makes one."""
+    return u8(_TUNNEL_PROTOCOL, _NONE_SUCH)
 
 
 def vxlan_data(vxlan: Vxlan) -> bytes:

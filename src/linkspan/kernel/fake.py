@@ -304,6 +304,9 @@ class FakeKernel:
     def expect(self, interfaces: Iterable[str], *, switch: bool = False) -> None:
         self.expected = tuple(interfaces)
 
+    def has_ipip(self) -> bool:
+        return "ipip" not in self.lacking
+
     def switch(self) -> SwitchFacts:
         return self.switch_facts
 

@@ -465,6 +465,10 @@ class LinuxKernel:
         with _reading(f"the setting {name}"), self._namespaces.inside(namespace):
             return sysctl.read(name)
 
+    def has_ipip(self) -> bool:
+        with _reading("the kinds of links"):
+            return rtnetlink.has_ipip(self._inside(HOST))
+
     def switch(self) -> SwitchFacts:
         return self._switch.facts()
 

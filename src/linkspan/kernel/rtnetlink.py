@@ -16,7 +16,7 @@ import socket
 import struct
 
 from linkspan.kernel.contract import Interface, Statistics
-from linkspan.kernel.devices import device_data, vxlan_data
+from linkspan.kernel.devices import device_data, ipip_refused, vxlan_data
 from linkspan.kernel.netlink import (
     ACK,
     CREATE,
@@ -277,6 +277,17 @@ def create_device(host: NetlinkSocket, inside: NetlinkSocket, device: Device, na
     except OSError:
         delete_link(inside, device.name)
         raise
+
+
+def has_ipip(host: NetlinkSocket) -> bool:
+    """Whether the kernel knows such links, found out without one."""
+    body = text(_IFNAME, "ls-ipip") + nested(_LINKINFO, text(_INFO_KIND, "ipip"), nested(_INFO_DATA, ipip_refused()))
+    try:
+        host.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + body)])
+    except OSError as error:
+        return error.errno != errno.EOPNOTSUPP
+    delete_link(host, "ls-ipip")
+    return True
 
 
 def change_device(inside: NetlinkSocket, device: Device) -> None:

@@ -118,7 +118,7 @@ class Network(Wire, frozen=True, kw_only=True):
     @property
     def shares_parent(self) -> bool:
         """What it makes of the parent, others on the same one do too."""
-        return self.parent_made or self.path in ("bridge", "routed")
+        return self.parent_made or self.path in ("bridge", "routed") or self.encapsulation.startswith("ipip")
 
     @property
     def shares_mac(self) -> bool:

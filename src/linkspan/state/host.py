@@ -49,6 +49,7 @@ class HostFacts:
     interfaces: tuple[HostInterface, ...] = ()
     ip_forward: bool = True  # --ip-forward: we turn forwarding on
     ipv6: bool = True
+    ipip: bool = True  # the kernel has IP-in-IP links
     relay: bool = False  # what arrives at its IPv6 addresses can be sent on to IPv4
     publish_closed: bool = False  # --publish-policy=closed
     forward_accept: bool = True  # --forward-accept: a rule of ours where others drop what is forwarded

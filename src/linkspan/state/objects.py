@@ -112,11 +112,12 @@ class Veth:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """A link on top of another (`kind` macvlan, ipvlan, vlan, ipoib), or by itself (dummy); up.
+    """A link on top of another (`kind` macvlan, ipvlan, vlan, ipoib), or by itself (dummy, ipip); up.
 
     `parent` is an interface of the host, also of a device inside a sandbox. `mode` is macvlan's (bridge, private, vepa,
-    passthru), ipvlan's (l2, l3, l3s, with its flag after a dot: `l2.private`), the VLAN's number, or IPoIB's partition
-    key in four hexadecimal digits ("" is the parent's).
+    passthru), ipvlan's (l2, l3, l3s, with its flag after a dot: `l2.private`), the VLAN's number, IPoIB's partition
+    key in four hexadecimal digits ("" is the parent's), or ipip's own address, from which packets go to whatever host a
+    route's gateway is.
     Ours are known by their alias: `linkspan:<endpoint id>` inside a sandbox, `linkspan:<network id>` or
     `linkspan:parent` (one that several networks may share) on the host.
     """
