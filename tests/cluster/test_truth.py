@@ -47,6 +47,7 @@ DRIVERS = {
     ),
     "calico, vxlan": _calico("vxlan"),
     "calico, vxlan-cross-subnet": _calico("vxlan-cross-subnet"),
+    "calico, never": _calico("never"),
     "macvlan": Driver("macvlan", (*_MACVLAN, "--subnet", "10.90.0.0/24"), (*_MACVLAN, "--subnet", "10.91.0.0/24")),
     "flat, bridge": Driver("flat", (*_SEGMENT, "-o", "mode=bridge"), flat=True, from_own_host=True),
     "flat, macvlan": Driver("flat", (*_SEGMENT, "-o", "mode=macvlan"), flat=True),
