@@ -259,6 +259,16 @@ def test_a_policy_that_is_wrong_is_named_with_its_line_and_field(spec, line, say
         (kind("GlobalNetworkSet", "{}", "{}"), "metadata.name: it is needed"),
         (kind("NetworkPolicy", "{}"), "metadata.namespace: the name of a network is needed"),
         (kind("NetworkPolicy", "{}", "{name: x, namespace: a/b}"), "'a/b' is not the name of a network"),
+        (kind("BGPConfiguration", "{}", "{name: other}"), "metadata.name: other: a BGPConfiguration is named default"),
+        (kind("BGPConfiguration", "{asNumber: 0}", "{name: default}"), "spec.asNumber: 0 is not from 1 to"),
+        (kind("BGPConfiguration", "{logSeverityScreen: Loud}", "{name: default}"), "no such value: 'Loud'"),
+        (kind("BGPPeer", "{peerIP: 192.0.2.1}"), "line 4: BGPPeer x: spec.asNumber: it goes with peerIP"),
+        (kind("BGPPeer", "{peerIP: 192.0.2.1, asNumber: 1, nodeSelector: a}"), "spec.nodeSelector: selector 'a': exp"),
+        (
+            kind("BGPFilter", "{exportV4: [{action: Maybe}]}"),
+            "spec.exportV4[0].action: there is no such value: 'Maybe'",
+        ),
+        (kind("BGPFilter", "{exportV4: [{action: Accept, cidr: 'fd00::/8', matchOperator: In}]}"), "is not IPv4"),
         (kind("Pod", "{}"), "kind: 'Pod': one of GlobalNetworkPolicy"),
         (HEAD.replace("projectcalico.org/v3", "v1"), "apiVersion: 'v1': only projectcalico.org/v3 is read"),
         (HEAD + "  {}\nstatus: {}\n", "status: unknown field: a resource has apiVersion"),
@@ -418,7 +428,8 @@ def test_manifests_leave_out_what_has_its_default():
 
 def test_every_kind_can_be_read():
     specs = {"HostEndpoint": "{node: a, interfaceName: eth0}", "IPPool": "{cidr: 10.1.0.0/16}"}
+    specs["BGPPeer"] = "{peerSelector: has(rr)}"
     for one in KINDS:
-        metadata = "{name: x, namespace: net}" if one.of_network else "{name: x}"
+        metadata = "{name: default, namespace: net}" if one.of_network else "{name: default}"
         (record,) = read(kind(one.name, specs.get(one.name, "{}"), metadata))
         assert isinstance(record, one.record)

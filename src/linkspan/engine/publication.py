@@ -38,6 +38,9 @@ FOLDERS = {
     "hostendpoints": "hostendpoint",
     "ippools": "ippool",
     "ipreservations": "ipreservation",
+    "bgpconfigurations": "bgpconfiguration",
+    "bgppeers": "bgppeer",
+    "bgpfilters": "bgpfilter",
 }
 _FOLDERS = {kind: folder for folder, kind in FOLDERS.items()}
 SERIAL = f"{RECORDS}serial"  # written with every change of a network or a resource

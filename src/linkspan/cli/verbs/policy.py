@@ -123,6 +123,13 @@ _COLUMNS: Mapping[str, Mapping[str, _Column]] = {
     "HostEndpoint": {"HOST": _spec("node"), "INTERFACE": _spec("interfaceName"), "ADDRESSES": _spec("expectedIPs")},
     "IPPool": {"CIDR": _spec("cidr"), "ENCAPSULATION": _encapsulation, "NAT": _spec("natOutgoing")},
     "IPReservation": {"CIDRS": _spec("reservedCIDRs")},
+    "BGPConfiguration": {"AS": _spec("asNumber"), "MESH": _spec("nodeToNodeMeshEnabled")},
+    "BGPPeer": {
+        "OF HOSTS": lambda one: _spec("node")(one) or _spec("nodeSelector")(one),
+        "PEER": lambda one: _spec("peerIP")(one) or _spec("peerSelector")(one),
+        "AS": _spec("asNumber"),
+        "FILTERS": _spec("filters"),
+    },
 }
 
 _FILES = Flag("filename", "f", "list", "A file of resources, - for the standard input; may be given again")

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 import msgspec
 
 from linkspan.errors import InvalidArgument
+from linkspan.model import bgp
 from linkspan.model import selector as selectors
+from linkspan.model.bgp import BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec
 from linkspan.model.ippool import CROSS_SUBNET, MODES, NEVER, IpPoolSpec, IpReservationSpec
 from linkspan.model.manifests.shape import Wrong
 from linkspan.model.manifests.yaml_text import Path
@@ -33,6 +35,7 @@ from linkspan.model.policy import (
     Rule,
     TierSpec,
 )
+from linkspan.model.resource import Metadata
 
 MOST_RULES = 1024  # in each direction of a policy
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -212,7 +215,7 @@ def tier(spec: TierSpec, tier_name: str) -> TierSpec:
     _order(("spec", "order"), spec.order)
     if spec.default_action not in (DENY, PASS):
         raise Wrong(("spec", "defaultAction"), f"{spec.default_action!r}: Deny or Pass")
-    if tier_name == DEFAULT_TIER and spec != THE_DEFAULT_TIER.spec:
+    if tier_name == DEFAULT_TIER and spec not in (THE_DEFAULT_TIER.spec, TierSpec()):
         raise Wrong(("spec",), "the tier default has the order 1000000 and the defaultAction Deny")
     return spec
 
@@ -265,3 +268,23 @@ def pool(spec: IpPoolSpec) -> IpPoolSpec:
 
 def reservation(spec: IpReservationSpec) -> IpReservationSpec:
     return msgspec.structs.replace(spec, reserved_cidrs=_nets(("spec", "reservedCIDRs"), spec.reserved_cidrs))
+
+
+# -- BGP --------------------------------------------------------------------------------------------------------------
+
+
+def bgp_configuration(spec: BgpConfigurationSpec, metadata: Metadata) -> BgpConfigurationSpec:
+    bgp.check_configuration(metadata.name, spec)
+    return spec
+
+
+def bgp_peer(spec: BgpPeerSpec) -> BgpPeerSpec:
+    bgp.check_peer(spec)
+    _selector(("spec", "nodeSelector"), spec.node_selector)
+    _selector(("spec", "peerSelector"), spec.peer_selector)
+    return spec
+
+
+def bgp_filter(spec: BgpFilterSpec) -> BgpFilterSpec:
+    bgp.check_filter(spec)
+    return spec

@@ -9,6 +9,14 @@ from typing import Any
 import msgspec
 
 from linkspan.errors import InvalidArgument
+from linkspan.model.bgp import (
+    BgpConfiguration,
+    BgpConfigurationSpec,
+    BgpFilter,
+    BgpFilterSpec,
+    BgpPeer,
+    BgpPeerSpec,
+)
 from linkspan.model.ippool import IpPool, IpPoolSpec, IpReservation, IpReservationSpec
 from linkspan.model.manifests import check
 from linkspan.model.policy import (
@@ -61,6 +69,9 @@ KINDS = (
     Kind("HostEndpoint", HostEndpoint, HostEndpointSpec, lambda spec, metadata: check.host_endpoint(spec), ("hep",)),
     Kind("IPPool", IpPool, IpPoolSpec, lambda spec, metadata: check.pool(spec), ("ipp",)),
     Kind("IPReservation", IpReservation, IpReservationSpec, lambda spec, metadata: check.reservation(spec), ("ipr",)),
+    Kind("BGPConfiguration", BgpConfiguration, BgpConfigurationSpec, check.bgp_configuration, ("bgpconfig",)),
+    Kind("BGPPeer", BgpPeer, BgpPeerSpec, lambda spec, metadata: check.bgp_peer(spec)),
+    Kind("BGPFilter", BgpFilter, BgpFilterSpec, lambda spec, metadata: check.bgp_filter(spec)),
 )
 _BY_NAME = {name.lower(): kind for kind in KINDS for name in (kind.name, kind.plural, f"{kind.name}List", *kind.short)}
 

@@ -136,7 +136,7 @@ def _said(message: str, path: Path) -> Wrong:
     if expected := _EXPECTED.fullmatch(why):
         wanted = " or ".join(_WORDS.get(name, name) for name in expected[1].split(" | ") if name != "null")
         return Wrong((*path, *at), f"expected {wanted}, got {_WORDS.get(expected[2], expected[2])}")
-    return Wrong((*path, *at), why)
+    return Wrong((*path, *at), why.replace("Invalid enum value", "there is no such value:"))
 
 
 def _kind_of(value: Any) -> str:
