@@ -18,9 +18,12 @@ from linkspan.engine.bgp.neighbours import Neighbour
 from linkspan.engine.bgp.plan import Plan, plan
 from linkspan.engine.bgp.resources import REFLECTOR
 from linkspan.model.bgp import SecretKey
+from linkspan.model.ippool import IpPool, IpPoolSpec
+from linkspan.model.resource import Metadata
 from linkspan.model.snapshot import Record, drop, put
 from tests.bgp.records import (
     NETWORK,
+    POOL,
     block,
     configuration,
     endpoint,
@@ -146,11 +149,10 @@ def test_who_a_peer_is_for() -> None:
 
 
 def test_a_pool_that_stays_inside() -> None:
-    inside = msgspec.structs.replace(NETWORK, bgp_export=False)
-    found = plan(snapshot("h1", peer("rack", peerIP=RACK, asNumber=65001), network=inside), host("h1"), {})
-    assert found
-    text = bird_conf(found)
+    inside = IpPool(metadata=Metadata(name="inside"), spec=IpPoolSpec(cidr=POOL, disable_bgp_export=True))
+    text = bird_conf(planned("h1", peer("rack", peerIP=RACK, asNumber=65001), inside))
     assert "function exported4() { return false; }" in text and "if !exported4() then reject;" in text
+    assert "function exported6() { return net ~ [ fd65::/64+ ]; }" in text
 
 
 def test_what_cannot_be_is_said() -> None:

@@ -107,7 +107,6 @@ class Network(Wire, frozen=True, kw_only=True):
     rest: float = 0.0  # seconds for which an address stays its identity's when no container has it any more
     # What calico resolved: when packets between hosts go in tunnels, one of ENCAPSULATIONS.
     encapsulation: str = ""
-    bgp_export: bool = True  # routers outside the cluster may know of it
     publishes: bool = True  # endpoints can have ports of the host
 
     @property

@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from linkspan.daemon.supervised import Supervised
+from linkspan.daemon.supervised import Running, Supervised
 from linkspan.errors import Internal, InvalidArgument, Unavailable, Unsupported
 
 PROTOCOL = 12  # of its routes in the kernel
@@ -34,13 +34,9 @@ class Bird:
         self._supervised = Supervised("bird", folder, command)
         self._task: asyncio.Task[None] | None = None
 
-    def running(self) -> bool:
-        return self._supervised.now() is not None
-
-    @property
-    def restarts(self) -> int:
-        running = self._supervised.now()
-        return running.restarts if running else 0
+    def now(self) -> Running | None:
+        """The process, None where there is none."""
+        return self._supervised.now()
 
     async def check(self, text: str) -> None:
         """Raises InvalidArgument with BIRD's word where it would refuse this configuration, Unsupported where there is

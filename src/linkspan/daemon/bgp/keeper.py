@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from linkspan.model.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 _LOOK = 5.0  # seconds between two looks at the sessions
+_SILENT = "no answer: with another password there is none"  # the kernel drops what is signed otherwise
 _PAUSE = 2.0  # seconds before what failed is tried again
 T = TypeVar("T")
 Run = Callable[[Callable[[Kernel], T]], Awaitable[T]]
@@ -49,7 +51,7 @@ class Keeper:
         runs a function of the kernel in its thread."""
         self.mode, self.own = mode, own
         self._folder, self._secrets, self._now, self._kernel = folder, secrets, now, run
-        self._bird = Bird(folder)
+        self.bird = Bird(folder)
         self._stirred = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._plan: Plan | None = None
@@ -75,7 +77,7 @@ class Keeper:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._bird.let_go()
+        await self.bird.let_go()
 
     # -- making it so -------------------------------------------------------------------------------------------------
 
@@ -117,23 +119,23 @@ class Keeper:
         if text == self._loaded:
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        await self._bird.check(text)
-        running = self._bird.running()
+        await self.bird.check(text)
+        running = self.bird.now() is not None
         # Where there is nothing to keep until the peers have spoken, one that is away would only hold it up.
         first = not running and not await self._learned()
-        self._bird.write(bird_conf(wanted, wait=FIRST_WAIT) if first else text)
-        await self._bird.start()
+        self.bird.write(bird_conf(wanted, wait=FIRST_WAIT) if first else text)
+        await self.bird.start()
         if running:
-            await self._bird.configure()
+            await self.bird.configure()
         if first:
-            self._bird.write(text)
+            self.bird.write(text)
         self._loaded = text
 
     async def _end(self) -> None:
-        if self._bird.configuration.exists():  # it is there for as long as BIRD is wanted, whichever daemon runs
-            await self._bird.end()
+        if self.bird.configuration.exists():  # it is there for as long as BIRD is wanted, whichever daemon runs
+            await self.bird.end()
             await self._kernel(lambda kernel: kernel.forget(PROTOCOL, METRIC))
-            self._bird.forget()
+            self.bird.forget()
         self._loaded = ""
         self._known, self._refused = {}, {}
 
@@ -170,22 +172,24 @@ class Keeper:
                     await self._look()
 
     async def _look(self) -> None:
-        sessions = {session.name: session for session in parse_sessions(await self._bird.ask(SESSIONS))}
+        sessions = {session.name: session for session in parse_sessions(await self.bird.ask(SESSIONS))}
         names = {neighbour.name: neighbour for neighbour in self._plan.neighbours} if self._plan else {}
         for name, session in sessions.items():
             before, neighbour = self._known.get(name), names.get(name)
             if neighbour is None:
                 continue
-            if session.up and (before is None or not before.up):
-                log.info("BGP: %s (%s) is a peer", neighbour.said, neighbour.address)
-            elif before and before.up and (not session.up or session.since != before.since):
-                why = session.trouble or "it does not answer"
-                log.warning("BGP: %s (%s) was no peer for a while: %s", neighbour.said, neighbour.address, why)
+            who, why = f"BGP: {neighbour.said} ({neighbour.address})", session.trouble or "it says nothing"
+            if before and before.up and not session.up:
+                log.warning("%s is no peer any more: %s", who, why)
+            elif before and before.up and session.since != before.since:
+                log.warning("%s was no peer for a moment: %s", who, why)
+            elif session.up and not (before and before.up):
+                log.info("%s is a peer", who)
             elif not session.up and session.trouble and (before is None or session.trouble != before.trouble):
-                log.warning("BGP: %s (%s) is no peer: %s", neighbour.said, neighbour.address, session.trouble)
+                log.warning("%s is no peer: %s", who, why)
         found: dict[Refused, None] = {}
         for version in self._plan.versions if self._plan else ():
-            for prefix, name in parse_refused(await self._bird.ask(refused(version))):
+            for prefix, name in parse_refused(await self.bird.ask(refused(version))):
                 by = names[name].said if name in names else name
                 found[Refused(prefix, by)] = None
         for one in found:
@@ -209,15 +213,18 @@ class Keeper:
             tuple(self._said),
             tuple(self._sessions()),
             tuple(self._refused),
-            self._bird.restarts,
+            running.restarts if (running := self.bird.now()) else 0,
         )
 
     def _sessions(self) -> Iterator[SessionView]:
         for neighbour in self._plan.neighbours if self._plan else ():
-            yield SessionView(neighbour, self._known.get(neighbour.name))
+            session = self._known.get(neighbour.name)
+            if session and not session.up and neighbour.password and not session.trouble:
+                session = dataclasses.replace(session, trouble=_SILENT)
+            yield SessionView(neighbour, session)
 
 
 def _read(s: Snapshot) -> tuple[object, ...]:
     """What a plan is made of."""
-    said = s.bgp_configurations, s.bgp_peers, s.bgp_filters
+    said = s.bgp_configurations, s.bgp_peers, s.bgp_filters, s.ip_pools
     return s.networks, s.hosts, s.blocks, s.endpoints, s.remotes, *said

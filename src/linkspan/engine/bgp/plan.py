@@ -113,9 +113,11 @@ def routed(network: Network) -> bool:
 
 
 def _pools(snapshot: Snapshot) -> Iterator[Pool]:
+    specs = (found.spec for found in snapshot.ip_pools.values())
+    kept = {ipaddress.ip_network(spec.cidr) for spec in specs if spec.disable_bgp_export}
     for network in networks(snapshot):
         for pool in network.pools:
-            yield Pool(pool.subnet, routed(network), network.bgp_export)
+            yield Pool(pool.subnet, routed(network), ipaddress.ip_network(pool.subnet) not in kept)
 
 
 def _announced(snapshot: Snapshot, own: Host) -> Announced:

@@ -1,0 +1,193 @@
+"""Routers of others as peers: FRR and GoBGP on top of the rack, and in BIRD's place on a host."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from linkspan.model.snapshot import Snapshot, drop
+from tests.bgp.lab import CLIENT, MISSING, TOR, TOR2, Lab, Router, answers, until
+from tests.bgp.records import NAMES, block, configuration, peer, snapshot
+from tests.hosts import needs_root
+
+pytestmark = [
+    needs_root,
+    pytest.mark.root,
+    pytest.mark.skipif(bool(MISSING), reason=f"not here: {', '.join(MISSING)}: make test installs them"),
+]
+RACK = peer("rack", peerIP=TOR, asNumber=65001, password={"value": "s3cret"})
+OTHER = peer("other", peerIP=TOR2, asNumber=65002)
+SAID = configuration(
+    communities=[{"name": "ours", "value": "64512:65"}],
+    prefixAdvertisements=[{"cidr": "10.65.0.0/16", "communities": ["ours", "64512:1:2"]}],
+)
+BLOCKS = {f"10.65.{number}.0/26" for number in (1, 2, 3)}
+
+
+def frr(*networks: str, password: str = "s3cret", own_as: int = 65001) -> str:
+    sessions = [
+        f" neighbor {address} {words}"
+        for address in ("10.211.55.4", "10.211.55.5", "10.211.55.6")
+        for words in ("remote-as 64512", f"password {password}", "timers connect 1")
+    ]
+    announced = [f"  network {network}" for network in networks]
+    return "\n".join(
+        [
+            f"router bgp {own_as}",
+            f" bgp router-id {TOR}",
+            " no bgp ebgp-requires-policy",
+            " no bgp network import-check",
+            *sessions,
+            " address-family ipv4 unicast",
+            *announced,
+            " exit-address-family",
+            "",
+        ]
+    )
+
+
+def gobgp() -> str:
+    text = f'[global.config]\nas = 65002\nrouter-id = "{TOR2}"\n'
+    for address in ("10.211.55.4", "10.211.55.5", "10.211.55.6"):
+        text += f'[[neighbors]]\n[neighbors.config]\nneighbor-address = "{address}"\npeer-as = 64512\n'
+        text += "[neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1\n"
+    return text
+
+
+@pytest.fixture(scope="module")
+def racked(fabric: Lab) -> Iterator[Lab]:
+    """With FRR on top of the rack, which has a machine behind it."""
+    fabric.router.frr(frr("192.0.2.0/24", "198.51.100.0/24"))
+    fabric.add(SAID, RACK)
+    for name in NAMES:
+        until(lambda name=name: "rack" in fabric[name].peers(), f"{name} has the router for a peer")
+    yield fabric
+    for speaker in fabric.speakers.values():
+        speaker.set(speaker.snapshot.after([drop(SAID), drop(RACK)]))
+
+
+def test_a_machine_behind_the_router_reaches_everybody(racked: Lab) -> None:
+    until(lambda: set(frr_routes(racked.router)) >= BLOCKS, "the router knows all blocks")
+    for name in NAMES:
+        until(lambda name=name: racked[name].routes().get("192.0.2.0/24") == TOR, f"{name} knows the way back")
+        client, host = racked.places["client"], racked.places[name]
+        own = f"10.65.{name[1:]}.5"
+        assert answers(client, host, own)
+        assert answers(host, client, CLIENT, source=own)
+    shown = json.loads(racked.router.vtysh("show bgp ipv4 unicast 10.65.1.0/26 json"))
+    (path,) = shown["paths"]  # its owner alone announces it
+    assert path["community"]["string"] == "64512:65" and path["largeCommunity"]["string"] == "64512:1:2"
+    assert path["nexthops"][0]["ip"] == "10.211.55.4"
+
+
+def frr_routes(router: Router) -> list[str]:
+    return [route["dst"] for route in router.host.json("ip", "-j", "route", "show", "proto", "bgp")]
+
+
+def test_what_is_ours_is_taken_from_nobody(racked: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor parts of it, nor what hides it, nor a way out of the host; what else the router says is."""
+    stolen = ("10.65.1.0/26", "10.65.1.32/28", "10.65.0.0/20")
+    more = (*stolen, "0.0.0.0/0", "10.0.0.0/8")
+    h1, h2 = racked["h1"], racked["h2"]
+    add = [f"network {prefix}" for prefix in more]
+    racked.router.vtysh("configure terminal", "router bgp 65001", "address-family ipv4 unicast", *add)
+    until(lambda: "10.0.0.0/8" in h1.routes(), "it takes what is not ours")
+    until(lambda: {one.prefix for one in h1.view().refused} == set(stolen), "it says what it does not take")
+    assert {one.by for one in h1.view().refused} == {"rack"}
+    assert not {*stolen, "default"} & set(h1.routes())
+    assert {one.prefix for one in h2.view().refused} == {"10.65.0.0/20"}  # h2's block is in it too
+    assert h2.routes()["10.65.1.0/26"] == "10.211.55.4"  # its owner's word, not the router's
+    assert "BGP: rack announces 10.65.1.0/26, which is this host's own: it is not taken" in caplog.messages
+    remove = [f"no {one}" for one in add]
+    racked.router.vtysh("configure terminal", "router bgp 65001", "address-family ipv4 unicast", *remove)
+    until(lambda: not h1.view().refused and "10.0.0.0/8" not in h1.routes(), "it is taken back")
+
+
+def test_a_router_that_flaps_is_said_and_disturbs_nobody_else(racked: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    h1 = racked["h1"]
+    for _ in range(3):
+        racked.router.vtysh("clear bgp 10.211.55.4")
+        until(lambda: "rack" not in h1.peers(), "h1 has lost it", 5)
+        until(lambda: "rack" in h1.peers(), "h1 has it again", 40)
+    until(lambda: h1.routes().get("192.0.2.0/24") == TOR, "its routes are back")
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert any("BGP: rack (10.211.55.9) is no peer any more: Received: Administrative reset" in one for one in said)
+    assert "host h2" in h1.peers() and all("rack" in one for one in said)
+
+
+def test_another_password_is_no_peer(racked: Lab) -> None:
+    h3 = racked["h3"]
+    h3.add(peer("rack", peerIP=TOR, asNumber=65001, password={"value": "other"}))
+    until(lambda: "rack" not in h3.peers(), "it has no session")
+    until(lambda: "192.0.2.0/24" not in h3.routes(), "nor its routes")
+    (view,) = [view for view in h3.view().sessions if view.neighbour.said == "rack"]
+    assert view.session and view.session.trouble
+    assert "rack" in racked["h1"].peers() and h3.peers() == ["host h1", "host h2"]
+    h3.add(RACK)
+    until(lambda: "rack" in h3.peers(), "with the right one it has", 40)
+
+
+def test_gobgp_as_a_router_and_two_ways_of_equal_cost(racked: Lab) -> None:
+    racked.other.gobgp(gobgp())
+    racked.add(OTHER)
+    for name in NAMES:
+        until(lambda name=name: "other" in racked[name].peers(), f"{name} has it for a peer", 30)
+    until(lambda: all(block in racked.other.ask("global", "rib") for block in BLOCKS), "it knows all blocks")
+    racked.other.ask("global", "rib", "add", "198.51.100.0/24", "origin", "igp")
+    h1 = racked["h1"]
+    until(lambda: h1.routes().get("198.51.100.0/24") == "several", "both ways are used")
+    ways = h1.host.run("ip", "route", "show", "198.51.100.0/24")
+    assert f"via {TOR} " in ways and f"via {TOR2} " in ways
+    for speaker in racked.speakers.values():
+        speaker.set(speaker.snapshot.after([drop(OTHER)]))
+    until(lambda: h1.routes().get("198.51.100.0/24") == TOR, "one is left")
+
+
+def test_frr_in_birds_place_on_a_host(racked: Lab) -> None:
+    """With the files that are written for it, it says and takes the same."""
+    h3 = racked["h3"]
+    h3.set(h3.snapshot.after([drop(network) for network in h3.snapshot.networks.values()]))
+    until(lambda: not h3.routes(), "BIRD has gone")
+    h3.let_go()
+    h3.mode = "external"
+    h3.snapshot = snapshot("h3", SAID, RACK)
+    h3.start()
+    written = h3.folder / "bgp" / "frr.conf"
+    until(written.exists, "it is written")
+    assert written.stat().st_mode & 0o777 == 0o600
+    instead = Router(h3.host, racked.folder / "i")
+    try:
+        instead.frr(written.read_text())
+        until(lambda: set(h3.routes("bgp")) == {*BLOCKS - {"10.65.3.0/26"}, "192.0.2.0/24", "198.51.100.0/24"}, "all")
+        for name in ("h1", "h2"):
+            until(lambda name=name: "10.65.3.0/26" in racked[name].routes(), f"{name} knows its block")
+        for version in (4, 6):
+            assert len(racked["h1"].routes(version=version)) >= 2
+        # Ours is taken from nobody here either.
+        stolen = ("10.65.3.0/26", "10.65.3.0/28", "10.65.0.0/20", "0.0.0.0/0")
+        lines = [f"network {prefix}" for prefix in (*stolen, "10.0.0.0/8")]
+        racked.router.vtysh("configure terminal", "router bgp 65001", "address-family ipv4 unicast", *lines)
+        until(lambda: "10.0.0.0/8" in h3.routes("bgp"), "it takes what is not ours")
+        assert not {*stolen, "default"} & set(h3.routes("bgp"))
+        # Another block: the file follows, and is loaded as an administrator does it.
+        before = written.read_text()
+        h3.add(block("h3", "10.65.79.0/26"))
+        until(lambda: written.read_text() != before, "it is written anew")
+        instead.vtysh("configure terminal", "router bgp 64512", "address-family ipv4", "network 10.65.79.0/26")
+        h3.set(Snapshot())
+        until(lambda: not written.exists(), "it goes with the last network")
+    finally:
+        racked.router.vtysh(
+            "configure terminal",
+            "router bgp 65001",
+            "address-family ipv4 unicast",
+            *(f"no network {prefix}" for prefix in (*stolen, "10.0.0.0/8")),
+        )
+        instead.end()
+        h3.let_go()
+        h3.mode, h3.snapshot = "bird", snapshot("h3")
+        h3.start()
