@@ -16,6 +16,7 @@ from linkspan.drivers.contract import Driver, Occupied, Parted, Routing, Spannin
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
 from linkspan.engine.blocks import remotes_in, strays
+from linkspan.engine.policy.guards import concerned, guard_of
 from linkspan.model.cluster import GLOBAL, Block, Host, Remote
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
@@ -36,7 +37,7 @@ def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Ke
             *(o for n in snapshot.networks.values() for o in _render_network(snapshot, n, drivers)),
             *(o for n in snapshot.networks.values() for o in _render_occupied(snapshot, n, drivers)),
             *(o for n in snapshot.networks.values() for o in _render_spanning(snapshot, n, drivers)),
-            *(o for s in snapshot.sandboxes.values() for o in _render_sandbox(s)),
+            *(o for s in snapshot.sandboxes.values() for o in _render_sandbox(snapshot, s)),
             *(o for e in snapshot.endpoints.values() for o in _render_endpoint(snapshot, e, drivers)),
             *(o for c in snapshot.containers.values() if c.plugs for o in _render_plugs(snapshot, c)),
         ]
@@ -63,7 +64,8 @@ class Touched:
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
     """An endpoint depends on its network and sandbox, and on whether a plug has its default route; networks and plugs
-    whose parent we made share it, and networks of the cluster what their driver needs to reach other hosts."""
+    whose parent we made share it, and networks of the cluster what their driver needs to reach other hosts. What a
+    sandbox lets in and out depends on whom policies select."""
     networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
     hosts, remotes, plugged = set[str](), set[str](), set[str]()
     grounds, subnets, blocks = set[str](), set[str](), set[str]()
@@ -107,6 +109,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                     if subnet and subnet.own:
                         networks.add(subnet.network_id)
                         endpoints.update(snapshot.endpoints_on.get(subnet.network_id, {}))
+    sandboxes |= concerned(before, after)
     if grounds:
         for snapshot in (before, after):
             networks.update(n.id for n in snapshot.networks.values() if n.parent in grounds)
@@ -154,7 +157,7 @@ def _render_parts(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Itera
         yield from _render_occupied(snapshot, network, drivers)
     yield from _render_others(snapshot, drivers, parts)
     for sandbox in filter(None, map(snapshot.sandboxes.get, parts.sandboxes)):
-        yield from _render_sandbox(sandbox)
+        yield from _render_sandbox(snapshot, sandbox)
     for endpoint in filter(None, map(snapshot.endpoints.get, parts.endpoints)):
         yield from _render_endpoint(snapshot, endpoint, drivers)
     for container in filter(None, map(snapshot.containers.get, parts.plugged)):
@@ -279,8 +282,11 @@ def _spans(kind: type[object]) -> bool:
     return issubclass(kind, Spanning)
 
 
-def _render_sandbox(sandbox: Sandbox) -> Iterable[KernelObject]:
-    return (Namespace(sandbox.path),) if sandbox.kind != "host" else ()
+def _render_sandbox(snapshot: Snapshot, sandbox: Sandbox) -> Iterator[KernelObject]:
+    if sandbox.kind != "host":
+        yield Namespace(sandbox.path)
+        if guard := guard_of(snapshot, sandbox):
+            yield guard
 
 
 def _render_endpoint(snapshot: Snapshot, endpoint: Endpoint, drivers: Drivers) -> Iterator[KernelObject]:

@@ -14,6 +14,7 @@ from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUn
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_data
 from linkspan.model.port import ANY, ANY_IPV4, ANY_IPV6, clash, with_port
+from linkspan.state.guard import Guard
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
     HOST,
@@ -149,7 +150,7 @@ class FakeKernel:
             case Proxied(interface=interface):
                 if not self._has_link(HOST, interface):
                     raise NotFound(f"cannot create {item}: no such device")
-            case Sysctl(namespace=namespace):
+            case Sysctl(namespace=namespace) | Guard(namespace=namespace):
                 self._need_namespace(namespace, item)
 
     def _check_device(self, device: Device) -> None:

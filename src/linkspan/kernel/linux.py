@@ -17,6 +17,7 @@ from linkspan.kernel.devices import FEATURES
 from linkspan.kernel.drift import Drift
 from linkspan.kernel.enslaving import Enslaving
 from linkspan.kernel.failure import explain
+from linkspan.kernel.guards import Guards
 from linkspan.kernel.inner import Inner
 from linkspan.kernel.links import Links, device_of, of_host
 from linkspan.kernel.namespaces import Namespaces
@@ -31,6 +32,7 @@ from linkspan.kernel.rows import Refused, Row, take_rows
 from linkspan.kernel.steps import GOING_TOGETHER, explained, grouped, place, subject, udp_port
 from linkspan.kernel.watch import Watch
 from linkspan.kernel.wireless import wireless
+from linkspan.state.guard import Guard
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
     HOST,
@@ -97,6 +99,7 @@ class LinuxKernel:
             self._nics = Nics(self._namespaces, self._inside)
             self._enslaving = Enslaving(self._sockets[HOST])
             self._inner = Inner(self._namespaces)
+            self._guards = Guards(self._namespaces, owned=owned_table)
             self._switch = Switch(self._sockets[HOST], switch, datapath)
             opened.pop_all()
 
@@ -107,6 +110,7 @@ class LinuxKernel:
         self._nft.close()
         self._others.close()
         self._inner.close()
+        self._guards.close()
         self._switch.close()
         for connection in self._sockets.values():
             connection.close()
@@ -212,8 +216,8 @@ class LinuxKernel:
             match step:
                 case Create(item):
                     self._create(item)
-                case Replace(_, item):
-                    self._change(item)
+                case Replace(before, item):
+                    self._change(before, item)
                 case Delete(item):
                     self._delete(item)
         except OSError as error:
@@ -225,6 +229,8 @@ class LinuxKernel:
                 self._ports.bind(item)
             case Namespace(path):
                 self._create_namespace(path)
+            case Guard():
+                self._guards.put(None, item)
             case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.create(item)
                 if isinstance(item, Device):
@@ -249,8 +255,10 @@ class LinuxKernel:
             case _:
                 raise TypeError(item)
 
-    def _change(self, item: KernelObject) -> None:
+    def _change(self, before: KernelObject, item: KernelObject) -> None:
         match item:
+            case Guard():
+                self._guards.put(before if isinstance(before, Guard) else None, item)
             case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.change(item)
             case Nic():
@@ -279,6 +287,8 @@ class LinuxKernel:
                 self._nics.delete(item)
             case Enslaved():
                 self._enslaving.free(item)
+            case Guard():
+                self._guards.remove(item.namespace)
             case Address() | Shaper():
                 try:
                     inside = self._inside(item.namespace)
@@ -315,6 +325,7 @@ class LinuxKernel:
 
         try:
             self._namespaces.create(path, prepare)
+            self._guards.fresh(path)
         except BaseException:
             self._leave(path)
             raise
@@ -365,6 +376,8 @@ class LinuxKernel:
         whole = set[int]()
         for path in self._namespaces.paths():
             yield Namespace(path)
+            if guard := self._guards.read(path):
+                yield guard
             inside = self._inside(path)
             found = rtnetlink.links(inside)
             mine = {}
@@ -491,6 +504,7 @@ class LinuxKernel:
 
     def _leave(self, namespace: str) -> None:
         self._inner.forget(namespace)
+        self._guards.forget(namespace)
         connection = self._sockets.pop(namespace, None)
         if connection is not None:
             connection.close()

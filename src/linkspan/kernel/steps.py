@@ -9,6 +9,7 @@ from linkspan.errors import LinkspanError
 from linkspan.kernel.failure import explain
 from linkspan.kernel.ovs.switch import SwitchObject
 from linkspan.kernel.rows import Row
+from linkspan.state.guard import Guard
 from linkspan.state.objects import (
     HOST,
     Address,
@@ -85,6 +86,8 @@ def _name(item: KernelObject) -> str:
     match item:
         case Namespace(path):
             return f"network namespace {path}"
+        case Guard(namespace=path):
+            return f"policy in network namespace {path}"
         case Bridge(name=name):
             return f"bridge {name}"
         case Enslaved(name=name, nic=nic):

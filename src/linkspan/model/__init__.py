@@ -14,6 +14,7 @@ selector    Calico's selectors: whom by labels
 resource    Calico's v3 resources: what they have in common
 policy      policies, tiers, sets of addresses, interfaces of hosts
 bgp         who is whose BGP peer, and what they tell each other
+selections  whom the selectors of policies select: an index
 ippool      how a network's addresses are given out and reached, and which are kept
 event       what happened, as clients of /events read it
 pages       sets of numbers of which the lowest free one is wanted

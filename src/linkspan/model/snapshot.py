@@ -27,6 +27,7 @@ from linkspan.model.policy import HostEndpoint, NetworkSet, Policy, Tier
 from linkspan.model.port import ANY_IPV4, ANY_IPV6, any_of, clash, each_family, version_of
 from linkspan.model.resource import Resource
 from linkspan.model.resting import Resting
+from linkspan.model.selections import Selections
 from linkspan.model.subnet import HostSubnet
 from linkspan.model.volume import Volume
 
@@ -150,6 +151,7 @@ class Snapshot:
     # network id → ids of this host's subnets: one, but for the moment in which it gets another
     own_subnets: Map[str, tuple[str, ...]] = dataclasses.field(default_factory=Map)
     elsewhere: Elsewhere = dataclasses.field(default_factory=Elsewhere)  # where remote endpoints are
+    selections: Selections = dataclasses.field(default_factory=Selections, compare=False)  # whom policies select
     claims: Claims = dataclasses.field(default_factory=Claims)  # what containers were given by hand
     resting: Resting = dataclasses.field(default_factory=Resting, compare=False)  # what was seen: no index, a memory
 
@@ -279,7 +281,9 @@ class Snapshot:
                 changed |= self._index_subnet(old, new)
             case "remote" | "reservation":
                 changed |= self._index_elsewhere(old, new)
-        return dataclasses.replace(self, **changed)
+        after = dataclasses.replace(self, **changed)
+        selections = self.selections.after(after, write.kind, write.id)
+        return after if selections is self.selections else dataclasses.replace(after, selections=selections)
 
     def _index_container(self, old: Record | None, new: Record | None) -> dict[str, object]:
         names, linked = self.container_names, self.linked_by

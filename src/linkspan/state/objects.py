@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from linkspan.state.guard import Guard
 from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
 
 HOST = ""
@@ -358,6 +359,7 @@ class ForwardAccept:
 
 KernelObject: TypeAlias = (
     Namespace
+    | Guard
     | Bridge
     | Enslaved
     | Joint

@@ -1,11 +1,11 @@
 """The difference between two states as ordered steps: the one place that knows what has to come before what.
 
-Created first, referents before what refers to them: ports → namespaces → bridges, those of the host's own interfaces
-last → joints → bridges of Open vSwitch's → devices (those that others stand on first) → network cards → tunnels →
-veths → ports of Open vSwitch's → sysctls → addresses → shapers → neighbours → forwarding entries → routes → addresses
-answered for → elements of the ruleset → rules in others' chains. A port comes first because it is the step most likely
-to fail, and costs nothing to undo; the elements come last because they let traffic in. (An interface with IPv6 turned
-off takes no IPv6 address: so settings come before addresses.)
+Created first, referents before what refers to them: ports → namespaces → what sandboxes let in and out → bridges, those
+of the host's own interfaces last → joints → bridges of Open vSwitch's → devices (those that others stand on first) →
+network cards → tunnels → veths → ports of Open vSwitch's → sysctls → addresses → shapers → neighbours → forwarding
+entries → routes → addresses answered for → elements of the ruleset → rules in others' chains. A port comes first
+because it is the step most likely to fail, and costs nothing to undo; the elements come last because they let traffic
+in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.)
 Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
@@ -25,6 +25,7 @@ import dataclasses
 from collections.abc import Container, Iterable, Iterator
 from typing import TypeAlias
 
+from linkspan.state.guard import Guard
 from linkspan.state.objects import (
     HOST,
     Address,
@@ -91,7 +92,7 @@ class Plan:
 
 
 _ORDER = (
-    *(BoundPort, Namespace, Bridge, Enslaved, Joint, OvsBridge, OvsUplink, Device, Nic, Vxlan, Veth, OvsPort),
+    *(BoundPort, Namespace, Guard, Bridge, Enslaved, Joint, OvsBridge, OvsUplink, Device, Nic, Vxlan, Veth, OvsPort),
     *(Sysctl, Address, Shaper, Neighbour, FdbEntry, Route, Proxied, NftElement, ForwardAccept),
 )
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
@@ -118,6 +119,7 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     Route: None,
     NftElement: None,
     ForwardAccept: None,
+    Guard: None,
 }
 
 _Place: TypeAlias = tuple[str, str]  # a namespace and the name of an interface in it
@@ -320,6 +322,8 @@ def _same(before: KernelObject, after: KernelObject) -> bool:
     if isinstance(before, Shaper) and isinstance(after, Shaper) and before.key == after.key:
         # The kernel tells the burst by the time that it takes, which is coarse for a fast link.
         return before.rate == after.rate and abs(before.burst - after.burst) <= after.burst >> 6
+    if isinstance(before, Guard) and isinstance(after, Guard):
+        return before.stamp == after.stamp
     return before == after
 
 
@@ -369,6 +373,8 @@ class _Vanishing:
     places: frozenset[_Place]
 
     def covers(self, item: KernelObject) -> bool:
+        if isinstance(item, Guard):
+            return item.namespace in self.namespaces
         if isinstance(item, (Address, Route, Shaper)):
             return item.namespace in self.namespaces or (item.namespace, item.interface) in self.places
         if isinstance(item, (Neighbour, FdbEntry)):

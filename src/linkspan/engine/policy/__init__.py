@@ -1,0 +1,8 @@
+"""What policies mean: who may talk to whom, decided in pure functions.
+
+applied  which policies are about an endpoint, in which order
+lines    a rule as it is decided by, taken apart; what it says of a packet
+chains   the rules of a tier's policies as chains of nftables; what is alike becomes an element of a set
+guards   the kernel objects of a sandbox; which sandboxes a change concerns
+verdict  what becomes of a connection, and by which rule
+"""

@@ -1,0 +1,302 @@
+"""The policies of a tier as chains of nftables.
+
+Rule by rule a thousand of them would be a thousand comparisons for every new connection. But where rules that follow
+each other say the same (all of them Allow, or Deny), their order does not matter: those that differ in whom they mean
+become one set, and those that differ in the port one map from ports to chains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+from linkspan.engine.policy.applied import Stage
+from linkspan.engine.policy.lines import End, Line, Ports, lines, title
+from linkspan.model.policy import ALLOW, DENY, INGRESS, LOG, PASS
+from linkspan.model.selector import Selector
+from linkspan.state.guard import (
+    ACCEPT,
+    DESTINATION4,
+    DESTINATION6,
+    DESTINATION_PORT,
+    DROP,
+    FAMILY,
+    ICMP_CODE,
+    ICMP_TYPE,
+    PROTOCOL,
+    RETURN,
+    SOURCE4,
+    SOURCE6,
+    SOURCE_PORT,
+    Among,
+    GuardChain,
+    GuardPorts,
+    GuardRule,
+    Is,
+    Match,
+)
+
+_VERDICTS = {ALLOW: ACCEPT, DENY: DROP, PASS: RETURN}
+_SOURCE, _DESTINATION = {4: SOURCE4, 6: SOURCE6}, {4: DESTINATION4, 6: DESTINATION6}
+_FEW = 4  # rules alike that are not worth a set of their own
+_LOG_PREFIX = 120  # characters, of which the kernel takes 127
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Whom:
+    """Addresses of one IP version: all that the selectors select, and all of the nets."""
+
+    version: int
+    selectors: frozenset[Selector]
+    nets: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return _name_of_set(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """Chains, the last of which is the one to jump to, and what they refer to."""
+
+    chains: tuple[GuardChain, ...]
+    sets: frozenset[Whom]
+    ports: tuple[GuardPorts, ...]
+
+    @property
+    def entry(self) -> str:
+        return self.chains[-1].name
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def piece_of(found: tuple[Stage, ...], direction: str) -> Piece:
+    """The chain of an endpoint in one direction: each tier has its say until one decides; then everything passes."""
+    tiers = [_tier(stage, direction) for stage in found]
+    rules = (*(GuardRule(jump=tier.entry) for tier in tiers), GuardRule(verdict=ACCEPT))
+    return _joined(tiers, GuardChain(_name("end", rules), rules))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _tier(stage: Stage, direction: str) -> Piece:
+    made = _Made()
+    rules: list[GuardRule] = []
+    for action, run in itertools.groupby(lines(stage, direction), key=lambda line: line.action):
+        alike = list(run)
+        if action in (ALLOW, DENY) and len(alike) >= _FEW:
+            rules += made.merged(alike, direction)
+        else:
+            rules += (rule for line in alike for rule in made.plain(line))
+    if stage.default_action == DENY:
+        rules.append(GuardRule(verdict=DROP))
+    return made.piece(tuple(rules))
+
+
+def _joined(pieces: Sequence[Piece], last: GuardChain) -> Piece:
+    chains = {chain.name: chain for piece in pieces for chain in piece.chains}
+    ports = {one.name: one for piece in pieces for one in piece.ports}
+    return Piece((*chains.values(), last), frozenset().union(*(p.sets for p in pieces)), tuple(ports.values()))
+
+
+class _Made:
+    """What the rules of a tier need besides."""
+
+    def __init__(self) -> None:
+        self._chains: dict[str, GuardChain] = {}
+        self._sets: set[Whom] = set()
+        self._ports: dict[str, GuardPorts] = {}
+
+    def piece(self, rules: tuple[GuardRule, ...]) -> Piece:
+        chains = (*self._chains.values(), GuardChain(_name("tier", rules), rules))
+        return Piece(chains, frozenset(self._sets), tuple(self._ports.values()))
+
+    def _among(self, field: str, whom: Whom, *, negated: bool = False) -> Among:
+        self._sets.add(whom)
+        return Among(field, whom.name, negated)
+
+    # -- one by one
+
+    def plain(self, line: Line) -> Iterator[GuardRule]:
+        """The same whatever stands around it."""
+        log = _prefix(line) if line.action == LOG else ""
+        for version in (4, 6):
+            ends = self._ends(line, version)
+            if ends is None or line.version not in (None, version):
+                continue
+            if not ends and line.version:
+                ends = [Is(FAMILY, version, version)]
+            for matches in _of_protocol(line):
+                yield GuardRule((*matches, *ends), _VERDICTS.get(line.action, ""), log=log)
+            if not ends:
+                return  # it holds for both
+
+    def _ends(self, line: Line, version: int) -> list[Match] | None:
+        """What is asked of the addresses; None where no address of that version answers to it."""
+        found: list[Match] = []
+        for end, fields in ((line.source, _SOURCE), (line.destination, _DESTINATION)):
+            nets, not_nets = (_of_version(some, version) for some in (end.nets, end.not_nets))
+            if end.nets and not nets:
+                return None
+            field = fields[version]
+            if end.peers:
+                found.append(self._among(field, Whom(version, frozenset({end.peers}))))
+            if nets:
+                found.append(self._among(field, Whom(version, frozenset(), nets)))
+            if end.besides:
+                found.append(self._among(field, Whom(version, frozenset({end.besides})), negated=True))
+            if not_nets:
+                found.append(self._among(field, Whom(version, frozenset(), not_nets), negated=True))
+        return found
+
+    # -- many alike
+
+    def merged(self, alike: list[Line], direction: str) -> Iterator[GuardRule]:
+        """All of one action, which ends a packet's way: in any order."""
+        verdict = _VERDICTS[alike[0].action]
+        simple = [line for line in alike if _is_simple(line, direction)]
+        of_protocol: dict[int | None, list[Line]] = {}
+        for line in simple:
+            of_protocol.setdefault(line.protocol, []).append(line)
+        for protocol, some in of_protocol.items():
+            whole = [line for line in some if not line.destination.ports]
+            matches = () if protocol is None else (Is(PROTOCOL, protocol, protocol),)
+            yield from self._to(_anybody(whole, direction), matches, verdict, direction)
+            if ported := [line for line in some if line.destination.ports]:
+                yield from self._by_port(ported, matches, verdict, direction)
+        for line in alike:
+            if not _is_simple(line, direction):
+                yield from self.plain(line)
+
+    def _to(self, ends: Iterable[End], matches: tuple[Match, ...], verdict: str, direction: str) -> Iterator[GuardRule]:
+        """What these ends have in common is what the matches say: one set for each version is all of them."""
+        ends = list(ends)
+        if any(not end.peers and not end.nets for end in ends):
+            yield GuardRule(matches, verdict)
+            return
+        selectors = frozenset(end.peers for end in ends if end.peers)
+        fields = _SOURCE if direction == INGRESS else _DESTINATION
+        for version in (4, 6):
+            nets = _of_version((net for end in ends for net in end.nets), version)
+            if selectors or nets:
+                yield GuardRule((*matches, self._among(fields[version], Whom(version, selectors, nets))), verdict)
+
+    def _by_port(
+        self, ported: list[Line], matches: tuple[Match, ...], verdict: str, direction: str
+    ) -> Iterator[GuardRule]:
+        spans = _spans(ported, direction)
+        if len(spans) < _FEW:
+            for first, last, ends in spans:
+                yield from self._to(ends, (*matches, Is(DESTINATION_PORT, first, last)), verdict, direction)
+            return
+        elements = []
+        for first, last, ends in spans:
+            rules = tuple(self._to(ends, (), verdict, direction))
+            chain = GuardChain(_name("port", rules), rules)
+            self._chains[chain.name] = chain
+            elements.append((first, last, chain.name))
+        ports = GuardPorts(f"ports-{_digest(map(str, elements))}", frozenset(elements))
+        self._ports[ports.name] = ports
+        yield GuardRule(matches, ports=ports.name)
+
+
+def _is_simple(line: Line, direction: str) -> bool:
+    """Whether it says nothing but who is at the other end, by selector or by net, and a protocol and its ports."""
+    own, other = (line.destination, line.source) if direction == INGRESS else (line.source, line.destination)
+    here = End(ports=own.ports) if direction == INGRESS else End()
+    there = End(ports=other.ports) if direction != INGRESS else End()
+    there = dataclasses.replace(there, nets=other.nets) if other.nets else dataclasses.replace(there, peers=other.peers)
+    rest = (line.version, line.not_protocol, line.icmp, line.not_icmp) == (None,) * 4
+    return rest and own == here and other == there
+
+
+def _anybody(some: Iterable[Line], direction: str) -> list[End]:
+    return [line.source if direction == INGRESS else line.destination for line in some]
+
+
+def _spans(ported: list[Line], direction: str) -> list[tuple[int, int, tuple[End, ...]]]:
+    """Ranges of ports that do not overlap, each with everybody who may come there."""
+    starts: dict[int, list[int]] = {}
+    ends: dict[int, list[int]] = {}
+    for number, line in enumerate(ported):
+        for first, last in line.destination.ports:
+            starts.setdefault(first, []).append(number)
+            ends.setdefault(last + 1, []).append(number)
+    others = _anybody(ported, direction)
+    found: list[tuple[int, int, tuple[End, ...]]] = []
+    open_: dict[int, int] = {}  # lines, and how often each covers the port: its ranges may overlap
+    marks = sorted({*starts, *ends})
+    for mark, behind in itertools.pairwise(marks):
+        for number in ends.get(mark, ()):
+            open_[number] -= 1
+            if not open_[number]:
+                del open_[number]
+        for number in starts.get(mark, ()):
+            open_[number] = open_.get(number, 0) + 1
+        if not open_:
+            continue
+        # What the end says of ports is told by the span.
+        now = tuple(dict.fromkeys(dataclasses.replace(others[number], ports=()) for number in open_))
+        if found and found[-1][1] == mark - 1 and frozenset(found[-1][2]) == frozenset(now):
+            found[-1] = (found[-1][0], behind - 1, found[-1][2])
+        else:
+            found.append((mark, behind - 1, now))
+    return found
+
+
+def _of_protocol(line: Line) -> Iterator[tuple[Match, ...]]:
+    """The alternatives of what it asks of the protocol, its ports, and ICMP's types."""
+    always: list[Match] = []
+    if line.protocol is not None:
+        always.append(Is(PROTOCOL, line.protocol, line.protocol))
+    if line.not_protocol is not None:
+        always.append(Is(PROTOCOL, line.not_protocol, line.not_protocol, negated=True))
+    if line.icmp:
+        always += _icmp(line.icmp.type, line.icmp.code)
+    for field, end in ((SOURCE_PORT, line.source), (DESTINATION_PORT, line.destination)):
+        always += (Is(field, first, last, negated=True) for first, last in end.not_ports)
+    others: list[tuple[Match, ...]] = [()]
+    if line.not_icmp and line.not_icmp.type is not None:
+        type_, code = line.not_icmp.type, line.not_icmp.code
+        others = [(Is(ICMP_TYPE, type_, type_, negated=True),)]
+        if code is not None:
+            others.append((Is(ICMP_TYPE, type_, type_), Is(ICMP_CODE, code, code, negated=True)))
+    for source in _ranges(SOURCE_PORT, line.source.ports):
+        for destination in _ranges(DESTINATION_PORT, line.destination.ports):
+            yield from ((*always, *source, *destination, *other) for other in others)
+
+
+def _prefix(line: Line) -> str:
+    return f"linkspan {line.direction.lower()} {title(line.held.policy)}"[:_LOG_PREFIX] + " "
+
+
+def _icmp(type_: int | None, code: int | None) -> Iterator[Match]:
+    for field, value in ((ICMP_TYPE, type_), (ICMP_CODE, code)):
+        if value is not None:
+            yield Is(field, value, value)
+
+
+def _ranges(field: str, ports: Ports) -> Iterator[tuple[Match, ...]]:
+    if not ports:
+        yield ()
+    for first, last in ports:
+        yield (Is(field, first, last),)
+
+
+def _of_version(nets: Iterable[str], version: int) -> frozenset[str]:
+    return frozenset(net for net in nets if (":" in net) == (version == 6))
+
+
+def _name(kind: str, rules: Iterable[GuardRule]) -> str:
+    return f"{kind}-{_digest(map(str, rules))}"
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _name_of_set(whom: Whom) -> str:
+    parts = [*sorted(map(str, whom.selectors)), "", *sorted(whom.nets)]
+    return f"ip{'' if whom.version == 4 else '6'}-{_digest(parts)}"
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()

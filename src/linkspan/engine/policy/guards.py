@@ -1,0 +1,111 @@
+"""What policies make of a sandbox: the kernel object that says what it lets in and out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from linkspan.engine.policy.applied import stages
+from linkspan.engine.policy.chains import Piece, Whom, piece_of
+from linkspan.model.endpoint import Endpoint, Sandbox
+from linkspan.model.policy import EGRESS, INGRESS
+from linkspan.model.selections import Held, Selections, addresses, mark_of
+from linkspan.model.snapshot import Snapshot
+from linkspan.state.guard import Entry, Guard, GuardSet, stamp
+
+
+def guard_of(snapshot: Snapshot, sandbox: Sandbox) -> Guard | None:
+    """None where no policy is about anything in the sandbox: it has no table then, and costs nothing."""
+    if not snapshot.selections or not sandbox.path:
+        return None
+    entries: list[Entry] = []
+    pieces: list[Piece] = []
+    for endpoint in _endpoints(snapshot, sandbox):
+        policies = snapshot.selections.applying(endpoint.id)
+        ways = [_piece(snapshot, policies, direction) for direction in (INGRESS, EGRESS)] if policies else []
+        if any(ways):
+            entries.append((endpoint.interface, *(way.entry if way else "" for way in ways)))  # type: ignore[arg-type]
+            pieces += filter(None, ways)
+    if not entries:
+        return None
+    chains = {chain.name: chain for piece in pieces for chain in piece.chains}
+    ports = {one.name: one for piece in pieces for one in piece.ports}
+    whom = {one.name: one for piece in pieces for one in piece.sets}
+    sets = tuple(filled(whom[name], snapshot.selections) for name in sorted(whom))
+    led = tuple(sorted(entries))
+    return Guard(sandbox.path, stamp(led, sets), led, tuple(chains.values()), sets, tuple(ports.values()))
+
+
+def concerned(before: Snapshot, after: Snapshot) -> set[str]:
+    """Ids of the sandboxes whose guards may differ between two moments."""
+    old, new = before.selections, after.selections
+    if old is new and before.tiers is after.tiers:
+        return set()
+    subjects = [held.subject for held in _differing(before, after)]
+    found = set[str]()
+    for snapshot, selections, others in ((before, old, new), (after, new, old)):
+        for id_, endpoint in snapshot.endpoints.items():
+            member = selections.members.get(id_)
+            if member is None or endpoint.sandbox_id in found:
+                continue
+            if member is not others.members.get(id_) or any(s.matches(member.labels) for s in subjects):
+                found.add(endpoint.sandbox_id)
+    return found
+
+
+def _differing(before: Snapshot, after: Snapshot) -> Iterator[Held]:
+    """Policies that are others, or mean others, or have their say at another time."""
+    old, new = before.selections, after.selections
+    if old.policies is not new.policies:
+        yield from (held for id_, held in old.policies.items() if new.policies.get(id_) is not held)
+        yield from (held for id_, held in new.policies.items() if old.policies.get(id_) is not held)
+    users = {id_ for selector in new.changed(old) for id_ in new.used.get(selector, ())}
+    yield from (new.policies[id_] for id_ in users)
+    if before.tiers is not after.tiers:
+        names = {name for name in {*before.tiers, *after.tiers} if before.tiers.get(name) != after.tiers.get(name)}
+        yield from (held for held in new.policies.values() if held.policy.spec.tier in names)
+
+
+def _endpoints(snapshot: Snapshot, sandbox: Sandbox) -> Iterable[Endpoint]:
+    found = (snapshot.endpoints[id_] for id_ in snapshot.endpoints_of.get(sandbox.container_id, ()))
+    return (endpoint for endpoint in found if endpoint.interface and endpoint.sandbox_id == sandbox.id)
+
+
+def _piece(snapshot: Snapshot, policies: list[Held], direction: str) -> Piece | None:
+    found = stages(snapshot, policies, direction)
+    return piece_of(found, direction) if found else None
+
+
+def filled(whom: Whom, selections: Selections) -> GuardSet:
+    bits, nets = 0, whom.nets
+    for selector in whom.selectors:
+        bits |= selections.selected(selector)
+        if selector in selections.nets:
+            of_sets = selections.nets_selected(selector)
+            nets |= {net for net in of_sets if (":" in net) == (whom.version == 6)}
+    if nets:
+        return GuardSet(whom.name, whom.version, True, *_spans(whom.version, bits, nets))
+    return GuardSet(whom.name, whom.version, False, *_singles(whom.version, bits))
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def _singles(version: int, bits: int) -> tuple[frozenset[str], int]:
+    return addresses(bits, version)
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _spans(version: int, bits: int, nets: frozenset[str]) -> tuple[frozenset[str], int]:
+    """As ranges that neither overlap nor touch, which is how the kernel wants them."""
+    kind = IPv4Address if version == 4 else IPv6Address
+    subnets = (ip_network(net, strict=False) for net in nets)
+    ranges = [(int(subnet[0]), int(subnet[-1])) for subnet in subnets]
+    ranges += ((int(kind(address)),) * 2 for address in _singles(version, bits)[0])
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    texts = frozenset(f"{kind(first)}-{kind(last)}" for first, last in merged)
+    return texts, sum(map(mark_of, texts))

@@ -1,0 +1,134 @@
+"""What a sandbox lets in and out: made, changed, found again, and nobody else's to change."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from linkspan.kernel.guards import TABLE
+from linkspan.kernel.linux import LinuxKernel
+from linkspan.model.selections import mark_of
+from linkspan.state.guard import (
+    ACCEPT,
+    DROP,
+    ICMP_TYPE,
+    PROTOCOL,
+    RETURN,
+    SOURCE4,
+    SOURCE6,
+    SOURCE_PORT,
+    Among,
+    Guard,
+    GuardChain,
+    GuardPorts,
+    GuardRule,
+    GuardSet,
+    Is,
+    stamp,
+)
+from linkspan.state.objects import Namespace, State, state_of
+from linkspan.state.plan import Plan, diff, revert
+from tests.hosts import hosts
+from tests.kernel.conftest import World
+
+
+def guard(path: str, *addresses: str, port: int = 80, interface: str = "eth0") -> Guard:
+    """It has all that there is in one."""
+    sets = (
+        GuardSet("ip-a", 4, False, frozenset(addresses), sum(map(mark_of, addresses))),
+        GuardSet("ip6-b", 6, True, frozenset({"fd00::/64", "fd01::1-fd01::5", "ff00::/8"}), 1),
+    )
+    chains = (
+        GuardChain(
+            "port-a",
+            tuple(GuardRule((among,), ACCEPT) for among in (Among(SOURCE4, "ip-a"), Among(SOURCE6, "ip6-b", True))),
+        ),
+        GuardChain(
+            f"tier-{port}",
+            (
+                GuardRule((Is(PROTOCOL, 6, 6),), ports=f"ports-{port}"),
+                GuardRule((Is(PROTOCOL, 17, 17), Is(SOURCE_PORT, 1, 99, negated=True)), RETURN),
+                GuardRule((Is(PROTOCOL, 1, 1), Is(ICMP_TYPE, 8, 8)), log="linkspan ingress x "),
+                GuardRule(verdict=DROP),
+            ),
+        ),
+        GuardChain(f"end-{port}", (GuardRule(jump=f"tier-{port}"), GuardRule(verdict=ACCEPT))),
+    )
+    spans = frozenset({(port, port, "port-a"), (8000, 9000, "port-a"), (65535, 65535, "port-a")})
+    entries = ((interface, f"end-{port}", ""), ("lo9", "", f"end-{port}"))
+    return Guard(path, stamp(entries, sets), entries, chains, sets, (GuardPorts(f"ports-{port}", spans),))
+
+
+def sandbox(world: World, *guards: Guard) -> State:
+    return state_of([Namespace(f"{world.folder}/c1"), *guards])
+
+
+def test_it_comes_changes_and_goes(world: World) -> None:
+    path = f"{world.folder}/c1"
+    states = [
+        sandbox(world),
+        sandbox(world, guard(path, "10.0.0.2")),
+        sandbox(world, guard(path, "10.0.0.2", "10.0.0.3", port=81)),
+        sandbox(world, guard(path, "10.0.0.3", interface="eth1")),
+    ]
+    world.reach({}, states[0])
+    for before in states:
+        for after in states:
+            world.reach(before, after)
+            world.kernel.apply(revert(before, after))
+            world.expect(before)
+            world.reach(before, after)
+            world.kernel.apply(diff(after, before))
+    world.kernel.apply(diff(states[0], {}))
+    assert world.read({}) == {}
+
+
+def test_it_is_there_before_the_links_and_goes_with_its_sandbox(world: World) -> None:
+    path = f"{world.folder}/c2"
+    desired = state_of([*world.network(), *world.endpoint(2), guard(path, "10.0.0.2")])
+    plan = diff({}, desired)
+    kinds = [type(step.after).__name__ for step in plan if not hasattr(step, "before")]
+    assert kinds.index("Guard") < kinds.index("Veth")
+    assert not [step for step in diff(desired, {}) if isinstance(getattr(step, "before", None), Guard)]
+    world.reach({}, desired)
+    world.reach(desired, {})
+
+
+def test_one_that_is_not_what_was_thought_is_written_anew(world: World) -> None:
+    path = f"{world.folder}/c1"
+    first, second, third = (guard(path, f"10.0.0.{n}", port=n) for n in (2, 3, 4))
+    world.reach({}, sandbox(world, first))
+    world.reach(sandbox(world, second), sandbox(world, third))  # second was never there
+
+
+@pytest.mark.root
+def test_a_daemon_finds_what_the_last_one_left_and_nobody_else_may_change_it(tmp_path: Path) -> None:
+    folder = tmp_path / "netns"
+    path = str(folder / "c1")
+    desired = state_of([Namespace(path), guard(path, "10.0.0.2")])
+    with hosts(main="10.211.55.4/24") as made:
+        host = made["main"]
+        kernel = host.call(LinuxKernel, folder)
+        host.call(kernel.apply, diff({}, desired))
+        host.call(kernel.close)
+        kernel = host.call(LinuxKernel, folder)
+        try:
+            assert diff(host.call(kernel.read), desired) == Plan()
+            assert nft(path, "delete", "table", "inet", TABLE).returncode
+            nft(path, "flush", "ruleset")
+            assert diff(host.call(kernel.read), desired) == Plan()
+            shown = nft(path, "list", "ruleset").stdout
+            assert '"eth0" : goto end-80' in shown and "tcp dport vmap @ports-80" in shown, shown
+            other = guard(path, "10.0.0.9")
+            host.call(kernel.apply, diff(host.call(kernel.read), desired | state_of([other])))
+            assert "10.0.0.9" in nft(path, "list", "ruleset").stdout
+        finally:
+            host.call(lambda: kernel.apply(diff(kernel.read(), {})))
+            host.call(kernel.close)
+    assert list(folder.iterdir()) == []
+
+
+def nft(path: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["nsenter", f"--net={path}", "nft", *words], capture_output=True, text=True, timeout=10)
