@@ -65,12 +65,14 @@ def enter(path: str) -> None:
         os.close(descriptor)
 
 
-def socket_in(path: str, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> socket.socket:
+def socket_in(
+    path: str, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET, protocol: int = 0
+) -> socket.socket:
     """A socket of the namespace at `path`, IPv4 unless said otherwise, with a timeout of a second."""
 
     def make() -> socket.socket:
         enter(path)
-        made = socket.socket(family, kind)
+        made = socket.socket(family, kind, protocol)
         made.settimeout(1)
         return made
 

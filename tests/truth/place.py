@@ -113,7 +113,16 @@ class Lab:
         self._writes += writes
         self.now = self.now.after(writes)
 
-    def container(self, name: str, network: Network, port: int = 0, *, address: str = "", mac: str = "") -> Endpoint:
+    def container(
+        self,
+        name: str,
+        network: Network,
+        port: int = 0,
+        *,
+        address: str = "",
+        mac: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> Endpoint:
         """Its endpoint; with `port`, the port 80 is published there."""
         bindings = {f"{PUBLISHED}/{protocol}": (PortBinding(host_port=str(port)),) for protocol in KIND} if port else {}
         container = Container(
@@ -121,7 +130,7 @@ class Lab:
             name=name,
             created="",
             image_id="",
-            config=Config(),
+            config=Config(labels=labels or {}),
             host_config=HostConfig(network_mode=network.name, port_bindings=bindings),
             networks={
                 network.id: EndpointSettings(
@@ -195,7 +204,7 @@ class Labs:
             lab.take([put(made)])
         return made
 
-    def container(self, at: str, name: str, network: Network, port: int = 0, **asked: str) -> Endpoint:
+    def container(self, at: str, name: str, network: Network, port: int = 0, **asked: Any) -> Endpoint:
         lab = self.labs[at]
         made = lab.container(name, network, port, **asked)
         self._tell(at, put(as_remote(lab.now, made, network, lab.id)))
@@ -209,6 +218,12 @@ class Labs:
         for name, other in self.labs.items():
             if name != at:
                 other.take([write])
+
+    def take(self, writes: Iterable[Write]) -> None:
+        """What every host knows."""
+        writes = list(writes)
+        for lab in self.labs.values():
+            lab.take(writes)
 
     def apply(self) -> None:
         for lab in self.labs.values():

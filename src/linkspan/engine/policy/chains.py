@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from linkspan.engine.policy.applied import Stage
 from linkspan.engine.policy.lines import End, Line, Ports, lines, title
@@ -41,21 +42,25 @@ from linkspan.state.guard import (
 
 _VERDICTS = {ALLOW: ACCEPT, DENY: DROP, PASS: RETURN}
 _SOURCE, _DESTINATION = {4: SOURCE4, 6: SOURCE6}, {4: DESTINATION4, 6: DESTINATION6}
+_NOBODY: frozenset[Any] = frozenset()
 _FEW = 4  # rules alike that are not worth a set of their own
 _LOG_PREFIX = 120  # characters, of which the kernel takes 127
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Whom:
-    """Addresses of one IP version: all that the selectors select, and all of the nets."""
+    """Addresses of one IP version: all that the selectors select, and all of the nets. The name says which."""
 
-    version: int
-    selectors: frozenset[Selector]
-    nets: frozenset[str] = frozenset()
+    name: str
+    version: int = dataclasses.field(compare=False)
+    selectors: frozenset[Selector] = dataclasses.field(compare=False)
+    nets: frozenset[str] = dataclasses.field(compare=False)
 
-    @property
-    def name(self) -> str:
-        return _name_of_set(self)
+
+@functools.lru_cache(maxsize=1 << 16)
+def _whom(version: int, selectors: frozenset[Selector], nets: frozenset[str]) -> Whom:
+    parts = [*sorted(map(str, selectors)), "", *sorted(nets)]
+    return Whom(f"ip{'' if version == 4 else '6'}-{_digest(parts)}", version, selectors, nets)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,13 +146,13 @@ class _Made:
                 return None
             field = fields[version]
             if end.peers:
-                found.append(self._among(field, Whom(version, frozenset({end.peers}))))
+                found.append(self._among(field, _whom(version, frozenset({end.peers}), _NOBODY)))
             if nets:
-                found.append(self._among(field, Whom(version, frozenset(), nets)))
+                found.append(self._among(field, _whom(version, _NOBODY, nets)))
             if end.besides:
-                found.append(self._among(field, Whom(version, frozenset({end.besides})), negated=True))
+                found.append(self._among(field, _whom(version, frozenset({end.besides}), _NOBODY), negated=True))
             if not_nets:
-                found.append(self._among(field, Whom(version, frozenset(), not_nets), negated=True))
+                found.append(self._among(field, _whom(version, _NOBODY, not_nets), negated=True))
         return found
 
     # -- many alike
@@ -155,93 +160,107 @@ class _Made:
     def merged(self, alike: list[Line], direction: str) -> Iterator[GuardRule]:
         """All of one action, which ends a packet's way: in any order."""
         verdict = _VERDICTS[alike[0].action]
-        simple = [line for line in alike if _is_simple(line, direction)]
-        of_protocol: dict[int | None, list[Line]] = {}
-        for line in simple:
-            of_protocol.setdefault(line.protocol, []).append(line)
-        for protocol, some in of_protocol.items():
-            whole = [line for line in some if not line.destination.ports]
-            matches = () if protocol is None else (Is(PROTOCOL, protocol, protocol),)
-            yield from self._to(_anybody(whole, direction), matches, verdict, direction)
-            if ported := [line for line in some if line.destination.ports]:
-                yield from self._by_port(ported, matches, verdict, direction)
+        whole: dict[int | None, list[Peer]] = {}
+        ported: dict[int | None, list[tuple[Peer, Ports]]] = {}
+        others: list[Line] = []
         for line in alike:
-            if not _is_simple(line, direction):
-                yield from self.plain(line)
+            simple = _simple(line, direction)
+            if simple is None:
+                others.append(line)
+            elif simple[1]:
+                ported.setdefault(line.protocol, []).append(simple)
+            else:
+                whole.setdefault(line.protocol, []).append(simple[0])
+        for protocol, peers in whole.items():
+            yield from self._to(frozenset(peers), _protocol(protocol), verdict, direction)
+        for protocol, some in ported.items():
+            yield from self._by_port(some, _protocol(protocol), verdict, direction)
+        for line in others:
+            yield from self.plain(line)
 
-    def _to(self, ends: Iterable[End], matches: tuple[Match, ...], verdict: str, direction: str) -> Iterator[GuardRule]:
-        """What these ends have in common is what the matches say: one set for each version is all of them."""
-        ends = list(ends)
-        if any(not end.peers and not end.nets for end in ends):
+    def _to(
+        self, peers: frozenset[Peer], matches: tuple[Match, ...], verdict: str, direction: str
+    ) -> Iterator[GuardRule]:
+        """Whoever of them is at the other end: one set for each IP version is all of them."""
+        if ANYBODY in peers:
             yield GuardRule(matches, verdict)
             return
-        selectors = frozenset(end.peers for end in ends if end.peers)
+        selectors = frozenset(selector for selector, _ in peers if selector)
+        nets = [net for _, some in peers for net in some]
         fields = _SOURCE if direction == INGRESS else _DESTINATION
         for version in (4, 6):
-            nets = _of_version((net for end in ends for net in end.nets), version)
-            if selectors or nets:
-                yield GuardRule((*matches, self._among(fields[version], Whom(version, selectors, nets))), verdict)
+            own = _of_version(nets, version)
+            if selectors or own:
+                yield GuardRule((*matches, self._among(fields[version], _whom(version, selectors, own))), verdict)
 
     def _by_port(
-        self, ported: list[Line], matches: tuple[Match, ...], verdict: str, direction: str
+        self, some: list[tuple[Peer, Ports]], matches: tuple[Match, ...], verdict: str, direction: str
     ) -> Iterator[GuardRule]:
-        spans = _spans(ported, direction)
+        spans = _spans(some)
         if len(spans) < _FEW:
-            for first, last, ends in spans:
-                yield from self._to(ends, (*matches, Is(DESTINATION_PORT, first, last)), verdict, direction)
+            for first, last, peers in spans:
+                yield from self._to(peers, (*matches, Is(DESTINATION_PORT, first, last)), verdict, direction)
             return
         elements = []
-        for first, last, ends in spans:
-            rules = tuple(self._to(ends, (), verdict, direction))
-            chain = GuardChain(_name("port", rules), rules)
-            self._chains[chain.name] = chain
-            elements.append((first, last, chain.name))
+        names: dict[frozenset[Peer], str] = {}
+        for first, last, peers in spans:
+            if peers not in names:
+                rules = tuple(self._to(peers, (), verdict, direction))
+                chain = GuardChain(_name("port", rules), rules)
+                names[peers] = chain.name
+                self._chains[chain.name] = chain
+            elements.append((first, last, names[peers]))
         ports = GuardPorts(f"ports-{_digest(map(str, elements))}", frozenset(elements))
         self._ports[ports.name] = ports
         yield GuardRule(matches, ports=ports.name)
 
 
-def _is_simple(line: Line, direction: str) -> bool:
-    """Whether it says nothing but who is at the other end, by selector or by net, and a protocol and its ports."""
-    own, other = (line.destination, line.source) if direction == INGRESS else (line.source, line.destination)
-    here = End(ports=own.ports) if direction == INGRESS else End()
-    there = End(ports=other.ports) if direction != INGRESS else End()
-    there = dataclasses.replace(there, nets=other.nets) if other.nets else dataclasses.replace(there, peers=other.peers)
-    rest = (line.version, line.not_protocol, line.icmp, line.not_icmp) == (None,) * 4
-    return rest and own == here and other == there
+# Who is at the other end: whom a selector selects, or some nets; neither is anybody.
+Peer = tuple[Selector | None, tuple[str, ...]]
+ANYBODY: Peer = (None, ())
 
 
-def _anybody(some: Iterable[Line], direction: str) -> list[End]:
-    return [line.source if direction == INGRESS else line.destination for line in some]
+@functools.lru_cache(maxsize=1 << 17)
+def _simple(line: Line, direction: str) -> tuple[Peer, Ports] | None:
+    """Where it says nothing but who is at the other end, by selector or by net, and a protocol and its ports."""
+    here, there = (line.destination, line.source) if direction == INGRESS else (line.source, line.destination)
+    peer: Peer = there.peers, there.nets
+    ports = line.destination.ports
+    none: Ports = ()
+    own = End(ports=ports if direction == INGRESS else none)
+    shown = End(peers=there.peers, nets=there.nets, ports=none if direction == INGRESS else ports)
+    rest = all(asked is None for asked in (line.version, line.not_protocol, line.icmp, line.not_icmp))
+    return (peer, ports) if rest and here == own and there == shown and not (there.peers and there.nets) else None
 
 
-def _spans(ported: list[Line], direction: str) -> list[tuple[int, int, tuple[End, ...]]]:
+def _protocol(protocol: int | None) -> tuple[Match, ...]:
+    return () if protocol is None else (Is(PROTOCOL, protocol, protocol),)
+
+
+def _spans(some: list[tuple[Peer, Ports]]) -> list[tuple[int, int, frozenset[Peer]]]:
     """Ranges of ports that do not overlap, each with everybody who may come there."""
-    starts: dict[int, list[int]] = {}
-    ends: dict[int, list[int]] = {}
-    for number, line in enumerate(ported):
-        for first, last in line.destination.ports:
-            starts.setdefault(first, []).append(number)
-            ends.setdefault(last + 1, []).append(number)
-    others = _anybody(ported, direction)
-    found: list[tuple[int, int, tuple[End, ...]]] = []
-    open_: dict[int, int] = {}  # lines, and how often each covers the port: its ranges may overlap
-    marks = sorted({*starts, *ends})
-    for mark, behind in itertools.pairwise(marks):
-        for number in ends.get(mark, ()):
-            open_[number] -= 1
-            if not open_[number]:
-                del open_[number]
-        for number in starts.get(mark, ()):
-            open_[number] = open_.get(number, 0) + 1
-        if not open_:
+    starts: dict[int, list[Peer]] = {}
+    ends: dict[int, list[Peer]] = {}
+    for peer, ports in some:
+        for first, last in ports:
+            starts.setdefault(first, []).append(peer)
+            ends.setdefault(last + 1, []).append(peer)
+    found: list[tuple[int, int, frozenset[Peer]]] = []
+    now: dict[Peer, int] = {}  # how often each covers the port
+    for mark, behind in itertools.pairwise(sorted({*starts, *ends})):
+        for peer in ends.get(mark, ()):
+            now[peer] -= 1
+            if not now[peer]:
+                del now[peer]
+        for peer in starts.get(mark, ()):
+            now[peer] = now.get(peer, 0) + 1
+        if not now:
             continue
-        # What the end says of ports is told by the span.
-        now = tuple(dict.fromkeys(dataclasses.replace(others[number], ports=()) for number in open_))
-        if found and found[-1][1] == mark - 1 and frozenset(found[-1][2]) == frozenset(now):
-            found[-1] = (found[-1][0], behind - 1, found[-1][2])
+        peers = frozenset(now)
+        if found and found[-1][1] == mark - 1 and found[-1][2] == peers:
+            found[-1] = (found[-1][0], behind - 1, peers)
         else:
-            found.append((mark, behind - 1, now))
+            found.append((mark, behind - 1, peers))
     return found
 
 
@@ -290,12 +309,6 @@ def _of_version(nets: Iterable[str], version: int) -> frozenset[str]:
 
 def _name(kind: str, rules: Iterable[GuardRule]) -> str:
     return f"{kind}-{_digest(map(str, rules))}"
-
-
-@functools.lru_cache(maxsize=1 << 15)
-def _name_of_set(whom: Whom) -> str:
-    parts = [*sorted(map(str, whom.selectors)), "", *sorted(whom.nets)]
-    return f"ip{'' if whom.version == 4 else '6'}-{_digest(parts)}"
 
 
 def _digest(parts: Iterable[str]) -> str:
