@@ -8,11 +8,12 @@ import pytest
 
 from linkspan.daemon.resources import Resources
 from linkspan.errors import Conflict, InvalidArgument, Unavailable
+from linkspan.state.host import HostFacts
 from tests.daemon.test_cluster import ROOT, Hosts, Member, play, until
 
 
 def resources(member: Member) -> Resources:
-    return Resources(member.ledger, member.mutation)
+    return Resources(member.ledger, member.mutation, lambda: HostFacts("/run/netns"))
 
 
 def policy(name: str, spec: str = "{}", version: str = "") -> bytes:

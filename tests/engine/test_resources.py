@@ -12,6 +12,8 @@ from linkspan.model.manifests.reading import read_resources
 from linkspan.model.manifests.writing import yaml_of
 from linkspan.model.snapshot import Snapshot
 
+from .conftest import HOST
+
 NOON, LATER = "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"
 
 
@@ -23,14 +25,14 @@ def manifest(kind: str, name: str, spec: str = "{}") -> str:
 
 class Policies:
     def __init__(self) -> None:
-        self.now = Snapshot()
+        self.now, self.host = Snapshot(), HOST
         self.number = 0
 
     def apply(self, text: str, *, scope: str = "local", at: str = NOON) -> list[str]:
         asked = read_resources(text.encode())
         uids = [f"uid-{self.number + index}" for index in range(len(asked))]
         self.number += len(asked)
-        return self._done(apply_resources(self.now, asked, uids, scope, at))
+        return self._done(apply_resources(self.now, asked, uids, scope, at, self.host))
 
     def delete(self, text: str) -> list[str]:
         return self._done(delete_resources(self.now, read_resources(text.encode())))

@@ -290,7 +290,7 @@ class Daemon:
             look_again=self._host.look,
         )
         self.reservations = Reservations(ledger, mutation, host)
-        self.resources = Resources(ledger, mutation)
+        self.resources = Resources(ledger, mutation, host)
         self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
         self.system = System(
             ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())

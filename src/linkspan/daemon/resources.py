@@ -16,13 +16,14 @@ from linkspan.model.cluster import GLOBAL, LOCAL
 from linkspan.model.manifests.kinds import Kind, kind_named
 from linkspan.model.manifests.reading import read_resources
 from linkspan.model.resource import Resource
+from linkspan.state.host import HostFacts
 
 
 class Resources:
     """A kind is named as users do. `network` is what a NetworkPolicy is of; for listing, "" is any."""
 
-    def __init__(self, ledger: Ledger, mutation: Mutation) -> None:
-        self._ledger, self._mutation = ledger, mutation
+    def __init__(self, ledger: Ledger, mutation: Mutation, host: Callable[[], HostFacts]) -> None:
+        self._ledger, self._mutation, self._host = ledger, mutation, host
 
     async def apply(self, data: bytes) -> Decision:
         """A file of YAML or JSON. Raises InvalidArgument, Conflict."""
@@ -30,7 +31,9 @@ class Resources:
         uids = [str(uuid.uuid4()) for _ in asked]
         scope = GLOBAL if self._mutation.cluster else LOCAL
         moment = f"{now()[:19]}Z"
-        return await self._carry_out(lambda: apply_resources(self._ledger.now, asked, uids, scope, moment))
+        return await self._carry_out(
+            lambda: apply_resources(self._ledger.now, asked, uids, scope, moment, self._host())
+        )
 
     async def delete(self, data: bytes) -> Decision:
         """What a file names. Raises InvalidArgument, Conflict, NotFound, Forbidden."""

@@ -15,6 +15,7 @@ import msgspec
 
 from linkspan.engine.attachment import without_ipv6
 from linkspan.engine.blocks import windows
+from linkspan.engine.ippools import usable
 from linkspan.engine.reservations import own_reservation, reserved_for_others
 from linkspan.errors import Conflict, Forbidden, InvalidArgument
 from linkspan.ipam.addresses import allocate_address, range_bits
@@ -78,7 +79,8 @@ def _choose_address(
         )
     if not pools:
         return "", None
-
+    if (left := usable(snapshot, network, pools)) != pools:
+        network, pools = msgspec.structs.replace(network, pools=left), left
     reserved = own_reservation(snapshot, container, network) if network.identity else None
     kept = (reserved.address6 if version == 6 else reserved.address) if reserved else ""
     spared = _only_reserved(snapshot, container, network, reserved, kept)
@@ -87,8 +89,12 @@ def _choose_address(
         texts = (text for host in snapshot.hosts.values() for text in (host.address, host.address6) if text)
         unusable += [int(ipaddress.ip_address(text)) for text in texts if (":" in text) == (version == 6)]
 
+    kept_back = [found for one in snapshot.ip_reservations.values() for found in one.ranges(version)]
+
     def held(page: int) -> int:
         bits = snapshot.held_addresses(network.id, page) | range_bits(network.excluded, page)
+        if not wanted:
+            bits |= range_bits(kept_back, page)
         if spared and spared[0] == page:
             bits &= ~spared[1]
         if wanted:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from linkspan.drivers.contract import Driver
-from linkspan.engine import bridges, calico, flannels, flat, overlays, sublinks, switches
+from linkspan.engine import bridges, calico, flannels, flat, ippools, overlays, sublinks, switches
 from linkspan.engine.announce import PAUSE, TIMES, announcement_problems
 from linkspan.engine.attachment import IFACE_PREFIX, check_interface_prefix
 from linkspan.engine.bridges import DefaultBridge, default_bridge_network
@@ -168,7 +168,8 @@ def _network(
     sources: Iterable[PoolSource],
     host: HostFacts,
 ) -> Network:
-    options = request.options
+    said = ippools.pools_of(snapshot, request.pools) if driver.name == ippools.DRIVER else ()
+    options = ippools.with_options(said, request.options)
     ipv4, ipv6 = (bridges.enabled(options, v, asked=asked) for v, asked in ((4, request.ipv4), (6, request.ipv6)))
     if not (ipv4 or ipv6):
         raise InvalidArgument("IPv4 or IPv6 must be enabled")

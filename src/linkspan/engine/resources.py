@@ -13,12 +13,15 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from linkspan.engine.change import Change
+from linkspan.engine.change import Change, network_event
+from linkspan.engine.ippools import followers
 from linkspan.errors import Conflict, Forbidden, NotFound
+from linkspan.model.ippool import IpPool
 from linkspan.model.manifests.kinds import KINDS, Kind, kind_of
 from linkspan.model.policy import DEFAULT_TIER, THE_DEFAULT_TIER, HostEndpoint, Policy, Tier
 from linkspan.model.resource import Resource
 from linkspan.model.snapshot import NAMES, Snapshot, drop, put
+from linkspan.state.host import HostFacts
 
 CREATED, CONFIGURED, UNCHANGED, DELETED = "created", "configured", "unchanged", "deleted"
 
@@ -38,16 +41,19 @@ class Decision:
 
 
 def apply_resources(
-    snapshot: Snapshot, asked: Sequence[Resource], uids: Sequence[str], scope: str, now: str
+    snapshot: Snapshot, asked: Sequence[Resource], uids: Sequence[str], scope: str, now: str, host: HostFacts
 ) -> Decision:
-    """`uids` are for those that are new, one for each. Raises Conflict."""
+    """`uids` are for those that are new, one for each. Raises Conflict, and what a network's change raises."""
     outcomes = tuple(_applied(snapshot, resource, uid, scope, now) for resource, uid in zip(asked, uids, strict=True))
     changed = [outcome.record for outcome in outcomes if outcome.result != UNCHANGED]
     after = snapshot.after(map(put, changed))
     for record in changed:
         check_together(after, record)
     warnings = tuple(warning for outcome in outcomes for warning in _warnings(after, outcome.record))
-    return Decision(Change(tuple(map(put, changed)), warnings=warnings), outcomes)
+    pools = (record for record in changed if isinstance(record, IpPool))
+    networks = {network.id: network for pool in pools for network in followers(after, pool, host)}
+    events = tuple(network_event("update", network) for network in networks.values())
+    return Decision(Change((*map(put, changed), *map(put, networks.values())), events, warnings), outcomes)
 
 
 def delete_resources(snapshot: Snapshot, asked: Sequence[Resource]) -> Decision:
@@ -99,12 +105,12 @@ def check_together(after: Snapshot, record: Resource) -> None:
                 same = (other.spec.node, other.spec.interface_name) == (spec.node, spec.interface_name)
                 if other.id != record.id and same and spec.interface_name:
                     raise Conflict(f"{called(record)}: {called(other)} is of that interface already")
-    if record.id in after.ip_pools and after.ip_pools[record.id] is record:
-        subnet = ipaddress.ip_network(after.ip_pools[record.id].spec.cidr)
-        for pool in after.ip_pools.values():
-            other_subnet = ipaddress.ip_network(pool.spec.cidr)
-            if pool.id != record.id and subnet.version == other_subnet.version and subnet.overlaps(other_subnet):
-                raise Conflict(f"{called(record)}: {subnet} overlaps {called(pool)} ({other_subnet})")
+        case IpPool(spec=spec):
+            subnet = ipaddress.ip_network(spec.cidr)
+            for pool in after.ip_pools.values():
+                theirs = ipaddress.ip_network(pool.spec.cidr)
+                if pool.id != record.id and subnet.version == theirs.version and subnet.overlaps(theirs):
+                    raise Conflict(f"{called(record)}: {subnet} overlaps {called(pool)} ({theirs})")
 
 
 def _applied(snapshot: Snapshot, asked: Resource, uid: str, scope: str, now: str) -> Outcome:

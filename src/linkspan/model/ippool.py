@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterator
+
 import msgspec
 
+from linkspan.model.network import Range
 from linkspan.model.resource import Part, Resource
 
 NEVER, ALWAYS, CROSS_SUBNET = "Never", "Always", "CrossSubnet"
@@ -31,6 +35,13 @@ class IpReservationSpec(Part, frozen=True, kw_only=True):
 
 
 class IpReservation(Resource, frozen=True, kw_only=True):
-    """Addresses that no network of the cluster gives out by itself. Whoever has one keeps it."""
+    """Addresses that no network gives out by itself. Whoever has one keeps it, and who asks for one gets it."""
 
     spec: IpReservationSpec = IpReservationSpec()
+
+    def ranges(self, version: int) -> Iterator[Range]:
+        """Those of an IP version."""
+        for cidr in self.spec.reserved_cidrs:
+            found = ipaddress.ip_network(cidr)
+            if found.version == version:
+                yield Range(first=str(found[0]), last=str(found[-1]))
