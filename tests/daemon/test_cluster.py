@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 
 from linkspan.daemon.cluster.cluster import Cluster, own_host
@@ -23,7 +25,7 @@ from linkspan.errors import Conflict, Forbidden, LinkspanError, NotFound, Unavai
 from linkspan.ipam.ports import PortSpace
 from linkspan.kernel.fake import FakeKernel
 from linkspan.model.cluster import Reservation
-from linkspan.model.container import Container
+from linkspan.model.container import Container, EndpointIpamConfig, EndpointSettings
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, drop, put
@@ -53,8 +55,11 @@ class Member:
         self.events.follow(lambda event: self.told.append(f"{event.kind} {event.action}"))
         self.up = False
 
-    async def start(self) -> None:
+    async def start(self, *, away: bool = False) -> None:
+        """With `away`, while the store cannot be reached."""
         self.client = self.etcd.client()
+        if away:
+            self.client.cut_off()
         self.ledger = Ledger(self.store)
         self.programmer = Programmer(lambda: self.kernel)
         self.mutation = Mutation(self.ledger, self.programmer, DRIVERS, self.events, lambda *_: None)
@@ -102,7 +107,7 @@ class Member:
     def container(self, name: str) -> Container:
         return self.ledger.now.container(name)
 
-    async def create(self, name: str, subnet: str = "10.9.0.0/24") -> Network:
+    async def create(self, name: str, subnet: str = "10.9.0.0/24", *, exclusive: bool = False) -> Network:
         network = Network(
             id=self.world.ids(1)[0],
             name=name,
@@ -111,6 +116,7 @@ class Member:
             scope="global",
             bridge=f"br-{name}",
             pools=(Pool(subnet=subnet, gateway=f"{subnet.rpartition('.')[0]}.1"),),
+            exclusive_blocks=exclusive,
         )
 
         def decide() -> Change:
@@ -123,6 +129,11 @@ class Member:
 
     async def remove(self, name: str) -> None:
         await self.mutation.decide(lambda: remove_network(self.ledger.now, self.ledger.now.network(name)))
+
+    def own(self) -> dict[str, str]:
+        """Its own endpoints: their containers' names, and their addresses."""
+        now = self.ledger.now
+        return {now.containers[e.container_id].name: e.address for e in now.endpoints.values()}
 
     def knows(self) -> dict[str, str]:
         """Every endpoint on a network of the cluster: its container's name and its address."""
@@ -446,3 +457,156 @@ def test_whatever_happens(seed: int) -> None:
         await hosts.agree()
 
     play(steps)
+
+
+def holders(hosts: Hosts) -> list[tuple[str, str]]:
+    return [(e.network_id, e.address) for m in hosts.members for e in m.ledger.now.endpoints.values() if e.address]
+
+
+def test_a_host_alone_gives_out_what_it_holds_and_nothing_else() -> None:
+    async def steps(hosts: Hosts) -> None:
+        one, two = hosts.members
+        await one.create("back", "10.9.0.0/24", exclusive=True)  # blocks of 16
+        await one.create("other", "10.8.0.0/24", exclusive=True)
+        await two.cluster.caught_up(hosts.etcd.revision)
+        await one.run("a")
+        await two.run("b")
+        one.client.cut_off()
+        with pytest.raises(Unavailable):
+            await one.run("unsure")  # it does not know for sure yet that its block is its own
+        one.client.reconnect()
+        await until(lambda: not one.cluster._publisher.refusal)
+        await one.cluster.hold()
+        await hosts.agree()
+        (block,) = [b for b in one.ledger.now.blocks.values() if b.host_id == one.id]
+        one.client.cut_off()
+        await one.end()
+        await one.start(away=True)  # what it holds it knows without the store
+        alone = [await one.run(f"c{n}") for n in range(12)]
+        assert all(ipaddress.ip_address(address) in ipaddress.ip_network(block.subnet) for address in alone)
+        with pytest.raises(Unavailable):
+            await one.run("elsewhere", "other")  # nobody here is on it
+        with pytest.raises((Unavailable, Conflict)):
+            for n in range(12, 16):
+                await one.run(f"c{n}")  # nor is there an end of addresses that are not its own
+        theirs = [await two.run(f"d{n}") for n in range(12)]
+        assert len({*alone, *theirs}) == 24
+        one.client.reconnect()
+        await hosts.agree()
+        assert {two.knows()[f"c{n}"] for n in range(12)} == set(alone)
+
+    play(steps, 2)
+
+
+def test_an_address_of_anothers_block_cannot_be_had_by_asking_for_it() -> None:
+    async def steps(hosts: Hosts) -> None:
+        one, two = hosts.members
+        await one.create("back", "10.9.0.0/24", exclusive=True)
+        await two.cluster.caught_up(hosts.etcd.revision)
+        address = ipaddress.ip_address(await one.run("a"))
+        await two.cluster.caught_up(hosts.etcd.revision)
+        two.world.now = two.ledger.now
+        asking = two.world.container("b", "back")
+        settings = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address=str(address + 1)))
+        two.ledger.commit([put(msgspec.structs.replace(asking, networks=dict.fromkeys(asking.networks, settings)))])
+        with pytest.raises(Forbidden, match=r"which host h1 gives out"):
+            await two.run("b")
+
+    play(steps, 2)
+
+
+def test_a_host_with_many_blocks_gives_back_what_is_left_over() -> None:
+    async def steps(hosts: Hosts) -> None:
+        one = hosts[0]
+        await one.create("back", "10.9.0.0/24", exclusive=True)
+        for n in range(40):
+            await one.run(f"c{n}")
+        await one.cluster.hold()
+        mine = len(one.ledger.now.blocks)
+        assert mine >= 3
+        for n in range(1, 40):
+            await one.stop(f"c{n}")
+        await one.cluster.give_back()
+        assert 1 <= len(one.ledger.now.blocks) < mine
+        await hosts.agree()
+
+    play(steps, 1)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_both_sides_of_a_parted_mesh_go_on(seed: int) -> None:
+    """Two hosts of five without the store, three with it, over and over; daemons die meanwhile, answers are lost and
+    blocks change hands. No address is ever held twice; who holds a block gives out of it; and when they meet again
+    everybody keeps what it has. In the end one host is taken out while it is away."""
+    chance = random.Random(seed)
+
+    async def some(hosts: Hosts, members: Sequence[Member], count: int) -> int:
+        """So many steps. How many containers were started by hosts that could ask nobody."""
+        alone = 0
+        for _ in range(count):
+            member = chance.choice(members)
+            name = f"{member.name}-{chance.randrange(9)}"
+            match chance.randrange(14):
+                case 0:
+                    away = member.client.away
+                    await member.end()
+                    await member.start(away=away)
+                case 1:
+                    member.client.lose_next_answer()
+                case 2 | 3:
+                    await member.cluster.hold()
+                case 4:
+                    await member.cluster.give_back()
+                case _ if name in member.knows():
+                    await asyncio.wait_for(member.stop(name), 5)
+                case _:
+                    free, away = room(member), member.client.away
+                    try:
+                        await asyncio.wait_for(member.run(name), 5)
+                        alone += away
+                    except (Unavailable, Conflict) as error:
+                        assert not (away and free), error
+            held = holders(hosts)
+            assert len(held) == len(set(held))
+        return alone
+
+    def room(member: Member) -> int:
+        """Addresses that it may give out without asking."""
+        now = member.ledger.now
+        network = now.network("back")
+        held = [b for b in now.blocks_of(network) if b.host_id == member.id and b.held]
+        room = sum(ipaddress.ip_network(block.subnet).num_addresses - 2 for block in held)  # the subnet's ends
+        used = sum(1 for _ in now.endpoints_at(network))
+        return max(0, room - used) if used else 0
+
+    async def steps(hosts: Hosts) -> None:
+        # Sixteen blocks of 16 addresses, or eight of 8: then there are more containers than one host's share.
+        await hosts[0].create("back", chance.choice(["10.9.0.0/24", "10.9.0.0/26"]), exclusive=True)
+        for member in hosts.members:
+            await member.cluster.caught_up(hosts.etcd.revision)
+        alone = 0
+        for _ in range(4):
+            await some(hosts, hosts.members, 30)
+            for member in hosts.members:
+                await member.cluster.hold()
+            away = chance.sample(hosts.members, 2)
+            for member in away:
+                member.client.cut_off()
+            alone += await some(hosts, hosts.members, 40)
+            had = [member.own() for member in hosts.members]
+            for member in away:
+                member.client.reconnect()
+            await hosts.agree()
+            assert had == [member.own() for member in hosts.members]
+        assert alone
+        lost = hosts.members.pop()
+        lost.client.cut_off()
+        for _ in range(2):  # of the first attempt the answer may be lost
+            with contextlib.suppress(Unavailable, NotFound):
+                await hosts[0].cluster.expel(lost.name, force=True)
+        await some(hosts, [lost], 5)
+        await some(hosts, hosts.members, 40)
+        await hosts.agree()
+        await lost.end()
+
+    play(steps, 5)

@@ -52,7 +52,7 @@ class ThisHost:
 
     def meshed(self, host_id: str, underlay: Underlay) -> None:
         """The host is one of a mesh, and others reach it there."""
-        self.facts = dataclasses.replace(self.facts, host_id=host_id, underlay=underlay)
+        self.facts = dataclasses.replace(self.facts, host_id=host_id, underlay=underlay, meshed=True)
 
     async def look_at_switch(self) -> None:
         """At Open vSwitch: the administrator may start it, and change it, at any time."""

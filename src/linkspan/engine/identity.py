@@ -122,6 +122,11 @@ def _choose_address(
             return allocate(window)
     if network.strict_blocks:
         raise Conflict(f"no available IPv{version} addresses in this host's part of network {network.name}")
+    if network.exclusive_blocks:
+        raise Conflict(
+            f"no available IPv{version} addresses for this host on network {network.name}: it has used up its blocks, "
+            "and the other hosts hold the rest: a larger subnet has more"
+        )
     return allocate(pools)  # which says that none is left
 
 

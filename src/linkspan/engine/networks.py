@@ -16,7 +16,7 @@ from linkspan.engine.change import Change, network_event
 from linkspan.engine.configurations import check_operator, configuration, with_configuration
 from linkspan.engine.join import sharers
 from linkspan.engine.request import NetworkRequest
-from linkspan.engine.scope import scope_of, sources_of
+from linkspan.engine.scope import has_exclusive_blocks, scope_of, sources_of
 from linkspan.engine.subnets import choose_pools
 from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound
 from linkspan.ipam.pools import PoolSource
@@ -155,7 +155,7 @@ def create_network(
         raise InvalidArgument("\n".join(problems))
     check_interface_prefix(request.options.get(IFACE_PREFIX, ""))
     scope = scope_of(request, driver, host)
-    network = _network(snapshot, request, driver, scope, sources_of(scope, sources), host)
+    network = _network(snapshot, request, driver, scope, sources_of(scope, sources, meshed=host.meshed), host)
     warnings = tuple(f"subnet {p.subnet} is not used: its IP version is not enabled" for p in network.configured)
     return Change((put(network),), (network_event("create", network),), warnings)
 
@@ -189,6 +189,7 @@ def _network(
         ipv6=ipv6,
     )
     network = _RESOLVED[driver.name](snapshot, network, host)
+    network = msgspec.structs.replace(network, exclusive_blocks=has_exclusive_blocks(scope, driver, host))
     versions = [version for version, wanted in ((4, ipv4), (6, ipv6)) if wanted]
     if network.path:
         flat.check_subnets(network, request.pools, versions)

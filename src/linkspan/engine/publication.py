@@ -67,8 +67,8 @@ def published(snapshot: Snapshot, own: Host) -> dict[str, Entry]:
     return dict(
         [
             *of_host(own).items(),
-            *(entry for endpoint in snapshot.endpoints.values() for entry in _endpoint(snapshot, endpoint, own)),
             *(entry for block in snapshot.blocks.values() for entry in _block(snapshot, block, own)),
+            *(entry for endpoint in snapshot.endpoints.values() for entry in _endpoint(snapshot, endpoint, own)),
             *(entry for found in snapshot.reservations.values() for entry in _reservation(snapshot, found, own)),
             *(entry for move in snapshot.moves.values() for entry in _journey("moves", move, own)),
             *(entry for arrival in snapshot.arrivals.values() for entry in _journey("arrivals", arrival, own)),
@@ -201,7 +201,8 @@ def as_remote(snapshot: Snapshot, endpoint: Endpoint, network: Network, host_id:
 def _block(snapshot: Snapshot, block: Block, own: Host) -> Iterator[tuple[str, Entry]]:
     """As long as its network is there, which another host may have removed."""
     if block.host_id == own.id and block.network_id in snapshot.networks:
-        yield f"{RECORDS}blocks/{block.id}", Entry(msgspec.json.encode(block), claim=True)
+        told = msgspec.structs.replace(block, held=False)
+        yield f"{RECORDS}blocks/{block.id}", Entry(msgspec.json.encode(told), claim=True)
 
 
 def _reservation(snapshot: Snapshot, reservation: Reservation, own: Host) -> Iterator[tuple[str, Entry]]:

@@ -61,6 +61,7 @@ class Block(Wire, frozen=True, kw_only=True):
     network_id: str
     subnet: str
     host_id: str
+    held: bool = False  # of this host's own, and known to nobody else: that the store has said that it has the block
 
     @property
     def subnet_version(self) -> int:

@@ -91,6 +91,7 @@ class Network(Wire, frozen=True, kw_only=True):
     host_ipv4: str = ""  # under which containers leave the host, instead of the address that the route chooses
     host_ipv6: str = ""
     strict_blocks: bool = False  # hosts take addresses from their own blocks only, which are not ours to choose
+    exclusive_blocks: bool = False  # an address in a host's block is that host's to give out, and nobody else's
     vlan: int = 0  # of ovs: the VLAN of the host's end and of containers that ask for none; 0 is none
     vni: int = 0  # the VXLAN network identifier, of a network with tunnels
     # What macvlan and ipvlan resolved. Their `mtu` is 0 where it is the parent's.

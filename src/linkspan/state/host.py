@@ -55,6 +55,7 @@ class HostFacts:
     forward_accept: bool = True  # --forward-accept: a rule of ours where others drop what is forwarded
     neighbours: Neighbours = dataclasses.field(default_factory=Neighbours)
     host_id: str = ""  # of this host in its cluster; "" where it is in none
+    meshed: bool = False  # the cluster is a mesh
     underlay: Underlay | None = None
     bgp: str = "off"  # who routes between the hosts: bird, external, off; or missing: it should be BIRD
     switch: SwitchFacts = dataclasses.field(default_factory=SwitchFacts)  # Open vSwitch

@@ -19,18 +19,19 @@ from linkspan.daemon.cluster.follower import Follow, Follower
 from linkspan.daemon.cluster.joining import check_store
 from linkspan.daemon.cluster.liveness import Liveness
 from linkspan.daemon.cluster.publisher import Publisher
-from linkspan.engine.blocks import idle_blocks
+from linkspan.engine.blocks import idle_blocks, spare_blocks
 from linkspan.engine.publication import expelled, keys_of
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
-from linkspan.model.cluster import GLOBAL, Host
+from linkspan.model.cluster import GLOBAL, Block, Host
 from linkspan.model.endpoint import Endpoint
-from linkspan.model.snapshot import Snapshot, Write
+from linkspan.model.snapshot import Snapshot, Write, put
 from linkspan.state.host import Underlay
 from linkspan.store.etcd.contract import Etcd
 from linkspan.store.etcd.values import MemberStatus
 
 log = logging.getLogger(__name__)
 _IDLE = 60.0  # seconds between two looks for blocks of addresses that nobody here needs
+_SPARE = 1.0  # and between two looks for what has to be there in advance
 _FIRST = 5.0  # seconds that a start waits for the store
 
 
@@ -113,7 +114,7 @@ class Cluster:
             await asyncio.wait_for(self._decided.wait(), _FIRST)
         if self._unwelcome:
             raise self._unwelcome
-        for work in (self._liveness.run(), self._publish(), self._give_back()):
+        for work in (self._liveness.run(), self._publish(), self._give_back(), self._hold_on()):
             self._run(work)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -196,9 +197,31 @@ class Cluster:
     async def _give_back(self) -> None:
         while True:
             await asyncio.sleep(_IDLE)
-            if not self._publisher.refusal and (writes := idle_blocks(self._now(), self.own.id)):
-                with contextlib.suppress(LinkspanError):
-                    await self._change(writes)
+            await self.give_back()
+
+    async def give_back(self) -> None:
+        """Blocks that nobody here needs."""
+        if not self._publisher.refusal and (writes := idle_blocks(self._now(), self.own.id)):
+            with contextlib.suppress(LinkspanError):
+                await self._change(writes)
+
+    async def _hold_on(self) -> None:
+        """Blocks to take addresses from when nobody can be asked: there in advance, and surely this host's."""
+        while True:
+            await asyncio.sleep(_SPARE)
+            await self.hold()
+
+    async def hold(self) -> None:
+        """As far as it can be had now."""
+        if not self._publisher.refusal:
+            with contextlib.suppress(LinkspanError):
+                for write in spare_blocks(self._now(), self.own.id):
+                    await self._change((write,))
+                await self._publisher.confirm_blocks(self._confirmed)
+
+    async def _confirmed(self, block: Block) -> None:
+        """It is in this host's records alone: there is nothing to be published of it."""
+        await self._change((put(msgspec.structs.replace(block, held=True)),))
 
     # -- one change ---------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from linkspan.daemon.cluster.publisher import Publisher, reason
 from linkspan.engine.change import network_event
 from linkspan.engine.publication import ALIVE, FOLDERS, RECORDS, SERIAL, gone, keys_of, owner, read
 from linkspan.errors import LinkspanError
-from linkspan.model.cluster import GLOBAL, Host, Remote, Reservation
+from linkspan.model.cluster import GLOBAL, Block, Host, Remote, Reservation
 from linkspan.model.event import Event
 from linkspan.model.network import Network
 from linkspan.model.resource import Resource
@@ -109,7 +109,7 @@ class Follower:
             else:
                 self._remember(key, record, item.value)
                 found[NAMES[type(record)], gone(key)[1]] = record
-        for part in _sliced(list(self._difference(found))):
+        for part in _sliced([*self._difference(found), *self._lost(known)]):
             await self._take(part)
         self._publisher.serial(serial)
         self._publisher.found(known)
@@ -138,6 +138,12 @@ class Follower:
                 yield put(found[kind, id_])
         for kind, id_ in sorted(ours - found.keys(), key=lambda key: -order.index(key[0])):
             yield Write(kind, id_, None)
+
+    def _lost(self, known: Mapping[str, bytes]) -> Iterator[Write]:
+        """Blocks of this host's that the store does not say are its."""
+        for block in self._now().blocks.values():
+            if block.host_id == self.own and block.held and not known.keys() >= set(keys_of(block)):
+                yield put(msgspec.structs.replace(block, held=False))
 
     # -- what changes -------------------------------------------------------------------------------------------------
 
@@ -189,6 +195,8 @@ class Follower:
         if value is None:
             self._others.pop(key, None)
             self._publisher.saw_gone(key)
+            if isinstance(before, Block) and before.host_id == self.own and before.held:
+                return put(msgspec.structs.replace(before, held=False))
             return Write(kind, id_, None) if before and owner(before) != self.own else None
         record = _readable(key, value)
         if record is None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from linkspan.daemon.cluster.contract import Overtaken
+from linkspan.engine.blocks import block_of
+from linkspan.engine.blocks import holds as holds_address
 from linkspan.engine.publication import (
     ADDRESSES,
     RECORDS,
@@ -26,7 +28,7 @@ from linkspan.engine.publication import (
     shared,
 )
 from linkspan.errors import InvalidArgument, LinkspanError, Unavailable
-from linkspan.model.cluster import Host
+from linkspan.model.cluster import Block, Host, block_id
 from linkspan.model.snapshot import Snapshot, Write
 from linkspan.store.etcd.contract import Etcd
 from linkspan.store.etcd.values import (
@@ -54,6 +56,7 @@ class Publisher:
         """`root` is what all our keys begin with, with a slash at its end."""
         self._etcd, self._root, self.own, self._now = etcd, root, own, now
         self._known: dict[str, bytes] = {}
+        self._doubtful: set[str] = set()  # what was to be removed, and may be yet: the answer was lost
         self._serial: KeyValue | None = None  # as the records were when it was last written
         self._seen: Callable[[str], bytes | None] = lambda key: None
         self._lock = asyncio.Lock()
@@ -101,7 +104,7 @@ class Publisher:
             gone = [key for key in old if key not in new]
             changed = {key: entry for key, entry in new.items() if self._known.get(key) != entry.value}
             if self.refusal:
-                self._put_off(common, changed)
+                self._put_off(before, common, changed)
                 return
             if not changed and not common and not any(key in self._known for key in gone):
                 return
@@ -110,7 +113,7 @@ class Publisher:
                     await self._write(changed, common, self._taken_over(before, writes))
             except Unavailable:
                 self.wanting.set()
-                if common or any(entry.claim for entry in changed.values()):
+                if common or any(self._new(before, changed)):
                     raise
             try:
                 await self._remove(gone)
@@ -123,16 +126,39 @@ class Publisher:
         keys = (keys_of(record)[0] for record in records if record and owner(record) != self.own.id)
         return {key: value for key in keys if (value := self._seen(key)) is not None}
 
-    def _put_off(self, common: Mapping[str, bytes | None], changed: Mapping[str, Entry]) -> None:
-        """Nothing can be told now. What claims nothing new may go on, and is told later."""
-        new = (key for key, entry in changed.items() if entry.claim and not self._holds(key))
-        if common or any(new):
+    def _put_off(self, before: Snapshot, common: Mapping[str, bytes | None], changed: Mapping[str, Entry]) -> None:
+        """Nothing can be told now. What claims nothing new may go on, and is told later; so may what claims only what
+        nobody else can have."""
+        if common or any(self._new(before, changed)):
             raise Unavailable(f"the cluster's store cannot be used now: {self.refusal}")
         self.wanting.set()
 
-    def _holds(self, key: str) -> bool:
-        """A reservation that is ours in the store, of which only something else is to be said: that it rests."""
+    def _new(self, before: Snapshot, changed: Mapping[str, Entry]) -> Iterable[str]:
+        """What is claimed that another host may have, or get."""
+        return (key for key, entry in changed.items() if entry.claim and not self._holds(before, key))
+
+    def _holds(self, before: Snapshot, key: str) -> bool:
+        """A reservation that is ours in the store, of which only something else is to be said: that it rests. Or an
+        address of a block that is ours alone; but of a network that somebody here is on, and that therefore is there
+        for as long as we cannot be asked."""
+        if key.startswith(f"{ADDRESSES}/"):
+            network_id, _, address = key.removeprefix(f"{ADDRESSES}/").partition("/")
+            return network_id in before.endpoints_on and holds_address(before, network_id, address, self.own.id)
         return key in self._known and key.startswith(f"{RECORDS}reservations/")
+
+    async def confirm_blocks(self, confirmed: Callable[[Block], Awaitable[None]]) -> None:
+        """Tells of each block of ours that is not known to be held, and which the store says is. Nothing is published
+        before `confirmed` returns, so it must not be. Raises Unavailable."""
+        now = self._now()
+        for block in [b for b in now.blocks.values() if b.host_id == self.own.id and not b.held]:
+            network, (key,) = now.networks.get(block.network_id), keys_of(block)
+            if network is None or not network.exclusive_blocks:
+                continue
+            async with self._lock:  # nothing of ours is on its way meanwhile
+                if key in self._known and key not in self._doubtful:
+                    found = await self._etcd.get(self._root + key)
+                    if found and found.value == self._known.get(key) and self._now().blocks.get(block.id) == block:
+                        await confirmed(block)
 
     def withdraw(self) -> None:
         self.wanting.set()
@@ -148,6 +174,7 @@ class Publisher:
         while True:
             guards = [_still(self._root + key, value) for key, value in claims.items()]
             guards += self._conditions(changed, common)
+            guards += self._blocks_of(changed)
             then: list[Operation] = [Put(self._root + key, entry.value) for key, entry in changed.items()]
             for key, value in common.items():
                 then.append(Delete(self._root + key) if value is None else Put(self._root + key, value))
@@ -180,6 +207,20 @@ class Publisher:
             if value is None and key.startswith(f"{RECORDS}networks/"):
                 yield empty(f"{self._root}{RECORDS}endpoints/{key.rpartition('/')[2]}/")
 
+    def _blocks_of(self, changed: Mapping[str, Entry]) -> Iterable[Compare]:
+        """Where blocks are exclusive, who claims an address has its block, or nobody has."""
+        now, seen = self._now(), set[str]()
+        for key in changed:
+            if not key.startswith(f"{ADDRESSES}/"):
+                continue
+            network_id, _, address = key.removeprefix(f"{ADDRESSES}/").partition("/")
+            network = now.networks.get(network_id)
+            subnet = block_of(network, address) if network and network.exclusive_blocks else ""
+            block = f"{RECORDS}blocks/{block_id(network_id, subnet)}"
+            if subnet and block not in changed and block not in seen:
+                seen.add(block)
+                yield _still(self._root + block, self._known.get(block))
+
     async def _remove(self, keys: Iterable[str]) -> None:
         """What is ours, together where that can be: what another has meanwhile is left.
 
@@ -188,11 +229,13 @@ class Publisher:
         there = sorted((key for key in keys if key in self._known), key=lambda key: key.startswith(RECORDS))
         for part in _parts(there):
             guards = [holds(self._root + key, self._known[key]) for key in part]
+            self._doubtful.update(part)
             done = await self._etcd.txn(guards, [Delete(self._root + key) for key in part])
             for key in part:
                 if not done.succeeded and key in self._known:
                     await self._etcd.txn([holds(self._root + key, self._known[key])], [Delete(self._root + key)])
                 self._known.pop(key, None)
+                self._doubtful.discard(key)
 
     # -- everything ---------------------------------------------------------------------------------------------------
 

@@ -43,13 +43,16 @@ class Admission:
         self._open = 0
         self._said: set[str] = set()  # whose silence is in the log
 
-    async def start(self, port: int) -> None:
-        """Raises Unavailable where the port is taken."""
+    async def start(self, port: int, address: str | None = None) -> int:
+        """At one address, or at all. The port: of the kernel's choice for 0. Raises Unavailable where it is taken."""
         self.renew()
         try:
-            self._server = await asyncio.start_server(self._met, None, port, ssl=self._context, ssl_handshake_timeout=5)
+            self._server = await asyncio.start_server(
+                self._met, address, port, ssl=self._context, ssl_handshake_timeout=5
+            )
         except OSError as error:
             raise Unavailable(f"no host can join here: port {port}: {error.strerror or error}") from None
+        return int(self._server.sockets[0].getsockname()[1])
 
     def renew(self) -> None:
         """The host's certificate is another one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import logging
 import secrets
 import time
@@ -29,6 +28,7 @@ from linkspan.daemon.mesh.register import Register
 from linkspan.daemon.mesh.seat import Seat
 from linkspan.engine.mesh import members
 from linkspan.engine.mesh.addresses import endpoints, mesh_addresses
+from linkspan.engine.mesh.entry import check_clocks, entered
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError
 from linkspan.model.cluster import Host
 from linkspan.model.mesh import FABRIC_PORT, JOIN_PORT, MeshIdentity, MeshSettings, peer_of
@@ -39,7 +39,6 @@ from linkspan.store.etcd.address import ClusterAddress, Tls
 from linkspan.store.etcd.client import EtcdClient
 
 log = logging.getLogger(__name__)
-_APART = 600.0  # seconds that clocks may differ: certificates allow for an hour
 _PAUSE = 1.0  # seconds, before what failed is tried again
 
 
@@ -219,7 +218,8 @@ class Mesh:
         said = ""
         while True:
             try:
-                return await admission.start(JOIN_PORT)
+                await admission.start(JOIN_PORT)
+                return
             except LinkspanError as error:
                 if str(error) != said:
                     log.error("mesh: %s", error)
@@ -273,41 +273,19 @@ class Mesh:
     async def _admit(self, request: Request) -> Welcome:
         """Raises Conflict with what stands in the way."""
         await self._register.check_token()
-        here, there = self._clock(), request.clock
-        if abs(here - there) > _APART:
-            raise Conflict(
-                f"the clocks are apart: here it is {_moment(here)}, there {_moment(there)}: set the wrong one right"
-            )
-        others = {host.id: host for host in self._hosts()}
-        asking = request.host
-        for host in others.values():
-            if host.name == asking.name and host.id != asking.id:
-                raise Conflict(
-                    f"the name {host.name} is another host's of the mesh, at {_places(host)}: give this one another "
-                    "name (hostnamectl), or, if that one is gone for good, take it out: linkspan mesh forget "
-                    f"{host.name}"
-                )
-        known = others.get(asking.id)
-        if known and (known.id == self.host_id or known.id in self._answering()):
-            raise Conflict(
-                f"host {known.name} at {_places(known)} has the same id, and answers: one is a copy of the other's "
-                "data; remove the file engine-id from the copy's data root"
-            )
-        own = self._seat.own
-        taken = [address for host in others.values() for address in (host.address, host.address6)]
-        address, address6 = (known.address, known.address6) if known else mesh_addresses(own.mesh_id, asking.id, taken)
-        admitted = msgspec.structs.replace(asking, address=address, address6=address6, mtu=self.underlay.mtu)
+        check_clocks(self._clock(), request.clock)
+        hosts, own = self._hosts(), self._seat.own
+        answering = {self.host_id, *(self._cluster.answering() if self._cluster else ())}
+        admitted = entered(request.host, hosts, answering, own.mesh_id)
+        admitted = msgspec.structs.replace(admitted, mtu=self.underlay.mtu)
         await self._register.enter(admitted)
         return Welcome(
             host=admitted,
             authority=self._authority.certificate,
             authority_key=self._authority.key,
-            hosts=tuple(host for host in others.values() if host.id != asking.id),
+            hosts=tuple(host for host in hosts if host.id != admitted.id),
             members=own.members or (str(self._seat.address),),
         )
-
-    def _answering(self) -> frozenset[str]:
-        return self._cluster.answering() if self._cluster else frozenset()
 
     # -- the verbs ----------------------------------------------------------------------------------------------------
 
@@ -343,11 +321,3 @@ class Mesh:
         log.warning("mesh: the store goes on with this host's member alone")
         await self._seat.recover(self.etcd)
         self._assembly.look()
-
-
-def _places(host: Host) -> str:
-    return ", ".join(place.rpartition(":")[0] for place in host.endpoints) or host.address
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -7,12 +7,12 @@ nothing any more. And there a host that joins is entered, with all that has to b
 
 from __future__ import annotations
 
-import datetime
 import secrets
 from collections.abc import Callable
 
 import msgspec
 
+from linkspan.engine.mesh.entry import moment
 from linkspan.engine.publication import HOSTNAMES, of_host
 from linkspan.errors import Conflict, Unavailable
 from linkspan.model.cluster import Host
@@ -48,7 +48,7 @@ class Register:
         found, now = await self._read(), self._clock()
         if found.expires and now > found.expires:
             raise Conflict(
-                f"the token was valid until {_moment(found.expires)}, and here it is {_moment(now)}: "
+                f"the token was valid until {moment(found.expires)}, and here it is {moment(now)}: "
                 "`linkspan mesh token rotate` makes another"
             )
 
@@ -99,7 +99,3 @@ class Register:
         page = await self._etcd.list(f"{self._root}mesh/revoked/")
         found = [msgspec.json.decode(item.value, type=_Revoked) for item in page.found]
         return sorted({serial for one in found for serial in one.certificates})
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

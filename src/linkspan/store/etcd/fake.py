@@ -181,6 +181,11 @@ class FakeClient:
         self._away = ""
         self._losing = False
 
+    @property
+    def away(self) -> bool:
+        """Whether it is cut off."""
+        return bool(self._away)
+
     def cut_off(self, reason: str = "no connection within 1 s") -> None:
         self._away = reason
         self._etcd.wake()
