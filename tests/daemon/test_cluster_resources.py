@@ -7,13 +7,14 @@ import asyncio
 import pytest
 
 from linkspan.daemon.resources import Resources
+from linkspan.engine.policy.host import Own
 from linkspan.errors import Conflict, InvalidArgument, Unavailable
 from linkspan.state.host import HostFacts
 from tests.daemon.test_cluster import ROOT, Hosts, Member, play, until
 
 
 def resources(member: Member) -> Resources:
-    return Resources(member.ledger, member.mutation, lambda: HostFacts("/run/netns"))
+    return Resources(member.ledger, member.mutation, lambda: HostFacts("/run/netns"), lambda: Own(member.cluster.own))
 
 
 def policy(name: str, spec: str = "{}", version: str = "") -> bytes:

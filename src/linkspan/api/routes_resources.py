@@ -16,11 +16,11 @@ _YAML = (("Content-Type", "application/yaml"),)
 
 
 async def apply(daemon: Daemon, request: Request) -> Answer:
-    return _outcomes(await daemon.resources.apply(await request.body.read()))
+    return _outcomes(await daemon.resources.apply(await request.body.read(), force=request.flag("force")))
 
 
 async def delete(daemon: Daemon, request: Request) -> Answer:
-    return _outcomes(await daemon.resources.delete(await request.body.read()))
+    return _outcomes(await daemon.resources.delete(await request.body.read(), force=request.flag("force")))
 
 
 async def list_(daemon: Daemon, request: Request) -> Answer:
@@ -38,8 +38,8 @@ async def get(daemon: Daemon, request: Request) -> Answer:
 
 
 async def delete_one(daemon: Daemon, request: Request) -> Answer:
-    names = request.names
-    return _outcomes(await daemon.resources.delete_named(names["kind"], names["name"], request.text("network")))
+    kind, name, force = request.names["kind"], request.names["name"], request.flag("force")
+    return _outcomes(await daemon.resources.delete_named(kind, name, request.text("network"), force=force))
 
 
 def _as_yaml(request: Request) -> bool:

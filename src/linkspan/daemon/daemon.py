@@ -61,10 +61,11 @@ from linkspan.daemon.volumes import Volumes
 from linkspan.engine.change import Change
 from linkspan.engine.names import NameSettings
 from linkspan.engine.networks import default_networks
+from linkspan.engine.policy.host import Own
 from linkspan.errors import Internal, LinkspanError
 from linkspan.ipam.pools import ula_source
 from linkspan.kernel.linux import LinuxKernel
-from linkspan.model.cluster import GLOBAL
+from linkspan.model.cluster import GLOBAL, Host
 from linkspan.model.container import Container
 from linkspan.model.event import Event
 from linkspan.model.mesh import MeshSettings
@@ -290,12 +291,19 @@ class Daemon:
             look_again=self._host.look,
         )
         self.reservations = Reservations(ledger, mutation, host)
-        self.resources = Resources(ledger, mutation, host)
+        self.resources = Resources(ledger, mutation, host, self._own)
         self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
         self.system = System(
             ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())
         )
         self._wired = True
+
+    def _own(self) -> Own:
+        """This host as policies about its interfaces see it."""
+        underlay = self._host.facts.underlay
+        ports = [int(host.rpartition(":")[2]) for host in self.configuration.hosts if host.startswith("tcp://")]
+        host = self.networks.own_host or Host(id=self._host.facts.host_id, name=platform.node())
+        return Own(host, underlay.interface if underlay else "", tuple(ports))
 
     def _all_containers(self) -> list[Container]:
         return list(self._ledger.now.containers.values())

@@ -10,7 +10,8 @@ from linkspan.daemon.identity import now
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
 from linkspan.engine.change import Change
-from linkspan.engine.resources import Decision, apply_resources, delete_resources, listed
+from linkspan.engine.policy.host import Own
+from linkspan.engine.resources import Decision, apply_resources, check_access, delete_resources, listed
 from linkspan.errors import NotFound
 from linkspan.model.cluster import GLOBAL, LOCAL
 from linkspan.model.manifests.kinds import Kind, kind_named
@@ -22,27 +23,31 @@ from linkspan.state.host import HostFacts
 class Resources:
     """A kind is named as users do. `network` is what a NetworkPolicy is of; for listing, "" is any."""
 
-    def __init__(self, ledger: Ledger, mutation: Mutation, host: Callable[[], HostFacts]) -> None:
-        self._ledger, self._mutation, self._host = ledger, mutation, host
+    def __init__(
+        self, ledger: Ledger, mutation: Mutation, host: Callable[[], HostFacts], own: Callable[[], Own]
+    ) -> None:
+        self._ledger, self._mutation, self._host, self._own = ledger, mutation, host, own
 
-    async def apply(self, data: bytes) -> Decision:
-        """A file of YAML or JSON. Raises InvalidArgument, Conflict."""
+    async def apply(self, data: bytes, *, force: bool = False) -> Decision:
+        """A file of YAML or JSON. With `force` also what cuts hosts off. Raises InvalidArgument, Conflict."""
         asked = await asyncio.to_thread(read_resources, data)
         uids = [str(uuid.uuid4()) for _ in asked]
         scope = GLOBAL if self._mutation.cluster else LOCAL
         moment = f"{now()[:19]}Z"
         return await self._carry_out(
-            lambda: apply_resources(self._ledger.now, asked, uids, scope, moment, self._host())
+            lambda: apply_resources(self._ledger.now, asked, uids, scope, moment, self._host()), force
         )
 
-    async def delete(self, data: bytes) -> Decision:
+    async def delete(self, data: bytes, *, force: bool = False) -> Decision:
         """What a file names. Raises InvalidArgument, Conflict, NotFound, Forbidden."""
         asked = await asyncio.to_thread(read_resources, data)
-        return await self._carry_out(lambda: delete_resources(self._ledger.now, asked))
+        return await self._carry_out(lambda: delete_resources(self._ledger.now, asked), force)
 
-    async def delete_named(self, kind: str, name: str, network: str) -> Decision:
+    async def delete_named(self, kind: str, name: str, network: str, *, force: bool = False) -> Decision:
         found = kind_named(kind)
-        return await self._carry_out(lambda: delete_resources(self._ledger.now, [self._one(found, name, network)]))
+        return await self._carry_out(
+            lambda: delete_resources(self._ledger.now, [self._one(found, name, network)]), force
+        )
 
     def get(self, kind: str, name: str, network: str) -> Resource:
         """Raises InvalidArgument, NotFound."""
@@ -61,12 +66,14 @@ class Resources:
             raise NotFound(f"{kind.name} {name} not found: which network is it of?")
         raise NotFound(f"{kind.name} {id_} not found")
 
-    async def _carry_out(self, decide: Callable[[], Decision]) -> Decision:
+    async def _carry_out(self, decide: Callable[[], Decision], force: bool) -> Decision:
         """What was decided last is what was carried out."""
         decisions: list[Decision] = []
 
         def change() -> Change:
             decisions.append(decide())
+            if not force:
+                check_access(self._ledger.now, decisions[-1].change, self._own())
             return decisions[-1].change
 
         await asyncio.shield(self._mutation.decide(change))

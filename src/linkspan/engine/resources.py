@@ -15,6 +15,7 @@ import msgspec
 
 from linkspan.engine.change import Change, network_event
 from linkspan.engine.ippools import followers
+from linkspan.engine.policy.host import Own, cut_off
 from linkspan.errors import Conflict, Forbidden, NotFound
 from linkspan.model.ippool import IpPool
 from linkspan.model.manifests.kinds import KINDS, Kind, kind_of
@@ -23,6 +24,7 @@ from linkspan.model.resource import Resource
 from linkspan.model.snapshot import NAMES, Snapshot, drop, put
 from linkspan.state.host import HostFacts
 
+_MOST_SAID = 10
 CREATED, CONFIGURED, UNCHANGED, DELETED = "created", "configured", "unchanged", "deleted"
 
 
@@ -88,6 +90,18 @@ def listed(snapshot: Snapshot, kind: Kind | None, network: str) -> Iterator[Reso
         for id_ in sorted(found):
             if kind_of(found[id_]) is one and network in ("", found[id_].metadata.namespace):
                 yield found[id_]
+
+
+def check_access(before: Snapshot, change: Change, own: Own) -> None:
+    """Raises Conflict where hosts would be cut off that are not yet."""
+    after = before.after(change.writes)
+    if not (after.host_endpoints or before.host_endpoints):
+        return
+    had = {one.partition(": ")[0] for one in cut_off(before, own)}
+    if cut := [one for one in cut_off(after, own) if one.partition(": ")[0] not in had]:
+        more = f"\nand {len(cut) - _MOST_SAID} more" if len(cut) > _MOST_SAID else ""
+        lost = "\n".join(cut[:_MOST_SAID])
+        raise Conflict(f"this would cut hosts off (use --force to do it all the same):\n{lost}{more}")
 
 
 def called(record: Resource) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from linkspan.cli import table
 from linkspan.cli.failure import UsageError
-from linkspan.cli.flags import Flag, Invocation, Verb
+from linkspan.cli.flags import Flag, Invocation, Verb, switch
 from linkspan.cli.verbs.load import open_input
 
 _FORMATS = ("table", "yaml", "json")
@@ -30,7 +30,7 @@ def delete(call: Invocation) -> int:
     if len(call.arguments) != 2:
         raise UsageError("KIND NAME is needed, or files with -f")
     path, query = _place(call)
-    _tell(call.client.call("DELETE", path, query))
+    _tell(call.client.call("DELETE", path, {**query, **_forced(call)}))
     return 0
 
 
@@ -68,8 +68,12 @@ def _of_files(call: Invocation, path: str) -> int:
     for name in names:
         with open_input("" if name == "-" else name) as file:
             data = file.read()
-        _tell(call.client.request("POST", path, content=[data]).json())
+        _tell(call.client.request("POST", path, _forced(call), content=[data]).json())
     return 0
+
+
+def _forced(call: Invocation) -> dict[str, str]:
+    return {"force": "1"} if call.line.on("force") else {}
 
 
 def _tell(answer: Mapping[str, Any]) -> None:
@@ -133,12 +137,13 @@ _COLUMNS: Mapping[str, Mapping[str, _Column]] = {
 }
 
 _FILES = Flag("filename", "f", "list", "A file of resources, - for the standard input; may be given again")
+_FORCE = switch("force", "", "Also what cuts hosts off: their tunnels, or their API")
 _NETWORK = Flag("network", "n", "string", "The network that a NetworkPolicy is of")
 APPLY = Verb(
-    "-f FILE",
+    "[OPTIONS] -f FILE",
     "Make policies and other resources as a file says, all of it or nothing (only in linkspan).",
     apply,
-    (_FILES,),
+    (_FILES, _FORCE),
     most=0,
 )
 GET = Verb(
@@ -152,6 +157,6 @@ DELETE = Verb(
     "[OPTIONS] KIND NAME | -f FILE",
     "Delete policies and other resources (only in linkspan).",
     delete,
-    (_FILES, _NETWORK),
+    (_FILES, _NETWORK, _FORCE),
     most=2,
 )

@@ -1,0 +1,152 @@
+"""Policies about the hosts' own interfaces: what passes, and that nobody cuts hosts off without knowing it."""
+
+from __future__ import annotations
+
+import pytest
+
+from linkspan.engine.policy.host import Own, cut_off, host_say
+from linkspan.engine.policy.verdict import Packet
+from linkspan.engine.resources import apply_resources, check_access, delete_resources
+from linkspan.errors import Conflict
+from linkspan.model.cluster import Host
+from linkspan.model.manifests.reading import read_resources
+from linkspan.model.network import Network
+from linkspan.model.snapshot import Snapshot, put
+
+from .conftest import HOST
+
+H1 = Host(id="1", name="h1", address="10.0.0.1", address6="fd00::1")
+H2 = Host(id="2", name="h2", address="10.0.0.2", address6="fd00::2")
+H3 = Host(id="3", name="h3", address6="fd00::3")
+OWN = Own(H1, "eth0", (2376,))
+BACK = Network(id="n" * 64, name="back", driver="overlay", created="", scope="global", vni=4096)
+
+
+def manifest(kind: str, name: str, spec: str, labels: str = "{}") -> str:
+    head = f"---\napiVersion: projectcalico.org/v3\nkind: {kind}\n"
+    return f"{head}metadata: {{name: {name}, labels: {labels}}}\nspec: {spec}\n"
+
+
+def interface(host: str = "h1", name: str = "eth0", profiles: str = "[]") -> str:
+    spec = f"{{node: {host}, interfaceName: '{name}', profiles: {profiles}}}"
+    return manifest("HostEndpoint", f"{host}-{name.replace('*', 'all')}", spec, f"{{host: {host}}}")
+
+
+def policy(name: str, rules: str, more: str = "") -> str:
+    return manifest("GlobalNetworkPolicy", name, f"{{selector: has(host), ingress: {rules}, egress: {rules}{more}}}")
+
+
+ALLOW_ALL = "[{action: Allow}]"
+TUNNELS = "[{action: Allow, protocol: UDP, destination: {ports: [4789]}}]"
+
+
+class Hosts:
+    def __init__(self) -> None:
+        self.now = Snapshot().after([put(H2), put(H3), put(BACK)])
+
+    def apply(self, text: str, *, force: bool = False) -> None:
+        asked = read_resources(text.encode())
+        done = apply_resources(self.now, asked, ["uid"] * len(asked), "global", "2026-01-01T12:00:00Z", HOST)
+        if not force:
+            check_access(self.now, done.change, OWN)
+        self.now = self.now.after(done.change.writes)
+
+    def says(self, direction: str, packet: Packet, name: str = "h1-eth0") -> tuple[bool, str]:
+        found = host_say(self.now, self.now.host_endpoints[name], direction, packet)
+        return found.allowed, found.rule
+
+
+@pytest.fixture
+def hosts() -> Hosts:
+    return Hosts()
+
+
+def test_an_interface_is_closed_until_something_opens_it(hosts: Hosts) -> None:
+    hosts.apply(interface(), force=True)
+    web = Packet("192.0.2.1", "10.0.0.1", 6, port=80)
+    assert hosts.says("Ingress", web) == (
+        False,
+        "no policy is about its ingress, and HostEndpoint h1-eth0 has not the profile projectcalico-default-allow",
+    )
+    hosts.apply(policy("web", "[{action: Allow, protocol: TCP, destination: {ports: [80]}}]"), force=True)
+    assert hosts.says("Ingress", web) == (True, "GlobalNetworkPolicy web, ingress rule 1")
+    other = Packet("192.0.2.1", "10.0.0.1", 6, port=81)
+    assert hosts.says("Ingress", other) == (
+        False,
+        "the end of tier default: no rule of GlobalNetworkPolicy web matches",
+    )
+
+
+def test_a_profile_lets_pass_what_no_policy_is_about(hosts: Hosts) -> None:
+    hosts.apply(interface(profiles="[projectcalico-default-allow]"))
+    web = Packet("192.0.2.1", "10.0.0.1", 6, port=80)
+    assert hosts.says("Ingress", web)[0]
+    with pytest.raises(Conflict):
+        hosts.apply(policy("none", "[]", ", types: [Ingress]"))
+    hosts.apply(policy("none", "[]", ", types: [Ingress]"), force=True)
+    assert not hosts.says("Ingress", web)[0] and hosts.says("Egress", web)[0]
+    hosts.apply(manifest("Tier", "first", "{order: 1}") + policy("none", "[{action: Pass}]", ", tier: first"))
+    assert hosts.says("Ingress", web)[0]
+
+
+@pytest.mark.parametrize(
+    ("direction", "protocol", "port", "open_"),
+    [
+        ("Ingress", 6, 22, True),
+        ("Ingress", 17, 68, True),
+        ("Ingress", 6, 2379, True),
+        ("Ingress", 17, 53, False),
+        ("Ingress", 6, 80, False),
+        ("Egress", 17, 53, True),
+        ("Egress", 6, 2380, True),
+        ("Egress", 6, 22, False),
+    ],
+)
+def test_failsafe_ports_stay_open(hosts: Hosts, direction: str, protocol: int, port: int, open_: bool) -> None:
+    hosts.apply(interface() + policy("deny", "[{action: Deny}]"), force=True)
+    assert hosts.says(direction, Packet("192.0.2.1", "10.0.0.1", protocol, port=port))[0] is open_
+
+
+def test_what_cuts_hosts_off_is_refused_with_the_rule(hosts: Hosts) -> None:
+    with pytest.raises(Conflict) as refused:
+        hosts.apply(interface() + policy("deny", "[{action: Deny}]"))
+    assert str(refused.value).splitlines() == [
+        "this would cut hosts off (use --force to do it all the same):",
+        "UDP 4789 from h2 (10.0.0.2) at host h1: GlobalNetworkPolicy deny, ingress rule 1",
+        "UDP 4789 to h2 (10.0.0.2) at host h1: GlobalNetworkPolicy deny, egress rule 1",
+        "UDP 4789 from h3 (fd00::3) at host h1: GlobalNetworkPolicy deny, ingress rule 1",
+        "UDP 4789 to h3 (fd00::3) at host h1: GlobalNetworkPolicy deny, egress rule 1",
+        "TCP 2376 (the API) at host h1: GlobalNetworkPolicy deny, ingress rule 1",
+    ]
+    assert not hosts.now.host_endpoints
+    api = "[{action: Allow, protocol: TCP, source: {nets: [10.9.0.0/16]}, destination: {ports: [2376]}}]"
+    with pytest.raises(Conflict) as refused:
+        hosts.apply(interface() + policy("api", api))
+    assert "the API" not in str(refused.value)
+    hosts.apply(interface() + policy("api", api) + policy("tunnels", TUNNELS))
+
+
+def test_what_is_cut_off_already_stands_in_nobodys_way(hosts: Hosts) -> None:
+    hosts.apply(interface() + policy("deny", "[{action: Deny}]"), force=True)
+    hosts.apply(policy("deny", "[{action: Log}, {action: Deny}]"))
+    hosts.apply(policy("open", ALLOW_ALL, ", order: 1"))
+    assert not list(cut_off(hosts.now, OWN))
+    gone = delete_resources(hosts.now, [hosts.now.policies["open"]])
+    with pytest.raises(Conflict, match="this would cut hosts off"):
+        check_access(hosts.now, gone.change, OWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        (interface("h2"), True),
+        (interface("h1", "*"), True),
+        (interface("h1", "eth1"), False),  # nobody reaches it there
+        (interface("elsewhere"), False),
+        (manifest("HostEndpoint", "a", "{node: h1, expectedIPs: [10.0.0.1]}"), True),
+        (manifest("HostEndpoint", "a", "{node: h1, expectedIPs: [10.0.0.9]}"), False),
+    ],
+)
+def test_which_interfaces_matter(hosts: Hosts, text: str, cut: bool) -> None:
+    hosts.apply(text, force=True)
+    assert bool(list(cut_off(hosts.now, OWN))) is cut
