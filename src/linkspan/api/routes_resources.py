@@ -6,6 +6,8 @@ from typing import Any
 
 from linkspan.api.http import Answer, Request, Response, json_response
 from linkspan.daemon.daemon import Daemon
+from linkspan.engine.policy.check import Path
+from linkspan.engine.policy.verdict import Say
 from linkspan.engine.resources import Decision
 from linkspan.errors import InvalidArgument
 from linkspan.model.manifests.kinds import kind_of
@@ -42,6 +44,36 @@ async def delete_one(daemon: Daemon, request: Request) -> Answer:
     return _outcomes(await daemon.resources.delete_named(kind, name, request.text("network"), force=force))
 
 
+async def check(daemon: Daemon, request: Request) -> Answer:
+    source, to = request.text("from"), request.text("to")
+    if not (source and to):
+        raise InvalidArgument("from and to are needed: containers, or addresses")
+    paths = daemon.resources.check(source, to, request.text("protocol", "tcp"), request.number("port") or 0)
+    shown = [_path(path) for path in paths]
+    return json_response({"Allowed": all(path.allowed for path in paths), "Paths": shown})
+
+
+def _path(path: Path) -> dict[str, Any]:
+    return {
+        "Network": path.network,
+        "Source": path.source,
+        "Destination": path.destination,
+        "Allowed": path.allowed,
+        "Egress": _say(path.egress),
+        "Ingress": _say(path.ingress),
+    }
+
+
+def _say(found: Say) -> dict[str, Any]:
+    return {
+        "Allowed": found.allowed,
+        "Rule": found.rule,
+        "Tier": found.tier,
+        "Policy": found.policy,
+        "Logged": list(found.logged),
+    }
+
+
 def _as_yaml(request: Request) -> bool:
     asked = request.text("format", "json")
     if asked not in ("json", "yaml"):
@@ -61,6 +93,7 @@ def _named(record: Resource) -> dict[str, Any]:
 ROUTES = (
     ("POST", "/policy/apply", apply),
     ("POST", "/policy/delete", delete),
+    ("GET", "/policy/check", check),
     ("GET", "/policy/resources", list_),
     ("GET", "/policy/resources/{kind}", list_),
     ("GET", "/policy/resources/{kind}/{name}", get),

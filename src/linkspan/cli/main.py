@@ -94,6 +94,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         "Who may talk to whom, as Calico's resources say it (only in linkspan)",
         {
             "apply": ("policy:APPLY", "Make policies and other resources as a file says"),
+            "check": ("policy_check:CHECK", "Say whether one container may talk to another, and by which rule"),
             "delete": ("policy:DELETE", "Delete policies and other resources"),
             "get": ("policy:GET", "Show policies and other resources"),
         },

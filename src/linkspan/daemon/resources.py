@@ -10,6 +10,7 @@ from linkspan.daemon.identity import now
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.mutation import Mutation
 from linkspan.engine.change import Change
+from linkspan.engine.policy.check import Path, check
 from linkspan.engine.policy.host import Own
 from linkspan.engine.resources import Decision, apply_resources, check_access, delete_resources, listed
 from linkspan.errors import NotFound
@@ -52,6 +53,10 @@ class Resources:
     def get(self, kind: str, name: str, network: str) -> Resource:
         """Raises InvalidArgument, NotFound."""
         return self._one(kind_named(kind), name, network)
+
+    def check(self, source: str, destination: str, protocol: str, port: int) -> list[Path]:
+        """Whether one may talk to another. Raises InvalidArgument, NotFound."""
+        return check(self._ledger.now, source, destination, protocol, port)
 
     def listed(self, kind: str = "", network: str = "") -> list[Resource]:
         """In order of kind, network and name. Raises InvalidArgument."""

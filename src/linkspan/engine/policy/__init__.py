@@ -4,5 +4,6 @@ applied  which policies are about an endpoint, in which order
 lines    a rule as it is decided by, taken apart; what it says of a packet
 chains   the rules of a tier's policies as chains of nftables; what is alike becomes an element of a set
 guards   the kernel objects of a sandbox; which sandboxes a change concerns
-verdict  what becomes of a connection, and by which rule
+verdict  what becomes of a packet at one end, and by which rule
+check    whether one may talk to another, asked by name
 """

@@ -1,0 +1,56 @@
+"""`policy check`: whether one container may talk to another, and by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from linkspan.cli.failure import UsageError
+from linkspan.cli.flags import Flag, Invocation, Verb
+
+_DENIED = 3  # an exit status that no error has
+
+
+def check(call: Invocation) -> int:
+    source, to = call.arguments
+    protocol = call.line.text("protocol").lower()
+    destination, port = _parted(to, protocol)
+    query = {"from": source, "to": destination, "protocol": protocol, **({"port": port} if port else {})}
+    answer: dict[str, Any] = call.client.get("/policy/check", query)
+    print("\n".join(_lines(answer)))
+    return 0 if answer["Allowed"] else _DENIED
+
+
+def _parted(to: str, protocol: str) -> tuple[str, str]:
+    """`db:3306`, `10.0.0.3:3306`, `[fd00::3]:3306`; for icmp without a port, and without brackets."""
+    if protocol == "icmp":
+        return to.removeprefix("[").removesuffix("]"), ""
+    name, colon, port = to.rpartition(":")
+    if not colon or not port.isdecimal() or (":" in name and not name.startswith("[")):
+        raise UsageError(f"{to}: a port is needed, such as db:3306 or [fd00::3]:3306")
+    return name.removeprefix("[").removesuffix("]"), port
+
+
+def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    for path in answer["Paths"]:
+        over = f" over {path['Network']}" if path["Network"] else ""
+        yield f"{_word(path)}: {path['Source']} to {path['Destination']}{over}"
+        for way in ("Egress", "Ingress"):
+            found = path[way]
+            tier = f" (tier {found['Tier']})" if found["Policy"] else ""
+            yield f"  {way.lower()}: {_word(found)}: {found['Rule']}{tier}"
+            yield from (f"    logged by {rule}" for rule in found["Logged"])
+
+
+def _word(found: Mapping[str, Any]) -> str:
+    return "allow" if found["Allowed"] else "deny"
+
+
+CHECK = Verb(
+    "[OPTIONS] CONTAINER|ADDRESS CONTAINER|ADDRESS[:PORT]",
+    "Say whether one container may talk to another, and by which rule (only in linkspan).",
+    check,
+    (Flag("protocol", "p", "string", "tcp, udp, sctp or icmp", default="tcp"),),
+    least=2,
+    most=2,
+)
