@@ -20,7 +20,9 @@ import msgspec
 
 from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
+from linkspan.daemon.bgp.bird import Bird
 from linkspan.daemon.bgp.keeper import Keeper as BgpKeeper
+from linkspan.daemon.bgp.keeper import end_bird
 from linkspan.daemon.boot import Boot
 from linkspan.daemon.cluster.cluster import Cluster, own_host
 from linkspan.daemon.cluster.joining import VERSION
@@ -142,6 +144,8 @@ class Daemon:
             self.networks.flannel.follow()
         if self.bgp:
             self.bgp.start()
+        else:
+            await end_bird(Bird(configuration.exec_root / "bgp"), self._programmer.run)
         self._names.start()  # the namespaces are there now
         await self._dhcp.start()
         await asyncio.to_thread(self._sweep_folders)

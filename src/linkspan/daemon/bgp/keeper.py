@@ -12,7 +12,6 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from linkspan.daemon.bgp.bird import PROTOCOL, Bird
 from linkspan.daemon.bgp.status import BgpView, Refused, SessionView
@@ -32,8 +31,7 @@ log = logging.getLogger(__name__)
 _LOOK = 5.0  # seconds between two looks at the sessions
 _SILENT = "no answer: with another password there is none"  # the kernel drops what is signed otherwise
 _PAUSE = 2.0  # seconds before what failed is tried again
-T = TypeVar("T")
-Run = Callable[[Callable[[Kernel], T]], Awaitable[T]]
+Run = Callable[[Callable[[Kernel], object]], Awaitable[object]]
 
 
 class Keeper:
@@ -45,7 +43,7 @@ class Keeper:
         own: Host,
         *,
         now: Callable[[], Snapshot],
-        run: Callable[[Callable[[Kernel], object]], Awaitable[object]],
+        run: Run,
     ) -> None:
         """`mode` is bird or external. `folder` is for the configuration, `secrets` that with the hosts' secrets; `run`
         runs a function of the kernel in its thread."""
@@ -58,6 +56,7 @@ class Keeper:
         self._loaded = ""  # the configuration that BIRD has
         self._said: dict[str, None] = {}  # problems, each said once
         self._trouble = ""
+        self._asked = 0  # which BIRD has been asked, by its process id
         self._known: dict[str, Session] = {}
         self._refused: dict[Refused, None] = {}
 
@@ -82,6 +81,8 @@ class Keeper:
     # -- making it so -------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
+        if self.mode != "bird":
+            await end_bird(self.bird, self._kernel)
         while True:
             await self._stirred.wait()
             self._stirred.clear()
@@ -132,10 +133,7 @@ class Keeper:
         self._loaded = text
 
     async def _end(self) -> None:
-        if self.bird.configuration.exists():  # it is there for as long as BIRD is wanted, whichever daemon runs
-            await self.bird.end()
-            await self._kernel(lambda kernel: kernel.forget(PROTOCOL, METRIC))
-            self.bird.forget()
+        await end_bird(self.bird, self._kernel)
         self._loaded = ""
         self._known, self._refused = {}, {}
 
@@ -173,6 +171,8 @@ class Keeper:
 
     async def _look(self) -> None:
         sessions = {session.name: session for session in parse_sessions(await self.bird.ask(SESSIONS))}
+        if (process := self.bird.now()) and process.pid != self._asked:
+            self._asked, self._known = process.pid, {}  # that another one's sessions have gone says nothing of peers
         names = {neighbour.name: neighbour for neighbour in self._plan.neighbours} if self._plan else {}
         for name, session in sessions.items():
             before, neighbour = self._known.get(name), names.get(name)
@@ -222,6 +222,14 @@ class Keeper:
             if session and not session.up and neighbour.password and not session.trouble:
                 session = dataclasses.replace(session, trouble=_SILENT)
             yield SessionView(neighbour, session)
+
+
+async def end_bird(bird: Bird, run: Run) -> None:
+    """Where one is looked after, by this daemon or an earlier one: it ends, and its routes go."""
+    if bird.configuration.exists():
+        await bird.end()
+        await run(lambda kernel: kernel.forget(PROTOCOL, METRIC))
+        bird.forget()
 
 
 def _read(s: Snapshot) -> tuple[object, ...]:

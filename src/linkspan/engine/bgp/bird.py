@@ -17,7 +17,9 @@ from linkspan.model.bgp import FilterRule
 METRIC = 76
 OURS = 76  # the protocol number of our own routes
 FIRST_WAIT = 1  # seconds that a BIRD which takes over nothing waits for its peers before it makes routes
-WAIT = 30  # the same for one which has taken over routes, and keeps them meanwhile
+# The same for one which has taken over routes, and keeps them meanwhile: time for two attempts at each peer. It makes no
+# new ones before, so that somebody who is away must not hold it up for long.
+WAIT = 10
 _LEVELS = {
     "Debug": "all",
     "Info": "{ info, remote, warning, error, auth, fatal, bug }",
@@ -39,7 +41,10 @@ def _lines(plan: Plan, wait: int) -> Iterator[str]:
     yield f"router id {plan.router_id};"
     yield f"graceful restart wait {wait};"
     yield "protocol device { scan time 5; }"
-    yield "protocol direct direct1 { ipv4; ipv6; }"
+    yield "protocol direct direct1 {"
+    yield "  ipv4 { import where net !~ [ 169.254.0.0/16+ ]; };"  # every container's veth pair has one
+    yield "  ipv6;"
+    yield "}"
     for version in plan.versions:
         yield from _kernel(plan, version)
     for neighbour in plan.neighbours:
