@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from linkspan.engine.bgp.resources import REFLECTOR
 from linkspan.model.snapshot import drop
-from tests.bgp.lab import MISSING, Flow, Lab, kill, until
-from tests.bgp.records import block, endpoint, remote
+from tests.bgp.lab import MISSING, Flow, Lab, Speaker, kill, until
+from tests.bgp.records import block, configuration, endpoint, host, peer, remote
 from tests.hosts import needs_root
 
 pytestmark = [
@@ -80,6 +81,40 @@ def test_a_bird_that_is_killed_and_a_daemon_that_restarts_lose_no_packet(fabric:
         h1.set(h1.snapshot.after([drop(extra)]))
         until(lambda: "10.65.77.0/26" not in h2.routes(), "it has gone")
     assert (there.answered, back.answered) == (there.sent, back.sent)
+
+
+def reflected(speaker: Speaker) -> bool:
+    """Whether it knows a way by h1's word that is not h1's own."""
+    (view,) = [v for v in speaker.view().sessions if v.neighbour.said == "host h1" and v.neighbour.version == 4]
+    return view.session is not None and view.session.imported >= 2
+
+
+def test_a_route_reflector_in_place_of_the_mesh(fabric: Lab) -> None:
+    """h1 tells h2 and h3 of each other; packets go straight."""
+    meshed(fabric)
+    alone = (configuration(nodeToNodeMeshEnabled=False), peer("r", peerSelector="role == 'reflector'"))
+    labels = {"role": "reflector", REFLECTOR: ""}
+    h1, h2, h3 = fabric.speakers.values()
+    h1.let_go()
+    h1.labels = labels
+    h1.start()
+    until(lambda: len(h1.peers()) == 2, "h1 is there")
+    reflector = host("h1", labels)
+    with Flow(h2.host, h3.host, "10.65.3.5") as flow:
+        # While the mesh goes and the reflector's word comes, there is always one of them.
+        for speaker in (h1, h2, h3):
+            others = () if speaker is h1 else (reflector,)
+            speaker.add(*others, alone[1])
+        until(lambda: "rr client" in (h1.folder / "bgp" / "bird.conf").read_text(), "h1 reflects")
+        until(lambda: len(h1.peers()) == 2 and reflected(h2) and reflected(h3), "it has told of the others")
+        for speaker in (h2, h3, h1):
+            speaker.add(alone[0])
+        until(lambda: h2.peers() == ["host h1"] and h3.peers() == ["host h1"], "h1 is their one peer")
+        until(lambda: h2.routes().get("10.65.3.0/26") == "10.211.55.6", "and tells h2 of h3")
+    assert flow.answered == flow.sent > 0
+    for speaker in (h1, h2, h3):
+        speaker.set(speaker.snapshot.after([*map(drop, alone)]))
+    meshed(fabric)
 
 
 def test_what_takes_it_away_takes_its_routes_along(fabric: Lab) -> None:

@@ -27,7 +27,12 @@ def free_numbers(first: int, last: int, held: Callable[[int], int]) -> Iterator[
             free &= -1 << first % PAGE
         if page == high:
             free &= (2 << last % PAGE) - 1
-        while free:
-            bit = free & -free
-            yield page * PAGE + bit.bit_length() - 1
-            free ^= bit
+        yield from numbers(page, free)
+
+
+def numbers(page: int, bits: int) -> Iterator[int]:
+    """Those whose bits of the page are set, in order."""
+    while bits:
+        bit = bits & -bits
+        yield page * PAGE + bit.bit_length() - 1
+        bits ^= bit

@@ -17,7 +17,7 @@ from linkspan.daemon.bgp.bird import PROTOCOL, Bird
 from linkspan.daemon.bgp.status import BgpView, Refused, SessionView
 from linkspan.engine.bgp.bird import FIRST_WAIT, METRIC, bird_conf
 from linkspan.engine.bgp.frr import frr_conf
-from linkspan.engine.bgp.gobgp import gobgp_conf
+from linkspan.engine.bgp.gobgp import gobgp_conf, gobgp_prefixes
 from linkspan.engine.bgp.plan import Plan, plan
 from linkspan.engine.bgp.resources import Resources, Secrets, resources
 from linkspan.engine.bgp.words import SESSIONS, Session, parse_refused, parse_sessions, refused
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _LOOK = 5.0  # seconds between two looks at the sessions
 _SILENT = "no answer: with another password there is none"  # the kernel drops what is signed otherwise
 _PAUSE = 2.0  # seconds before what failed is tried again
+_FILES = {"frr.conf": frr_conf, "gobgpd.toml": gobgp_conf, "gobgp.prefixes": gobgp_prefixes}
 Run = Callable[[Callable[[Kernel], object]], Awaitable[object]]
 
 
@@ -142,7 +143,7 @@ class Keeper:
 
     def _write_for_others(self, wanted: Plan | None) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, render in (("frr.conf", frr_conf), ("gobgpd.toml", gobgp_conf)):
+        for name, render in _FILES.items():
             path, text = self._folder / name, render(wanted) if wanted else ""
             if not text:
                 path.unlink(missing_ok=True)

@@ -17,8 +17,8 @@ from linkspan.model.bgp import FilterRule
 METRIC = 76
 OURS = 76  # the protocol number of our own routes
 FIRST_WAIT = 1  # seconds that a BIRD which takes over nothing waits for its peers before it makes routes
-# The same for one which has taken over routes, and keeps them meanwhile: time for two attempts at each peer. It makes no
-# new ones before, so that somebody who is away must not hold it up for long.
+# The same for one which has taken over routes, and keeps them meanwhile: two attempts at each peer. It makes no new
+# ones before, so somebody who is away must not hold it up for long.
 WAIT = 10
 _LEVELS = {
     "Debug": "all",
@@ -47,6 +47,10 @@ def _lines(plan: Plan, wait: int) -> Iterator[str]:
     yield "}"
     for version in plan.versions:
         yield from _kernel(plan, version)
+    for name, lines in _filters(plan).items():
+        yield f"filter {name} {{"
+        yield from (f"  {line}" for line in lines)
+        yield "}"
     for neighbour in plan.neighbours:
         yield from _session(plan, neighbour)
 
@@ -99,14 +103,23 @@ def _session(plan: Plan, n: Neighbour) -> Iterator[str]:
     yield "    gateway recursive; add paths on; import keep filtered on;"
     if n.keep_next_hop:
         yield "    next hop keep;"
-    yield "    import filter {"
-    yield from (f"      {line}" for line in _import(n))
-    yield "    };"
-    yield "    export filter {"
-    yield from (f"      {line}" for line in _export(plan, n))
-    yield "    };"
+    yield f"    import filter {_filter(n, 'in')}; export filter {_filter(n, 'out')};"
     yield "  };"
     yield "}"
+
+
+def _filters(plan: Plan) -> dict[str, list[str]]:
+    """By name: one for all who are told the same."""
+    found: dict[str, list[str]] = {}
+    for n in plan.neighbours:
+        found.setdefault(_filter(n, "in"), list(_import(n)))
+        found.setdefault(_filter(n, "out"), list(_export(plan, n)))
+    return found
+
+
+def _filter(n: Neighbour, way: str) -> str:
+    own = n.imports if way == "in" else n.exports
+    return f"{n.name}_{way}" if own else f"{n.kind}s{n.version}_{way}"
 
 
 def _import(n: Neighbour) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""A plan as a configuration of GoBGP, which an administrator runs (`--bgp=external`) together with FRR's zebra.
+"""A plan as a configuration of GoBGP, which an administrator runs (`--bgp=external`).
 
-zebra is what puts routes into the kernel for it, and what tells it of ours: blackholes for blocks, and routes to single
-containers, of which its policies let through what a plan announces.
+GoBGP by itself puts no routes into the kernel: it announces, and its router on top of the rack knows the way to the
+others. What it announces no configuration of it can say: that is a file of its own, a prefix a line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from linkspan.engine.bgp.neighbours import Neighbour
 from linkspan.engine.bgp.plan import Plan
 from linkspan.model.bgp import FilterRule
 
-_ZEBRA = "unix:/run/frr/zserv.api"
 _LENGTHS = {4: 32, 6: 128}
 
 
@@ -22,11 +21,13 @@ def gobgp_conf(plan: Plan) -> str:
     return "\n".join(_lines(plan)) + "\n"
 
 
+def gobgp_prefixes(plan: Plan) -> str:
+    return "".join(f"{prefix}\n" for prefix in (*plan.announced.blocks, *plan.announced.lone))
+
+
 def _lines(plan: Plan) -> Iterator[str]:
     yield "# Written by linkspand, and written anew with every change: gobgpd reads it again on SIGHUP."
     yield from _table("global.config", {"as": plan.as_number, "router-id": plan.router_id, "port": plan.port})
-    yield from _table("zebra.config", {"enabled": True, "url": _ZEBRA, "version": 6, "software-name": "frr8.2"})
-    yield 'redistribute-route-type-list = ["kernel", "static"]'
     for n in plan.neighbours:
         yield from _session(plan, n)
     for name, entries in _sets(plan):

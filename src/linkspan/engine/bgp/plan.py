@@ -16,6 +16,7 @@ from linkspan.engine.bgp.resources import Secrets, cluster_id, resources, router
 from linkspan.errors import Unsupported
 from linkspan.model.cluster import Host
 from linkspan.model.network import Network
+from linkspan.model.pages import numbers, place
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
 
@@ -128,10 +129,19 @@ def _announced(snapshot: Snapshot, own: Host) -> Announced:
         blocks += mine
         for endpoint in snapshot.endpoints_at(network):
             lone += (_single(a) for a in (endpoint.address, endpoint.address6) if a and a not in within)
-        if mine:
-            for remote in snapshot.remotes_at(network):
-                elsewhere += (_single(a) for a in (remote.address, remote.address6) if a and a in within)
+        for subnet in mine:
+            elsewhere += (_single(str(address)) for address in _away(snapshot, network, subnet))
     return Announced(*(tuple(sorted(set(part), key=_order)) for part in (blocks, lone, elsewhere)))
+
+
+def _away(snapshot: Snapshot, network: Network, subnet: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Addresses of a block that endpoints on other hosts have. There may be very many elsewhere: those are not seen."""
+    block = ipaddress.ip_network(subnet)
+    first, last = int(block[0]), int(block[-1])
+    for page in range(place(first)[0], place(last)[0] + 1):
+        for number in numbers(page, snapshot.elsewhere.held(network.id, page)):
+            if first <= number <= last and snapshot.remote_holder(network.id, number):
+                yield type(block[0])(number)
 
 
 def _unreached(snapshot: Snapshot, own: Host) -> Iterator[str]:
