@@ -143,7 +143,9 @@ def render_host(host: HostFacts) -> Iterator[KernelObject]:
     if host.publish_closed:
         yield from (NftElement("restricted", family) for family in ("ipv4", "ipv6"))
     if host.forward_accept:
-        yield from (item.accept for item in host.neighbours.dropping if not item.refused)
+        accepting = [item.accept for item in host.neighbours.dropping if not item.refused]
+        yield from accepting
+        yield from (NftElement("dropping", name) for name in dict.fromkeys(n for a in accepting for n in a.families))
         yield from (NftElement("guarded", f'"{name}"') for name in host.neighbours.guarded)
 
 

@@ -351,6 +351,11 @@ class ForwardAccept:
     def key(self) -> tuple[str, ...]:
         return ("forward accept", self.family, self.table, self.chain)
 
+    @property
+    def families(self) -> tuple[str, ...]:
+        """As nft's `meta nfproto` calls them."""
+        return {"ip": ("ipv4",), "ip6": ("ipv6",)}.get(self.family, ("ipv4", "ipv6"))
+
     def __str__(self) -> str:
         if not self.table:
             return f"{'iptables' if self.family == 'ip' else 'ip6tables'}-legacy {self.chain}"
