@@ -12,9 +12,11 @@ import pytest
 from linkspan.errors import Conflict, LinkspanError, NotFound, Unsupported
 from linkspan.kernel.fake import FakeKernel
 from linkspan.state.objects import (
+    EVERYBODY,
     HOST,
     Address,
     Bridge,
+    Device,
     FdbEntry,
     KernelObject,
     Namespace,
@@ -152,6 +154,60 @@ def test_rows_need_their_interface(world: World) -> None:
         world.expect(before)  # what went with it in one packet is taken back
     gone = [Delete(Neighbour("nope", "10.9.0.9", "02:42:0a:09:00:09")), Delete(Route(HOST, "10.8.0.0/24", "nope"))]
     world.kernel.apply(Plan(tuple(gone)))
+
+
+def test_what_is_sent_to_all(world: World) -> None:
+    """A tunnel's port takes it from the bridge or not, and it goes to each host that has a row."""
+    quiet = state_of(tunnel())
+    world.reach({}, quiet)
+    floods = {
+        key: dataclasses.replace(item, floods=True) if isinstance(item, Vxlan) else item for key, item in quiet.items()
+    }
+    rows = [FdbEntry("vx-5000", EVERYBODY, f"10.211.55.{number}") for number in (5, 6, 7)]
+    three, two = (floods | state_of(some) for some in (rows, rows[:2]))
+    world.reach(quiet, three)
+    world.kernel.apply(diff({}, three))
+    world.expect(three)
+    world.reach(three, two)
+    world.reach(two, quiet)
+
+
+def test_a_tunnel_that_leaves_by_one_interface_alone(world: World) -> None:
+    """A device of ours whose other end nobody has yet: the tunnel over it goes with it, and comes again."""
+    below = Device(HOST, "ls-below", "tun", "linkspan:mesh", mtu=1440)
+    vxlan = Vxlan("ls-above", "linkspan:mesh", 4095, "100.126.0.1", 6784, 1390, "02:6c:64:7f:00:01", link="ls-below")
+    row = FdbEntry("ls-above", EVERYBODY, "100.126.0.2")
+    whole = state_of([below, Address(HOST, "ls-below", "100.126.0.1/32"), vxlan, row])
+    world.reach({}, whole)
+    world.kernel.apply(diff({}, whole))
+    world.expect(whole)
+    narrow = {key: dataclasses.replace(item, mtu=1400) if item == below else item for key, item in whole.items()}
+    world.reach(whole, narrow)
+    world.reach(narrow, state_of([below]))
+    world.reach(state_of([below]), {})
+    world.reach({}, whole)
+    world.reach(whole, {})
+
+
+@on_linux
+def test_a_device_of_somebody_elses_under_the_name_of_ours(world: World) -> None:
+    assert world.host
+    world.host.run("ip", "tuntap", "add", "ls-below", "mode", "tun")
+    with pytest.raises(Conflict, match="interface ls-below exists already and was not made by linkspan"):
+        world.kernel.apply(diff({}, state_of([Device(HOST, "ls-below", "tun", "linkspan:mesh")])))
+    world.host.run("ip", "link", "delete", "ls-below")
+
+
+@on_linux
+def test_a_kernel_without_wireguard(world: World) -> None:
+    """This one is: what it says is what the daemon goes on from."""
+    device = Device(HOST, "ls-below", "wireguard", "linkspan:mesh")
+    try:
+        world.kernel.apply(diff({}, state_of([device])))
+    except Unsupported as error:
+        assert str(error) == "cannot create wireguard ls-below: the running kernel lacks WireGuard (module wireguard)"
+    else:
+        world.expect(state_of([device]))
 
 
 def test_a_kernel_without_tunnels() -> None:

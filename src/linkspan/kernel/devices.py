@@ -21,6 +21,8 @@ FEATURES = {
     "ipoib": "IP over InfiniBand (module ib_ipoib)",
     "dummy": "dummy links (module dummy)",
     "ipip": "IP-in-IP links (module ipip)",
+    "wireguard": "WireGuard (module wireguard)",
+    "tun": "TUN devices (module tun)",
 }
 
 _MACVLAN = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -33,7 +35,7 @@ _PKEY = 1
 _TUNNEL_LOCAL, _TUNNEL_TTL, _TUNNEL_PROTOCOL, _TUNNEL_PMTU = 2, 4, 9, 10
 _TTL, _IPIP, _NONE_SUCH = 64, 4, 255
 # IFLA_VXLAN_…
-_VNI, _LOCAL, _LEARNING, _PORT, _LOCAL6, _CHECKSUM = 1, 4, 7, 15, 17, 18
+_VNI, _LINK, _LOCAL, _LEARNING, _PORT, _LOCAL6, _CHECKSUM = 1, 3, 4, 7, 15, 17, 18
 
 
 def device_data(kind: str, mode: str) -> bytes:
@@ -81,11 +83,12 @@ def ipip_refused() -> bytes:
     return u8(_TUNNEL_PROTOCOL, _NONE_SUCH)
 
 
-def vxlan_data(vxlan: Vxlan) -> bytes:
-    """The attributes of IFLA_INFO_DATA."""
+def vxlan_data(vxlan: Vxlan, link: int) -> bytes:
+    """The attributes of IFLA_INFO_DATA; `link` is the index of its link, 0 where it has none."""
     local = ipaddress.ip_address(vxlan.local)
     return (
         u32(_VNI, vxlan.vni)
+        + (u32(_LINK, link) if link else b"")
         + attribute(_LOCAL6 if local.version == 6 else _LOCAL, local.packed)
         + u8(_LEARNING, False)
         + attribute(_PORT, vxlan.port.to_bytes(2, "big"))
@@ -93,14 +96,16 @@ def vxlan_data(vxlan: Vxlan) -> bytes:
     )
 
 
-def vxlan_ends(data: bytes) -> tuple[int, str, int, bool] | None:
-    """Number, local address, port, and whether there are checksums, from IFLA_INFO_DATA; None for one that learns."""
+def vxlan_ends(data: bytes) -> tuple[int, str, int, bool, int] | None:
+    """Number, local address, port, whether there are checksums, and its link's index, from IFLA_INFO_DATA; None for one
+    that learns."""
     found: Mapping[int, bytes] = attributes(data)
     local = found.get(_LOCAL6) or found.get(_LOCAL)
     if found.get(_LEARNING) != b"\0" or not local:
         return None
     port = int.from_bytes(found.get(_PORT, b""), "big")
-    return number(found.get(_VNI, b"")), str(ipaddress.ip_address(local)), port, found.get(_CHECKSUM) == b"\1"
+    checksum, link = found.get(_CHECKSUM) == b"\1", number(found.get(_LINK, b""))
+    return number(found.get(_VNI, b"")), str(ipaddress.ip_address(local)), port, checksum, link
 
 
 def _name(names: dict[str, int], value: int) -> str:

@@ -10,9 +10,9 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 
-from linkspan.kernel.netlink import ACK, CREATE, REPLACE, NetlinkSocket, attribute, attributes, u8
+from linkspan.kernel.netlink import ACK, APPEND, CREATE, REPLACE, NetlinkSocket, attribute, attributes, u8
 from linkspan.kernel.rtnetlink import PROTOCOL
-from linkspan.state.objects import FdbEntry, Neighbour
+from linkspan.state.objects import EVERYBODY, FdbEntry, Neighbour
 
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, interface, state, flags, type
@@ -49,13 +49,18 @@ def creation(item: Neighbour | FdbEntry, index: int) -> tuple[int, int, bytes]:
     """The message, on the interface of that index. Whatever is there for the address or MAC is replaced."""
     body = _packed(item, index)
     if isinstance(item, FdbEntry) and item.destination:
-        body += attribute(_DESTINATION, ipaddress.ip_address(item.destination).packed)
-    return _NEWNEIGH, ACK | CREATE | REPLACE, body
+        body += _destination(item)
+    # What is for everybody has one row with many destinations.
+    several = isinstance(item, FdbEntry) and item.mac == EVERYBODY
+    return _NEWNEIGH, ACK | CREATE | (APPEND if several else REPLACE), body
 
 
 def deletion(item: Neighbour | FdbEntry, index: int) -> tuple[int, int, bytes]:
     """The message; refused with ENOENT where there is none, or the bridge has heard the MAC elsewhere meanwhile."""
-    return _DELNEIGH, ACK, _packed(item, index)
+    body = _packed(item, index)
+    if isinstance(item, FdbEntry) and item.mac == EVERYBODY and item.destination:
+        body += _destination(item)
+    return _DELNEIGH, ACK, body
 
 
 def lost(body: bytes, ours: Mapping[int, object]) -> int | None:
@@ -68,6 +73,10 @@ def lost(body: bytes, ours: Mapping[int, object]) -> int | None:
         protocol = attributes(body, _NEIGHBOUR.size).get(_PROTOCOL)
         return index if protocol == bytes((PROTOCOL,)) else None
     return index if index in ours and state & _NOARP else None
+
+
+def _destination(item: FdbEntry) -> bytes:
+    return attribute(_DESTINATION, ipaddress.ip_address(item.destination).packed)
 
 
 def _packed(item: Neighbour | FdbEntry, index: int) -> bytes:

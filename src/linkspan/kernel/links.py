@@ -14,6 +14,8 @@ from linkspan.kernel import offload, rtnetlink, shaping
 from linkspan.kernel.devices import FEATURES, device_mode, vxlan_ends
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import NetlinkSocket
+from linkspan.kernel.tun import create_tun
+from linkspan.state.fabric import ALIAS as MESH
 from linkspan.state.objects import FLAT, HOST, Bridge, Device, Joint, KernelObject, Veth, Vxlan
 
 LinkObject: TypeAlias = Bridge | Joint | Veth | Device | Vxlan
@@ -146,6 +148,9 @@ class Links:
             self.stands_on(device.parent)
         namespace = self._namespaces.open(device.namespace) if device.namespace else None
         try:
+            if device.kind == "tun":
+                self._create_tun(device)
+                return
             rtnetlink.create_device(host, inside, device, namespace)
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP and device.kind in FEATURES:
@@ -166,6 +171,19 @@ class Links:
             if namespace is not None:
                 os.close(namespace)
 
+    def _create_tun(self, device: Device) -> None:
+        if self._index(device.name):
+            raise FileExistsError(errno.EEXIST, "it is there")
+        try:
+            create_tun(device.name)
+        except FileNotFoundError:
+            raise OSError(errno.EOPNOTSUPP, "no /dev/net/tun") from None
+        try:
+            rtnetlink.change_device(self._host, device)
+        except OSError:
+            rtnetlink.delete_link(self._host, device.name)
+            raise
+
     def _create_vxlan(self, vxlan: Vxlan) -> None:
         number, port = f"VXLAN network identifier {vxlan.vni}", f"UDP port {vxlan.port}"
         try:
@@ -184,7 +202,8 @@ class Links:
             there = rtnetlink.link(self._host, vxlan.name)
             if there.interface.kind != "vxlan" or not there.interface.alias.startswith(rtnetlink.ALIAS):
                 raise _foreign(vxlan.name) from None
-            if vxlan_ends(there.data) != (vxlan.vni, vxlan.local, vxlan.port, vxlan.checksum):
+            link = self._index(vxlan.link) if vxlan.link else 0
+            if vxlan_ends(there.data) != (vxlan.vni, vxlan.local, vxlan.port, vxlan.checksum, link):
                 raise Conflict(f"interface {vxlan.name} exists already as another link of linkspan's") from None
             rtnetlink.change_vxlan(self._host, vxlan)
 
@@ -211,12 +230,13 @@ def of_host(
         if not alias.startswith(rtnetlink.ALIAS) or alias.endswith(rtnetlink.FAR_END) or alias.startswith(FLAT):
             continue
         far = by_index.get(item.peer_index)
-        if item.interface.kind in FEATURES:
+        # Open vSwitch's bridges in user space are TUN devices, too.
+        if item.interface.kind in FEATURES and (item.interface.kind != "tun" or alias == MESH):
             yield device_of(item, HOST, {index: other.interface.name for index, other in by_index.items()})
         elif item.interface.kind == "bridge":
             yield Bridge(item.interface.name, alias, item.interface.mtu if item.interface.up else 0, item.interface.mac)
         elif item.interface.kind == "vxlan":
-            yield _vxlan(item)
+            yield _vxlan(item, by_index)
         elif far and far.interface.alias == alias + rtnetlink.FAR_END:
             yield _joint(item, far)
         elif item.interface.kind == "veth":
@@ -241,12 +261,25 @@ def _veth(item: rtnetlink.Link, peer: tuple[str, rtnetlink.Link] | None, *, offl
     )
 
 
-def _vxlan(item: rtnetlink.Link) -> Vxlan:
+def _vxlan(item: rtnetlink.Link, by_index: Mapping[int, rtnetlink.Link]) -> Vxlan:
     seen = item.interface
-    vni, local, port, checksum = vxlan_ends(item.data) or (0, "", 0, False)
-    as_wanted = seen.up and (item.quiet or not seen.master)
-    mtu = seen.mtu if as_wanted else 0
-    return Vxlan(seen.name, seen.alias, vni, local, port, mtu, seen.mac, seen.master, item.isolated, checksum)
+    vni, local, port, checksum, index = vxlan_ends(item.data) or (0, "", 0, False, 0)
+    as_wanted = seen.up and (item.quiet or item.floods or not seen.master)
+    link = by_index[index].interface.name if index in by_index else ""
+    return Vxlan(
+        seen.name,
+        seen.alias,
+        vni,
+        local,
+        port,
+        mtu=seen.mtu if as_wanted else 0,
+        mac=seen.mac,
+        bridge=seen.master,
+        isolated=item.isolated,
+        checksum=checksum,
+        link=link,
+        floods=item.floods,
+    )
 
 
 def _joint(near: rtnetlink.Link, far: rtnetlink.Link) -> Joint:

@@ -14,6 +14,7 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Mapping
 
 from linkspan.kernel.contract import Interface, Statistics
 from linkspan.kernel.devices import device_data, ipip_refused, vxlan_data
@@ -62,13 +63,7 @@ _BRPORT_HAIRPIN, _BRPORT_ISOLATED = 4, 33
 # What a port does with frames that the bridge sends to all, whether it learns from what it hears, and whether ARP and
 # neighbour discovery for whom is behind it are answered by the bridge: that of a tunnel.
 _BRPORT_LEARNING, _BRPORT_FLOOD, _BRPORT_MCAST_FLOOD, _BRPORT_BCAST_FLOOD, _BRPORT_SUPPRESS = 8, 9, 27, 30, 32
-_QUIET = {
-    _BRPORT_LEARNING: False,
-    _BRPORT_FLOOD: False,
-    _BRPORT_MCAST_FLOOD: False,
-    _BRPORT_BCAST_FLOOD: False,
-    _BRPORT_SUPPRESS: True,
-}
+_SENT_TO_ALL = (_BRPORT_FLOOD, _BRPORT_MCAST_FLOOD, _BRPORT_BCAST_FLOOD)
 # Of two addresses in one subnet the second is secondary, and goes with the first unless told otherwise: a new address
 # can only be added before the old one goes if it is.
 _PROMOTE_SECONDARIES = nested(_AF_SPEC, nested(socket.AF_INET, nested(1, u32(20, 1))))
@@ -87,6 +82,7 @@ class Link:
     hairpin: bool
     isolated: bool
     quiet: bool  # a tunnel's port, as ours are
+    floods: bool  # the same, of one that takes what is sent to all
     statistics: bytes
     data: bytes = b""  # what only this kind of link has
 
@@ -302,7 +298,8 @@ def change_device(inside: NetlinkSocket, device: Device) -> None:
 def create_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
     """OSError(EEXIST) where its name is taken, or its number on its port; EADDRINUSE where the port is."""
     creation = text(_IFNAME, vxlan.name) + _mac(vxlan.mac) + u32(_MTU, vxlan.mtu)
-    creation += nested(_LINKINFO, text(_INFO_KIND, "vxlan"), nested(_INFO_DATA, vxlan_data(vxlan)))
+    data = vxlan_data(vxlan, index_of(host, vxlan.link) if vxlan.link else 0)
+    creation += nested(_LINKINFO, text(_INFO_KIND, "vxlan"), nested(_INFO_DATA, data))
     host.request([(_NEWLINK, ACK | CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + creation)])
     try:
         change_vxlan(host, vxlan)
@@ -316,9 +313,18 @@ def change_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
     name = text(_IFNAME, vxlan.name)
     settings = name + text(_IFALIAS, vxlan.alias) + _mac(vxlan.mac) + u32(_MTU, vxlan.mtu)
     settings += u32(_MASTER, index_of(host, vxlan.bridge) if vxlan.bridge else 0)
-    port = b"".join(u8(kind, value) for kind, value in _QUIET.items()) + u8(_BRPORT_ISOLATED, vxlan.isolated)
+    kinds = _port_of_tunnel(floods=vxlan.floods)
+    port = b"".join(u8(kind, value) for kind, value in kinds.items()) + u8(_BRPORT_ISOLATED, vxlan.isolated)
     slave = nested(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nested(_INFO_SLAVE_DATA, port))
     _put_up(host, name + _NO_LINK_LOCAL, settings, name + (slave if vxlan.bridge else b""))
+
+
+def _port_of_tunnel(*, floods: bool) -> dict[int, bool]:
+    return {_BRPORT_LEARNING: False, **dict.fromkeys(_SENT_TO_ALL, floods), _BRPORT_SUPPRESS: True}
+
+
+def _is_tunnels(port: Mapping[int, bytes], *, floods: bool) -> bool:
+    return all(port.get(kind) == bytes((value,)) for kind, value in _port_of_tunnel(floods=floods).items())
 
 
 def move(inside: NetlinkSocket, index: int, namespace: int, name: str, alias: str, mac: str = "") -> None:
@@ -439,7 +445,8 @@ def _parse_link(body: bytes) -> Link:
         master_index=number(found.get(_MASTER, b"")),
         hairpin=port.get(_BRPORT_HAIRPIN) == b"\1",
         isolated=port.get(_BRPORT_ISOLATED) == b"\1",
-        quiet=bool(port) and all(port.get(kind) == bytes((value,)) for kind, value in _QUIET.items()),
+        quiet=_is_tunnels(port, floods=False),
+        floods=_is_tunnels(port, floods=True),
         statistics=found.get(_STATS64, b""),
         data=info.get(_INFO_DATA, b""),
     )

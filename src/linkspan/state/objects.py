@@ -13,6 +13,7 @@ from linkspan.state.guard import Guard
 from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
 
 HOST = ""
+EVERYBODY = "00:00:00:00:00:00"  # of a forwarding entry: frames to a MAC that has no entry, or to many
 FLAT = "linkspan:flat:"  # of the alias of a bridge that has an interface of the host's own
 
 
@@ -113,7 +114,9 @@ class Veth:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """A link on top of another (`kind` macvlan, ipvlan, vlan, ipoib), or by itself (dummy, ipip); up.
+    """A link on top of another (`kind` macvlan, ipvlan, vlan, ipoib), or by itself (dummy, ipip, wireguard, tun); up.
+
+    A `tun` is there without the process that has its other end, too.
 
     `parent` is an interface of the host, also of a device inside a sandbox. `mode` is macvlan's (bridge, private, vepa,
     passthru), ipvlan's (l2, l3, l3s, with its flag after a dot: `l2.private`), the VLAN's number, IPoIB's partition
@@ -140,12 +143,13 @@ class Device:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Vxlan:
-    """A tunnel's end on the host, up: frames leave it in UDP packets from `local` for whom its forwarding entries say.
+    """A tunnel's end on the host, up: frames leave it in UDP packets from `local` for whom its forwarding entries say,
+    over no other interface than `link`, where one is given.
 
-    It learns nothing from what arrives. On a `bridge` its port does not either, takes no frame that the bridge would
-    send to all, and has ARP and neighbour discovery answered from the bridge's neighbours (`neigh_suppress`); with
-    `isolated`, isolated ports of the bridge do not reach it. With `checksum`, packets to IPv4 hosts have a UDP checksum
-    (those to IPv6 hosts always have). Ours are known by their alias, `linkspan:<network id>`.
+    It learns nothing from what arrives. On a `bridge` its port does not either, takes frames that the bridge would send
+    to all only where it `floods`, and has ARP and neighbour discovery answered from the bridge's neighbours
+    (`neigh_suppress`); with `isolated`, isolated ports of the bridge do not reach it. With `checksum`, packets to IPv4
+    hosts have a UDP checksum (those to IPv6 hosts always have). Ours are known by their alias, `linkspan:<network id>`.
     """
 
     name: str
@@ -158,6 +162,8 @@ class Vxlan:
     bridge: str = ""
     isolated: bool = False
     checksum: bool = False
+    link: str = ""
+    floods: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -239,7 +245,8 @@ class Neighbour:
 class FdbEntry:
     """Where frames to a MAC go: on a Vxlan to the host `destination`; with "", on its bridge to the Vxlan's port.
 
-    Another entry that is there for the MAC gives way. All on a Vxlan of ours are ours.
+    Another entry that is there for the MAC gives way; but what is for nobody in particular (EVERYBODY) goes to each
+    host that has an entry. All on a Vxlan of ours are ours.
     """
 
     interface: str  # the Vxlan
@@ -248,6 +255,8 @@ class FdbEntry:
 
     @property
     def key(self) -> tuple[str, ...]:
+        if self.mac == EVERYBODY:
+            return ("fdb", self.interface, "tunnel", self.mac, self.destination)
         return ("fdb", self.interface, "tunnel" if self.destination else "bridge", self.mac)
 
 

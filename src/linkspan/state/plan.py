@@ -106,7 +106,7 @@ _IN_PLACE: dict[type, frozenset[str] | None] = {
     Veth: frozenset({"alias", "mac", "bridge", "mtu", "hairpin", "isolated", "offload"}),
     Joint: frozenset({"alias", "bridge", "peer_bridge", "mtu", "isolated"}),
     Device: frozenset({"alias", "mac", "mtu", "up"}),
-    Vxlan: frozenset({"alias", "mac", "mtu", "isolated"}),
+    Vxlan: frozenset({"alias", "mac", "mtu", "isolated", "floods"}),
     Address: frozenset(),
     Neighbour: None,
     FdbEntry: None,
@@ -382,6 +382,8 @@ class _Vanishing:
         if isinstance(item, Device):
             # Not with its namespace: that ends some time later, and until then its MAC is taken on the parent.
             return (HOST, item.parent) in self.places
+        if isinstance(item, Vxlan):
+            return (HOST, item.link) in self.places
         if isinstance(item, OvsPort):
             return (HOST, item.bridge) in self.places
         return isinstance(item, Sysctl) and item.namespace in self.namespaces
@@ -409,6 +411,9 @@ def _vanishing(deleted: Iterable[KernelObject], state: State) -> _Vanishing:
             (item.namespace, item.name)
             for item in state.values()
             if isinstance(item, Device) and (HOST, item.parent) in places
+        )
+        places.update(
+            (HOST, item.name) for item in state.values() if isinstance(item, Vxlan) and (HOST, item.link) in places
         )
     return _Vanishing(frozenset(namespaces), frozenset(places))
 
