@@ -26,8 +26,8 @@ class FabricPeer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FabricFacts:
-    """`carrier` as of a peer. `port` and `mtu` are the segment's. `kind` is WireGuard's: wireguard (the kernel's), tun (a process
-    in user space has it), or "" where nothing is encrypted."""
+    """`carrier` as of a peer. `port` and `mtu` are the segment's. `kind` is WireGuard's: wireguard (the kernel's), tun
+    (a process in user space has it), or "" where nothing is encrypted."""
 
     address: str
     address6: str

@@ -1,0 +1,186 @@
+"""What carries the mesh on this host, looked after: its links, WireGuard, and babeld, which finds the ways.
+
+The links are kernel objects like any other: rendered, and put back when they go. The processes outlive the daemon. Who
+the peers are is kept in a file, so that a host that starts anew finds the others before anybody has told it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from linkspan.daemon.mesh.mending import mend
+from linkspan.daemon.mesh.outer import Outer, find_outer
+from linkspan.daemon.programmer import Programmer
+from linkspan.daemon.supervised import Supervised
+from linkspan.engine.mesh.fabric import babel_configuration, facts_of, wireguard_configuration
+from linkspan.errors import Internal, LinkspanError, Unsupported
+from linkspan.kernel.contract import Kernel
+from linkspan.model.mesh import MeshIdentity, MeshPeer
+from linkspan.state.fabric import SEGMENT, WIREGUARD, FabricFacts
+from linkspan.state.host import Underlay
+
+log = logging.getLogger(__name__)
+_PATIENCE = 5.0  # seconds until a process that was started can be told something
+
+Program = Callable[[FabricFacts | None, FabricFacts | None], Awaitable[None]]
+
+
+class MeshFabric:
+    def __init__(self, data: Path, run: Path, programmer: Programmer, program: Program) -> None:
+        """`data` is kept when the host starts anew, `run` need not be. `program` makes what is rendered of the second
+        facts of what is rendered of the first; of None nothing is."""
+        self._known, self._run, self._programmer, self._program = data / "peers.json", run, programmer, program
+        self.babel_socket = run / "babel.sock"
+        self._own: MeshIdentity | None = None
+        self._outer: Outer | None = None
+        self._peers: tuple[MeshPeer, ...] = ()
+        self.facts: FabricFacts | None = None
+        self._kind = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._mending: asyncio.Future[None] = asyncio.Future()
+        self._configuring = asyncio.Lock()
+
+    # -- its life -----------------------------------------------------------------------------------------------------
+
+    async def start(self, own: MeshIdentity) -> Underlay:
+        self._own = own
+        for program, package in (("babeld", "babeld"), *((("wg", "wireguard-tools"),) if own.encrypted else ())):
+            if shutil.which(program) is None:
+                raise Unsupported(f"a mesh needs the program {program}: install the package {package}")
+        self._run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._outer = await self._programmer.run(lambda kernel: find_outer(kernel, own.underlay))
+        self._peers = self._read_peers()
+        await self._make_links()
+        if self._kind == "tun":
+            self._look_after(self._wireguard(), self._wireguard_started)
+        if self._kind:
+            await self._configure()
+        self._look_after(self._babel(own), self._babel_started)
+        facts = self.facts
+        assert facts
+        return Underlay(SEGMENT, own.address, own.address6, facts.mtu)
+
+    async def _make_links(self) -> None:
+        """Of WireGuard the kernel's where it has it; where a process has had it so far, it goes on."""
+        assert self._own
+        if not self._own.encrypted:
+            await self._follow("")
+            return
+        there = await self._programmer.run(_kind_of_wireguard)
+        if there != "tun":
+            try:
+                await self._follow("wireguard")
+                return
+            except Unsupported:
+                log.debug("this kernel has no WireGuard of its own")
+        if shutil.which("wireguard-go") is None:
+            raise Unsupported(
+                "encryption between the hosts of a mesh needs WireGuard: the running kernel lacks it (module "
+                "wireguard), and there is no wireguard-go: install that package; or, where the wire between the hosts "
+                "is to be trusted, start every host with --mesh-encryption=off"
+            )
+        await self._follow("tun")
+
+    async def _follow(self, kind: str) -> None:
+        """The links as they should be with the peers of now."""
+        assert self._own and self._outer
+        before = self.facts
+        wanted = facts_of(self._own, self._peers, kind, self._outer.address, self._outer.mtu)
+        await self._program(before, wanted)
+        self._kind, self.facts = kind, wanted
+
+    def _look_after(self, process: Supervised, started: Callable[[], Awaitable[None]] | None) -> None:
+        self._tasks.append(asyncio.create_task(process.run(started)))
+
+    async def peers(self, peers: Sequence[MeshPeer]) -> None:
+        if not self._own or tuple(peers) == self._peers:
+            return
+        self._peers = tuple(peers)
+        self._keep_peers()
+        await self._follow(self._kind)
+        if self._kind:
+            await self._configure()
+
+    async def close(self) -> None:
+        self._mending.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, self._mending, return_exceptions=True)
+        self._tasks.clear()
+
+    async def end(self) -> None:
+        await self.close()
+        await asyncio.gather(*(Supervised(name, self._run, ()).end() for name in ("babeld", "wireguard-go")))
+        await self._program(self.facts, None)
+        self.facts, self._own, self._peers = None, None, ()
+        for path in (self._known, self.babel_socket):
+            path.unlink(missing_ok=True)
+
+    # -- what runs for it ---------------------------------------------------------------------------------------------
+
+    def _wireguard(self) -> Supervised:
+        return Supervised("wireguard-go", self._run, ("wireguard-go", "-f", WIREGUARD))
+
+    def _babel(self, own: MeshIdentity) -> Supervised:
+        statements = babel_configuration(own, self.babel_socket).splitlines()
+        # The socket of one that was killed is in its way.
+        command = ["sh", "-c", 'rm -f "$0"; exec "$@"', str(self.babel_socket)]
+        command += ["babeld", "-I", "", "-S", str(self._run / "babel-state"), "-c", "/dev/null"]
+        return Supervised("babeld", self._run, (*command, *(word for s in statements for word in ("-C", s))))
+
+    async def _wireguard_started(self) -> None:
+        """It knows nobody yet, and has set the device as it likes it."""
+        try:
+            await self._configure()
+            await self._program(None, self.facts)
+        except LinkspanError as error:
+            log.error("%s", error)
+
+    async def _babel_started(self) -> None:
+        self._mending.cancel()
+        self._mending = asyncio.create_task(mend(self.babel_socket))
+
+    async def _configure(self) -> None:
+        """Tells WireGuard who this host is and who its peers are. Raises Internal."""
+        assert self._own
+        async with self._configuring:
+            configuration = wireguard_configuration(self._own, self._peers)
+            deadline = asyncio.get_running_loop().time() + _PATIENCE
+            while said := await _run("wg", "syncconf", WIREGUARD, "/dev/stdin", stdin=configuration):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise Internal(f"WireGuard takes no configuration: {said}")
+                await asyncio.sleep(0.02)
+
+    # -- who the others are -------------------------------------------------------------------------------------------
+
+    def _read_peers(self) -> tuple[MeshPeer, ...]:
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            return msgspec.json.decode(self._known.read_bytes(), type=tuple[MeshPeer, ...])
+        return ()
+
+    def _keep_peers(self) -> None:
+        self._known.parent.mkdir(parents=True, exist_ok=True)
+        new = self._known.with_suffix(".new")
+        new.write_bytes(msgspec.json.encode(self._peers))
+        new.replace(self._known)
+
+
+def _kind_of_wireguard(kernel: Kernel) -> str:
+    """Of the interface that is there; "" where there is none."""
+    return next((item.kind for item in kernel.interfaces() if item.name == WIREGUARD), "")
+
+
+async def _run(*command: str, stdin: str) -> str:
+    """What the command says where it fails; "" where it does not."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate(stdin.encode())
+    return said.decode(errors="replace").strip() or f"exit status {process.returncode}" if process.returncode else ""
