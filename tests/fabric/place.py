@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ class Member:
         self.host.run(["mount", "-t", "tmpfs", "none", "/var/run/wireguard"])
         self.private_key = self.host.run(["wg", "genkey"]).stdout.strip()
         public = subprocess.run(["wg", "pubkey"], input=self.private_key, text=True, capture_output=True, check=True)
+        self.public_key = public.stdout.strip()
         self.peer = MeshPeer(
-            self.name, self.name, self.address, self.address6, public.stdout.strip(), (f"{self.outer}:6784",)
+            self.name, self.name, self.address, self.address6, self.public_key, (f"{self.outer}:6784",)
         )
         self.own = MeshIdentity(
             "mesh", self.name, self.name, self.address, self.address6, self.private_key, encrypted=encrypted
@@ -66,9 +67,13 @@ class Member:
         if self.process and self.process.stdin:
             if kill:
                 self.host.run(["kill", "-KILL", str(self.pid)])
-            self.process.stdin.close()
-            self.process.wait(20)
+            with self.process:  # closes its pipes, and waits
+                pass
         self.process = None
+
+    def tell(self, others: Iterable[Member]) -> None:
+        """Who its peers are."""
+        self.do("peers", peers=[msgspec.to_builtins(other.peer) for other in others])
 
     def reaches(self, other: Member, *options: str) -> bool:
         command = ["busybox", "ping", "-c1", "-W1", *options, other.address]
@@ -101,7 +106,7 @@ class Hosts:
         for member in self:
             member.start()
         for member in self:
-            member.do("peers", peers=[msgspec.to_builtins(m.peer) for m in self if m is not member])
+            member.tell(other for other in self if other is not member)
 
     def part(self, *pairs: tuple[int, int]) -> None:
         self.fabric.part(*((f"h{one}", f"h{other}") for one, other in pairs))

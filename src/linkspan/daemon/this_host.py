@@ -24,10 +24,14 @@ from linkspan.drivers.overlay import OverlayDriver
 from linkspan.drivers.ovs import OvsDriver
 from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.engine.bridges import DefaultBridge
+from linkspan.engine.mesh.fabric import render_fabric
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound
 from linkspan.kernel.contract import Interface, Kernel
 from linkspan.model.port import version_of
+from linkspan.state.fabric import FabricFacts
 from linkspan.state.host import HostFacts, HostInterface, Underlay
+from linkspan.state.objects import state_of
+from linkspan.state.plan import diff
 
 
 class ThisHost:
@@ -66,6 +70,18 @@ class ThisHost:
             with contextlib.suppress(LinkspanError):  # the interface is down: everything stays as it is
                 await self.look()
         return self.facts.underlay != before
+
+    async def carry(self, before: FabricFacts | None, after: FabricFacts | None) -> None:
+        """Makes what carries the mesh as `after` says, where it was as `before` does: of None there is nothing."""
+        had = self.facts.fabric
+        # Known first: a look over everything would take away what it knows nothing of.
+        self.facts = dataclasses.replace(self.facts, fabric=after)
+        old, new = (state_of(render_fabric(facts)) if facts else {} for facts in (before, after))
+        try:
+            await self._programmer.run(lambda kernel: kernel.apply(diff(old, new)))
+        except LinkspanError:
+            self.facts = dataclasses.replace(self.facts, fabric=had)
+            raise
 
     async def default_bridge(self) -> DefaultBridge:
         """The flags of the default bridge; with `-b NAME`, and the subnet of the bridge that is there.

@@ -16,6 +16,7 @@ from linkspan.drivers.contract import Driver, Occupied, Parted, Routing, Spannin
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
 from linkspan.engine.blocks import remotes_in, strays
+from linkspan.engine.mesh.fabric import render_fabric
 from linkspan.engine.policy.guards import concerned, guard_of
 from linkspan.model.cluster import GLOBAL, Block, Host, Remote
 from linkspan.model.container import Container
@@ -140,6 +141,8 @@ def render_touched(snapshot: Snapshot, parts: Touched, drivers: Drivers) -> dict
 def render_host(host: HostFacts) -> Iterator[KernelObject]:
     if host.ip_forward:
         yield Sysctl(HOST, "net/ipv4/ip_forward", "1")
+    if host.fabric:
+        yield from render_fabric(host.fabric)
     if host.publish_closed:
         yield from (NftElement("restricted", family) for family in ("ipv4", "ipv6"))
     if host.forward_accept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from linkspan.state.fabric import FabricFacts
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.switch import SwitchFacts
 
@@ -58,4 +59,5 @@ class HostFacts:
     meshed: bool = False  # the cluster is a mesh
     underlay: Underlay | None = None
     bgp: str = "off"  # who routes between the hosts: bird, external, off; or missing: it should be BIRD
+    fabric: FabricFacts | None = None  # what carries the mesh that this host is in
     switch: SwitchFacts = dataclasses.field(default_factory=SwitchFacts)  # Open vSwitch

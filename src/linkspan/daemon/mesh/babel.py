@@ -60,13 +60,11 @@ def parse(lines: Iterable[str]) -> Ways:
     """Lines such as `add route 55d0 prefix 100.127.0.3/32 … installed yes … via fe80::2 if linkspan-mesh`."""
     neighbours, ways = [], []
     for line in lines:
-        verb, kind, *words = line.split()[:2] + line.split()[3:]
+        what, words = line.split()[:2], line.split()[3:]
         said = dict(zip(words[::2], words[1::2], strict=False))
-        if verb != "add":
-            continue
-        if kind == "neighbour" and "address" in said:
+        if what == ["add", "neighbour"] and "address" in said:
             usable = int(said.get("cost", "65535")) < 65535
             neighbours.append(Neighbour(said["address"], float(said.get("rtt", "0")), usable))
-        elif kind == "route" and said.get("installed") == "yes" and "via" in said:
+        elif what == ["add", "route"] and said.get("installed") == "yes" and "via" in said:
             ways.append(Way(said["prefix"], said["via"]))
     return Ways(tuple(neighbours), tuple(ways))

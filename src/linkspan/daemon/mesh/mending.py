@@ -27,12 +27,12 @@ async def mend(socket: Path) -> None:
     for look in range(_LOOKS):
         await asyncio.sleep(_PAUSE)
         if ways := await ask(socket):
-            for words in [*_steps(ways, await _routes(), last=look == _LOOKS - 1)]:
+            for words in [*steps(ways, await _routes(), last=look == _LOOKS - 1)]:
                 await _ip(*words)
 
 
-def _steps(ways: Ways, routes: list[dict[str, Any]], *, last: bool) -> Iterator[tuple[str, ...]]:
-    """What a route without a way may still be waiting for comes before the last look."""
+def steps(ways: Ways, routes: list[dict[str, Any]], *, last: bool) -> Iterator[tuple[str, ...]]:
+    """What `ip` is to do. A route may still be waiting for its way to be found: it goes at the last look."""
     wanted = {way.prefix.partition("/")[0]: way.via for way in ways.ways}
     for route in routes:
         destination, gateway = route["dst"].partition("/")[0], route.get("gateway", "")
