@@ -9,6 +9,10 @@ admission     the side that lets in
 seat          this host's member of the store: its process, its data
 assembly      who of the hosts has one: what is decided in `engine/mesh/members.py`, carried out
 mesh          all of it together, and the verbs
+fabric        what carries the mesh: links, WireGuard and babeld, looked after
+outer         the host's own network under it
+babel         what babeld says at its socket
+mending       routes of a babeld that was killed
 
 The decisions are in `engine/mesh/`.
 """
