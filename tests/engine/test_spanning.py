@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from linkspan.drivers.bridge import BridgeDriver
 from linkspan.drivers.calico import CalicoDriver
 from linkspan.drivers.ovs import OvsDriver
+from linkspan.drivers.weave import WeaveDriver
 from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.model.cluster import GLOBAL, LOCAL, Block, Host, Remote, block_id
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import HostFacts, Underlay
-from linkspan.state.objects import HOST, KernelObject, Route
+from linkspan.state.objects import EVERYBODY, HOST, FdbEntry, KernelObject, Route
 from linkspan.state.switch import SwitchFacts
 
 
@@ -36,7 +37,8 @@ class Tying(BridgeDriver):
 
 SWITCHES = OvsDriver(Underlay("eth0", "10.0.0.8"), SwitchFacts("", "netdev"))
 ROUTES = CalicoDriver(underlay=SWITCHES.underlay, host_id="here")
-DRIVERS = {"tying": Tying(), "bridge": BridgeDriver(), "ovs": SWITCHES, "calico": ROUTES}
+FLOODED = WeaveDriver(underlay=SWITCHES.underlay)
+DRIVERS = {"tying": Tying(), "bridge": BridgeDriver(), "ovs": SWITCHES, "calico": ROUTES, "weave": FLOODED}
 FACTS = HostFacts(namespaces="/run/netns")
 few = st.sampled_from("abc")
 networks = st.builds(
@@ -53,7 +55,7 @@ networks = st.builds(
         parent="ls-ipip" if driver == "calico" and how == "ipip" else "",
     ),
     few,
-    st.sampled_from(["tying", "bridge", "ovs", "calico"]),
+    st.sampled_from(["tying", "bridge", "ovs", "calico", "weave"]),
     st.sampled_from([LOCAL, GLOBAL]),
     st.sampled_from(["vxlan", "ipip", "never"]),
 )
@@ -128,3 +130,28 @@ def test_nothing_is_there_before_somebody_here_is_on_the_network() -> None:
         Route(HOST, f"remote 10.1.0.2 {network.id}", "br-a", "r at 10.0.0.9"),
         Route(HOST, f"remote m {network.id}", "br-a", "r at 10.0.0.9"),
     ]
+
+
+def test_what_is_for_everybody_goes_to_hosts_with_somebody_on_the_network() -> None:
+    """For as long as there is one, however many there are."""
+    network = Network(id="a" * 12, name="a", driver="weave", created="", bridge="br-a", scope=GLOBAL, vni=5000)
+    hosts = [Host(id=id_, name=id_, address=f"10.0.0.{number}") for number, id_ in enumerate("xyz", 1)]
+    sandbox = Sandbox(id="s", container_id="c", kind="own", path="/s")
+    endpoint = Endpoint(id="e" * 12, network_id=network.id, sandbox_id="s", container_id="c", host_interface="veth1")
+    now = Snapshot().after(map(put, (network, *hosts, sandbox, endpoint)))
+
+    def copies() -> list[str]:
+        rendered = render_all(now, DRIVERS, FACTS).values()
+        return sorted(o.destination for o in rendered if isinstance(o, FdbEntry) and o.mac == EVERYBODY)
+
+    assert copies() == []
+    remotes = [
+        Remote(id=id_, network_id=network.id, host_id=host, container_id=id_, name=id_, address=address, mac=id_)
+        for id_, host, address in (("1", "x", "10.1.0.1"), ("2", "x", "10.1.0.2"), ("3", "z", "10.1.0.3"))
+    ]
+    now = now.after(map(put, remotes))
+    assert copies() == ["10.0.0.1", "10.0.0.3"]
+    now = now.after([drop(remotes[0])])
+    assert copies() == ["10.0.0.1", "10.0.0.3"]
+    now = now.after([drop(remotes[1])])
+    assert copies() == ["10.0.0.3"]

@@ -23,6 +23,7 @@ from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.overlay import OverlayDriver
 from linkspan.drivers.ovs import OvsDriver
 from linkspan.drivers.publish import Host as BridgeHost
+from linkspan.drivers.weave import WeaveDriver
 from linkspan.engine.bridges import DefaultBridge
 from linkspan.engine.mesh.fabric import render_fabric
 from linkspan.errors import InvalidArgument, LinkspanError, NotFound
@@ -41,7 +42,11 @@ class ThisHost:
         self._configuration, self._ledger, self._programmer = configuration, ledger, programmer
         self._bridges, self._overlays, self._switches = BridgeDriver(), OverlayDriver(), OvsDriver()
         self.flannels, self._calicos = FlannelDriver(), CalicoDriver()
-        own = (self._bridges, self._overlays, FlatDriver(self._bridges), self._switches, self.flannels, self._calicos)
+        self._weaves = WeaveDriver()
+        own = (
+            *(self._bridges, FlatDriver(self._bridges), self._overlays, self._weaves, self._switches),
+            *(self.flannels, self._calicos),
+        )
         self.drivers: Mapping[str, Driver] = {**DRIVERS, **{driver.name: driver for driver in own}}
         self.facts = HostFacts(
             namespaces=str(namespaces),
@@ -113,7 +118,8 @@ class ThisHost:
             relay=(relay := ipv6 and configuration.relay and 6 in configuration.rules),
         )
         self._read_switch(kernel)
-        self.flannels.underlay = self._overlays.underlay = self._calicos.underlay = self.facts.underlay
+        for spanning in (self._overlays, self._weaves, self.flannels, self._calicos):
+            spanning.underlay = self.facts.underlay
         self._calicos.host_id = self.facts.host_id
         settings = BridgeHost(
             ipv6=kernel.sysctl("net/ipv6/conf/all/disable_ipv6") is not None,
@@ -122,7 +128,7 @@ class ThisHost:
             direct_routing=configuration.direct_routing,
             relay=relay,
         )
-        for driver in (self._bridges, self._overlays, self._switches, self.flannels, self._calicos):
+        for driver in (self._bridges, self._overlays, self._weaves, self._switches, self.flannels, self._calicos):
             driver.host = settings
 
     def _read_switch(self, kernel: Kernel) -> None:

@@ -6,6 +6,7 @@ available  all of them, by name
 contract   what every driver promises, and the optional abilities
 bridge     a Linux bridge, veth pairs, NAT: Docker's default
 overlay    bridges of many hosts, joined by VXLAN tunnels
+weave      the same, and what is for nobody in particular goes to every host
 ovs        bridges of Open vSwitch, and tunnels between hosts
 sublink    macvlan and ipvlan: interfaces of the containers' own on one of the host's
 flat       the host's own segment: containers with addresses of the data centre's, in three ways

@@ -14,6 +14,7 @@ from linkspan.drivers.null import NullDriver
 from linkspan.drivers.overlay import OverlayDriver
 from linkspan.drivers.ovs import OvsDriver
 from linkspan.drivers.sublink import IpvlanDriver, MacvlanDriver
+from linkspan.drivers.weave import WeaveDriver
 
 _ALL: tuple[Driver, ...] = (
     BridgeDriver(),
@@ -26,5 +27,6 @@ _ALL: tuple[Driver, ...] = (
     FlannelDriver(),
     FlatDriver(),
     CalicoDriver(),
+    WeaveDriver(),
 )
 DRIVERS: Mapping[str, Driver] = {driver.name: driver for driver in _ALL}

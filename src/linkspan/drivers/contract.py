@@ -49,6 +49,14 @@ class Spanning(Protocol):
 
 
 @runtime_checkable
+class Flooding(Spanning, Protocol):
+    """The ability of a driver whose networks carry what is for nobody in particular to every host that is on them."""
+
+    def render_presence(self, network: Network, host: Host) -> Iterable[KernelObject]:
+        """What another host needs here for having somebody on the network, however many."""
+
+
+@runtime_checkable
 class Routing(Spanning, Protocol):
     """The ability of a driver whose networks are routes: to the blocks of addresses that hosts have, and to addresses
     that are elsewhere. Whoever is on this host: so the networks' other hosts are rendered always, too."""

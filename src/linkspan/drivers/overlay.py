@@ -24,6 +24,8 @@ class OverlayDriver(BridgeDriver):
     name = "overlay"
     spans = True
     needs_cluster = True
+    floods = False
+    """What is for nobody in particular goes to the other hosts, too."""
 
     def __init__(self, host: HostSettings | None = None, underlay: Underlay | None = None) -> None:
         super().__init__(host)
@@ -48,18 +50,19 @@ class OverlayDriver(BridgeDriver):
                 mac=tunnel_mac(network.id),
                 bridge=network.bridge,
                 isolated=not network.icc,
+                floods=self.floods,
             )
 
     def render_host(self, network: Network, host: Host) -> Iterator[KernelObject]:
         """Its packets are taken."""
-        place = self._place(host)
+        place = self.place(host)
         if place and self._version in self.host.rules:
             suffix = "6" if self._version == 6 else ""
             yield NftElement(f"tunnel_ends{suffix}", f"{network.vni} . {place}", comment=network.id[:12])
 
     def render_remote(self, network: Network, remote: Remote, host: Host) -> Iterator[KernelObject]:
         """Nothing for one whose host is not reached by the IP version of this host's tunnels."""
-        place = self._place(host)
+        place = self.place(host)
         if not place or not remote.mac:
             return
         for address in filter(None, (remote.address, remote.address6)):
@@ -72,7 +75,7 @@ class OverlayDriver(BridgeDriver):
         """Of the packets between the hosts."""
         return 4 if self.underlay and self.underlay.address else 6
 
-    def _place(self, host: Host) -> str:
+    def place(self, host: Host) -> str:
         """Where the other host's end is; "" where this one cannot reach it."""
         if self.underlay is None:
             return ""

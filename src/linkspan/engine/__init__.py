@@ -5,7 +5,7 @@ networks   create and remove; the default networks
 flannels   flannel networks: what their options mean
 sublinks   macvlan and ipvlan networks: modes, parents, the host's way in
 flat       flat networks: parents, what of the segment is not ours
-overlays   overlay networks: their number in the tunnels, and what fits into those
+overlays   overlay and weave networks: their number in the tunnels, and what fits into those
 bandwidth  how much of a network a container may use
 announce   who tells the neighbours where its address is now
 request    what `network create` asks for

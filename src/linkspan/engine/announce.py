@@ -3,8 +3,8 @@ advertisements.
 
 Docker sends three for every endpoint. Here a MAC address follows from the IPv4 address, so that on a bridge nobody's
 neighbours can be wrong, unless somebody gave a MAC by hand; and each one costs milliseconds on a bridge with a thousand
-ports (docs/decisions/networks.md). So on a bridge they are sent where they are asked for, or a MAC was given. On an
-overlay network too: they would not leave the host.
+ports (docs/decisions/networks.md). So on a bridge they are sent where they are asked for, or a MAC was given. On
+overlay and weave networks too: on the one they would not leave the host, the other is such a bridge.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from linkspan.model.snapshot import Snapshot
 TIMES = "com.docker.network.advertise_addr_nmsgs"
 PAUSE = "com.docker.network.advertise_addr_ms"
 _LIMITS = {TIMES: (0, 3), PAUSE: (100, 2000)}
-_ON_BRIDGES = ("bridge", "overlay")
+_ON_BRIDGES = ("bridge", "overlay", "weave")
 _DEFAULTS = {TIMES: 3, PAUSE: 1000}
 
 

@@ -113,7 +113,7 @@ def without_gateway(network: Network) -> tuple[int, ...]:
     """The IP versions for which no address is set aside for a gateway, as nobody would use it."""
     if network.strict_blocks:
         return (4, 6)  # each host has one of its own
-    if network.driver not in ("bridge", "overlay"):
+    if network.driver not in ("bridge", "overlay", "weave"):
         # What leads nowhere needs no gateway, nor does what needs nobody to lead it; a segment has its own.
         return (4, 6) if network.internal or network.direct or network.path else ()
     four = network.gateway_mode == "isolated" or (network.inhibit_ipv4 and network.internal)

@@ -32,6 +32,7 @@ _KNOWN_OPTIONS = {
     for name, options in (
         ("bridge", bridges.OPTIONS),
         ("overlay", overlays.OPTIONS),
+        ("weave", overlays.OPTIONS),
         ("ovs", switches.OPTIONS),
         ("flat", flat.OPTIONS),
         ("calico", calico.OPTIONS),
@@ -66,6 +67,7 @@ _RESOLVED: Mapping[str, Callable[[Snapshot, Network, HostFacts], Network]] = {
     "ipvlan": _on_parent,
     "flat": flat.on_segment,
     "overlay": overlays.on_tunnels,
+    "weave": overlays.on_tunnels,
     "calico": calico.on_routes,
     "ovs": switches.on_switch,
     flannels.DRIVER: _of_flannel,

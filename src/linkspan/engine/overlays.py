@@ -1,4 +1,4 @@
-"""The overlay driver's networks: what their options mean, their number in the tunnels, and how much fits into those."""
+"""Networks of the drivers overlay and weave: what their options mean, their number in the tunnels, and how much fits into those."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def on_tunnels(snapshot: Snapshot, network: Network, host: HostFacts) -> Network
     Raises InvalidArgument, Unsupported (encryption), Conflict (another network has the number).
     """
     options = network.options
-    if ENCRYPTED in options:
+    if ENCRYPTED in options and not (host.fabric and host.fabric.kind):
         raise Unsupported(
             f"network {network.name}: option encrypted: linkspan does not encrypt what goes between hosts, which needs "
-            "IPsec; leave the option out, and where the wire is not to be trusted advertise an address that is reached "
-            "through a tunnel that encrypts, such as WireGuard's (--advertise)"
+            "IPsec; leave the option out, and where the wire is not to be trusted make the hosts a mesh (--mesh), or "
+            "advertise an address that is reached through a tunnel that encrypts (--advertise)"
         )
     vni = _vni(snapshot, network)
     mtu = options.get(bridges.MTU) or str(tunnel_mtu(snapshot, host))

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
-from linkspan.drivers.contract import Driver, Occupied, Parted, Routing, Spanning
+from linkspan.drivers.contract import Driver, Flooding, Occupied, Parted, Routing, Spanning
 from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
 from linkspan.engine.blocks import remotes_in, strays
@@ -61,6 +61,8 @@ class Touched:
     """Containers whose interfaces given by hand, or what those stand on, may be others."""
     subnets: frozenset[str] = frozenset()  # of other hosts
     blocks: frozenset[str] = frozenset()
+    # Of other hosts on networks: network id, host id.
+    presences: frozenset[tuple[str, str]] = dataclasses.field(default=frozenset(), kw_only=True)
 
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
@@ -69,7 +71,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
     sandbox lets in and out depends on whom policies select."""
     networks, occupied, sandboxes, endpoints = set[str](), set[str](), set[str](), set[str]()
     hosts, remotes, plugged = set[str](), set[str](), set[str]()
-    grounds, subnets, blocks = set[str](), set[str](), set[str]()
+    grounds, subnets, blocks, presences = set[str](), set[str](), set[str](), set[tuple[str, str]]()
     for write in writes:
         for snapshot in (before, after):
             match write.kind:
@@ -100,6 +102,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                 case "remote":
                     remote = snapshot.remotes.get(write.id)
                     remotes.update(snapshot.elsewhere.alike(remote) if remote else ())
+                    presences.update(((remote.network_id, remote.host_id),) if remote else ())
                 case "block":
                     blocks.add(write.id)
                     block = snapshot.blocks.get(write.id)
@@ -124,7 +127,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
         if drivers:
             occupied.update(n.id for n in after.networks.values() if n.scope == GLOBAL and n.driver in drivers)
     groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged, subnets, blocks
-    return Touched(*map(frozenset, groups))
+    return Touched(*map(frozenset, groups), presences=frozenset(presences))
 
 
 def _on_same_parent(snapshot: Snapshot, network: Network | None) -> Iterator[str]:
@@ -215,6 +218,8 @@ def _render_spanning(snapshot: Snapshot, network: Network, drivers: Drivers) -> 
         yield from _render_block(snapshot, block, drivers)
     for remote in snapshot.remotes_at(network):
         yield from _render_remote(snapshot, remote, drivers)
+    for host_id in snapshot.hosts:
+        yield from _render_presence(snapshot, network.id, host_id, drivers)
 
 
 def _render_others(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iterator[KernelObject]:
@@ -224,6 +229,11 @@ def _render_others(snapshot: Snapshot, drivers: Drivers, parts: Touched) -> Iter
         for host in filter(None, map(snapshot.hosts.get, parts.hosts)):
             if network.id not in parts.spanned:
                 yield from _render_host(snapshot, network, host, drivers)
+                if (network.id, host.id) not in parts.presences:
+                    yield from _render_presence(snapshot, network.id, host.id, drivers)
+    for network_id, host_id in parts.presences:
+        if network_id not in parts.spanned:
+            yield from _render_presence(snapshot, network_id, host_id, drivers)
     of_hosts = (id_ for host in parts.hosts for id_ in snapshot.elsewhere.at.get(host, ()))
     for remote in filter(None, map(snapshot.remotes.get, parts.remotes.union(of_hosts))):
         if remote.network_id not in parts.spanned:
@@ -241,6 +251,16 @@ def _render_host(snapshot: Snapshot, network: Network, host: Host, drivers: Driv
     if driver is None or not (network.id in snapshot.endpoints_on or _is_routing(type(driver))):
         return ()
     return driver.render_host(network, host)
+
+
+def _render_presence(snapshot: Snapshot, network_id: str, host_id: str, drivers: Drivers) -> Iterable[KernelObject]:
+    network, host = snapshot.networks.get(network_id), snapshot.hosts.get(host_id)
+    if network is None or host is None or (network_id, host_id) not in snapshot.elsewhere.present:
+        return ()
+    driver = drivers[network.driver]
+    if network_id not in snapshot.endpoints_on or not _floods(type(driver)):
+        return ()
+    return cast("Flooding", driver).render_presence(network, host)
 
 
 def _render_block(snapshot: Snapshot, block: Block, drivers: Drivers) -> Iterable[KernelObject]:
@@ -279,6 +299,11 @@ def _routing(driver: Driver) -> Routing | None:
 @functools.cache
 def _is_routing(kind: type[object]) -> bool:
     return issubclass(kind, Routing)
+
+
+@functools.cache
+def _floods(kind: type[object]) -> bool:
+    return issubclass(kind, Flooding)
 
 
 @functools.cache

@@ -80,7 +80,7 @@ def _check_kind(network: Network, update: NetworkUpdate) -> None:
     if network.config_only and (more or update.dns is not None):
         raise Forbidden(f"network {network.name} is a configuration: only its labels can change, make another one")
     if network.driver != "bridge" and more:
-        why = "that many hosts share" if network.driver == "overlay" else "that is not ours to change"
+        why = "that many hosts share" if network.driver in ("overlay", "weave") else "that is not ours to change"
         raise Forbidden(
             f"network {network.name} is of the driver {network.driver}, whose containers are on a segment {why}: only "
             "labels and DNS servers can change in place"

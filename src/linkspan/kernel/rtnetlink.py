@@ -320,7 +320,7 @@ def change_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
 
 
 def _port_of_tunnel(*, floods: bool) -> dict[int, bool]:
-    return {_BRPORT_LEARNING: False, **dict.fromkeys(_SENT_TO_ALL, floods), _BRPORT_SUPPRESS: True}
+    return {_BRPORT_LEARNING: False, **dict.fromkeys(_SENT_TO_ALL, floods), _BRPORT_SUPPRESS: not floods}
 
 
 def _is_tunnels(port: Mapping[int, bytes], *, floods: bool) -> bool:

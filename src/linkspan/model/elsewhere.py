@@ -20,6 +20,7 @@ Place = tuple[str, int]  # network id, address as an integer
 class Elsewhere:
     on: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # network id → ids of remote endpoints
     at: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # host id → the same
+    present: Map[tuple[str, str], int] = dataclasses.field(default_factory=Map)  # network id, host id → how many
     # → who holds it: a remote endpoint, a reservation, or both, which are one container's then
     holders: Map[Place, tuple[str, ...]] = dataclasses.field(default_factory=Map)
     kept: Map[str, Map[str, None]] = dataclasses.field(default_factory=Map)  # container id → ids of its reservations
@@ -45,12 +46,17 @@ class Elsewhere:
         return found
 
     def with_remote(self, old: Remote | None, new: Remote | None) -> Elsewhere:
-        on, at = self.on, self.at
+        on, at, present = self.on, self.at, self.present
         if old:
             on, at = _without(on, old.network_id, old.id), _without(at, old.host_id, old.id)
+            there = (old.network_id, old.host_id)
+            present = _set_or_delete(present, there, present[there] - 1)
         if new:
             on, at = _with(on, new.network_id, new.id), _with(at, new.host_id, new.id)
-        return dataclasses.replace(self._with_addresses(old, new), on=on, at=at, macs=self._with_mac(old, new))
+            there = (new.network_id, new.host_id)
+            present = present.set(there, present.get(there, 0) + 1)
+        macs = self._with_mac(old, new)
+        return dataclasses.replace(self._with_addresses(old, new), on=on, at=at, present=present, macs=macs)
 
     def _with_mac(self, old: Remote | None, new: Remote | None) -> Map[tuple[str, str], tuple[str, ...]]:
         had, has = ((r.network_id, r.mac) if r and r.mac else None for r in (old, new))

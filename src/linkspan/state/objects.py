@@ -146,9 +146,9 @@ class Vxlan:
     """A tunnel's end on the host, up: frames leave it in UDP packets from `local` for whom its forwarding entries say,
     over no other interface than `link`, where one is given.
 
-    It learns nothing from what arrives. On a `bridge` its port does not either, takes frames that the bridge would send
-    to all only where it `floods`, and has ARP and neighbour discovery answered from the bridge's neighbours
-    (`neigh_suppress`); with `isolated`, isolated ports of the bridge do not reach it. With `checksum`, packets to IPv4
+    It learns nothing from what arrives. On a `bridge` its port does not either. Where it `floods` the port takes what
+    the bridge sends to all; else it does not, and has ARP and neighbour discovery answered from the bridge's neighbours
+    (`neigh_suppress`). With `isolated`, isolated ports of the bridge do not reach it. With `checksum`, packets to IPv4
     hosts have a UDP checksum (those to IPv6 hosts always have). Ours are known by their alias, `linkspan:<network id>`.
     """
 
