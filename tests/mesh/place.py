@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,17 @@ FLAGS = ("--mesh", "--mesh-encryption=off")
 class Mesh:
     """Hosts h1, h2 … at 10.211.55.1, .2 …; none of them runs anything before it is started."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, count: int, flags: Sequence[str] = FLAGS) -> None:
+        self.folder, self.flags = folder, flags
         folder.mkdir(parents=True)
         self.fabric = Fabric()
         self.hosts: dict[str, Member] = {}
         for number in range(1, count + 1):
             address = f"10.211.55.{number}"
             host = self.fabric.plug(f"h{number}", f"{address}/24")
+            # wireguard-go is spoken to in a folder that the hosts would share.
+            host.run(["mkdir", "-p", "/var/run/wireguard"])
+            host.run(["mount", "-t", "tmpfs", "none", "/var/run/wireguard"])
             self.hosts[f"h{number}"] = Member(folder / f"h{number}", host, address)
 
     def __getitem__(self, number: int) -> Member:
@@ -37,14 +40,14 @@ class Mesh:
 
     def begin(self) -> None:
         """The first host begins a mesh."""
-        self[1].start(*FLAGS)
-        until(self[1].usable, "the first host can use its store")
+        self[1].start(*self.flags)
+        until(self[1].usable, "the first host can use its store", 30)
 
     def join(self, number: int, at: int = 1) -> None:
         """A host joins by a token, and by the address of one host that is in the mesh."""
         token = self[at].linkspan("mesh", "token").out.strip()
-        self[number].start(*FLAGS, "--join", self[at].at, "--token", token)
-        until(self[number].usable, f"host {number} can use the store")
+        self[number].start(*self.flags, "--join", self[at].at, "--token", token)
+        until(self[number].usable, f"host {number} can use the store", 30)
 
     def voters(self, number: int) -> list[str]:
         """Names of the hosts that have a vote in the store, as one host sees it."""
@@ -62,9 +65,9 @@ class Mesh:
 
 
 @contextlib.contextmanager
-def mesh(folder: Path, count: int) -> Iterator[Mesh]:
+def mesh(folder: Path, count: int, flags: Sequence[str] = FLAGS) -> Iterator[Mesh]:
     """Hosts that are gone afterwards. `folder` must not be there yet."""
-    made = Mesh(folder, count)
+    made = Mesh(folder, count, flags)
     try:
         yield made
         for member in made:

@@ -41,8 +41,8 @@ from linkspan.daemon.images import Images
 from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
+from linkspan.daemon.mesh.fabric import MeshFabric
 from linkspan.daemon.mesh.mesh import Mesh
-from linkspan.daemon.mesh.plain import PlainFabric
 from linkspan.daemon.moving import Moving
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.names import Names
@@ -109,6 +109,9 @@ class Daemon:
         )
         self._neighbourhood = Neighbourhood(self._programmer, accept=configuration.forward_accept)
         self._host = ThisHost(configuration, self._ledger, self._programmer, self._namespaces)
+        self._fabric = MeshFabric(
+            configuration.data_root / "mesh", configuration.exec_root / "mesh", self._programmer, self._host.carry
+        )
         self._relay = Relay(configuration.exec_root)
         self._events = Events()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,6 +129,8 @@ class Daemon:
         await self._host.look()
         if configuration.mesh:
             await self._join_mesh(configuration.mesh)
+        else:
+            await self._fabric.end()
         self._join_cluster()
         bridge, facts = await self._host.default_bridge(), self._host.facts
         change = default_networks(ledger.now, bridge, self._sources, facts, (new_id(), new_id(), new_id()), now())
@@ -359,7 +364,7 @@ class Daemon:
         self.mesh = Mesh(
             settings,
             self.configuration.data_root,
-            PlainFabric(),
+            self._fabric,
             host_id=engine_id(self.configuration.data_root),
             name=platform.node(),
             now=lambda: self._ledger.now,

@@ -117,11 +117,13 @@ class MeshFabric:
 
     async def end(self) -> None:
         await self.close()
+        if not self._run.exists():
+            return  # there was never one
         await asyncio.gather(*(Supervised(name, self._run, ()).end() for name in ("babeld", "wireguard-go")))
         await self._program(self.facts, None)
         self.facts, self._own, self._peers = None, None, ()
-        for path in (self._known, self.babel_socket):
-            path.unlink(missing_ok=True)
+        self._known.unlink(missing_ok=True)
+        shutil.rmtree(self._run, ignore_errors=True)
 
     # -- what runs for it ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Collection, Iterable
 
 from linkspan.errors import Conflict, InvalidArgument
+from linkspan.state.fabric import SEGMENT, WIREGUARD
 from linkspan.state.host import HostInterface
 
 RANGE = ipaddress.IPv4Network("100.127.0.0/16")  # of what RFC 6598 sets apart for addresses between providers
@@ -42,7 +43,7 @@ def endpoints(
     Raises InvalidArgument where the user names what is not there.
     """
     interfaces = list(interfaces)
-    own = [i for i in interfaces if not i.loopback and i.kind != "bridge"]
+    own = [i for i in interfaces if not (i.loopback or i.kind == "bridge" or i.name in (SEGMENT, WIREGUARD))]
     if advertise:
         named = [i for i in interfaces if advertise == i.name or advertise in map(_address, i.addresses)]
         if not named:
