@@ -1,9 +1,9 @@
 """weave: one segment over many hosts, as overlay has it, that carries everything a wire does.
 
-Frames for many (multicast, broadcast) and those to a MAC that no record tells of go to each host that has a container on
-the network, one copy each; and containers ask each other for their addresses, and announce those that move. In a mesh
-the tunnels end at the hosts' addresses there: what is between the hosts is encrypted, and goes through others where
-two do not reach each other.
+Frames for many (multicast, broadcast) and those to a MAC that no record tells of go to each host that has a container
+on the network, one copy each; and containers ask each other for their addresses, and announce those that move. In a
+mesh the tunnels end at the hosts' addresses there: what is between the hosts is encrypted, and goes through others
+where two do not reach each other.
 """
 
 from __future__ import annotations
