@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
+import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +14,10 @@ import pytest
 
 from tests.cluster.place import until
 from tests.cluster.probes import carries, full_datagram
+from tests.hosts import socket_in
 from tests.mesh.place import Mesh, mesh
 
+VNI = "com.docker.network.driver.overlay.vxlanid_list"
 SUBNETS = ("--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd00:93::/64")
 
 
@@ -26,6 +33,25 @@ def hosts(new_folder: Callable[[], Path]) -> Iterator[Mesh]:
         yield made
 
 
+def within(sandbox: str, *command: str) -> bool:
+    """Whether a command succeeds in the sandbox."""
+    return subprocess.run(["nsenter", f"--net={sandbox}", *command], capture_output=True, check=False).returncode == 0
+
+
+def heard_by_many(here: str, there: str, group: str) -> bool:
+    """Whether what is sent to all of a group from one sandbox is heard in the other."""
+    with socket_in(there, socket.SOCK_DGRAM) as listener, socket_in(here, socket.SOCK_DGRAM) as sender:
+        listener.bind(("", 7007))
+        if group.startswith("224."):
+            membership = struct.pack("=4s4si", socket.inet_aton(group), bytes(4), 0)
+            listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.sendto(b"to all", (group, 7007))
+        with contextlib.suppress(TimeoutError):
+            return listener.recv(100) == b"to all"
+    return False
+
+
 def test_packets_of_every_size_by_way_of_another_host(hosts: Mesh) -> None:
     one, _, three = hosts
     made = one.out("network", "create", "-d", "weave", *SUBNETS, "city")
@@ -39,3 +65,44 @@ def test_packets_of_every_size_by_way_of_another_host(hosts: Mesh) -> None:
     for size in (1, full_datagram(1340, address), 9000):
         assert carries(here, there, address, "udp", size)
     assert carries(here, there, address, "tcp", 1_000_000)
+
+
+def test_what_is_for_many_goes_to_whoever_is_on_the_network_and_nowhere_else(hosts: Mesh) -> None:
+    one, two, three = hosts
+    here, there = one.sandbox("server"), three.sandbox("client")
+    vni = json.loads(one.out("network", "inspect", "city"))[0]["Options"][VNI]
+    entries = one.host.run(["bridge", "fdb", "show", "dev", f"vx-{vni}"]).stdout.splitlines()
+    copies = [line.split()[2] for line in entries if line.startswith("00:00:00:00:00:00")]
+    addresses = {host["Name"]: host["Address"] for host in one.request("GET", "/hosts")[1]}
+    assert copies == [addresses["h3"]]
+    for group in ("224.1.2.3", "255.255.255.255", "10.93.0.255"):
+        assert heard_by_many(here, there, group), group
+    assert "vx-" not in two.host.run(["ip", "link", "show", "type", "vxlan"]).stdout
+
+
+def test_an_address_that_moves_is_announced(hosts: Mesh) -> None:
+    """As programs do that watch over each other: who has it now says so, and all send there."""
+    one, _, three = hosts
+    one.run("--name", "spare", "--net", "city", "plain", "sleep", "1000")
+    asking, floating = three.sandbox("client"), "10.93.0.200"
+    for name in ("server", "spare"):
+        there = one.sandbox(name)
+        assert within(there, "ip", "address", "add", f"{floating}/24", "dev", "eth0")
+        assert within(there, "busybox", "arping", "-U", "-c1", "-I", "eth0", floating)
+        assert within(asking, "busybox", "ping", "-c1", "-W1", floating), name
+        assert within(there, "ip", "address", "delete", f"{floating}/24", "dev", "eth0")
+    one.docker("rm", "-f", "spare")
+
+
+def test_how_the_hosts_are_reached(hosts: Mesh) -> None:
+    one = hosts[1]
+    shown = json.loads(one.linkspan("mesh", "status", "--json").out)
+    assert (shown["Encryption"], shown["MTU"]) == ("WireGuard (wireguard-go)", 1390)
+    two, three = shown["Peers"]
+    assert (two["Name"], two["Way"], two["Through"], two["Endpoint"]) == ("h2", "direct", "", "10.211.55.2:6784")
+    assert two["LatencyMilliseconds"] > 0 and two["HandshakeSeconds"] >= 0 and two["Since"]
+    assert (three["Name"], three["Way"], three["Through"]) == ("h3", "through", "h2")
+    assert three["LatencyMilliseconds"] is None and three["HandshakeSeconds"] is None
+    lines = one.linkspan("mesh", "status").out.splitlines()
+    assert lines[1].split() == ["Encryption:", "WireGuard", "(wireguard-go)"]
+    assert any(line.startswith("h3") and " through h2 " in line for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linkspan.api.http import Answer, Request, Response, json_response
+from linkspan.api.json_mesh import mesh
 from linkspan.daemon.daemon import Daemon
 from linkspan.daemon.mesh.mesh import Mesh
 from linkspan.errors import Conflict, InvalidArgument
@@ -35,7 +36,12 @@ def _mesh(daemon: Daemon) -> Mesh:
     return daemon.mesh
 
 
+async def status(daemon: Daemon, request: Request) -> Answer:
+    return json_response(mesh(await _mesh(daemon).view()))
+
+
 ROUTES = (
+    ("GET", "/mesh", status),
     ("GET", "/mesh/token", token),
     ("POST", "/mesh/token/rotate", rotate),
     ("DELETE", "/mesh/hosts/{ref}", forget),

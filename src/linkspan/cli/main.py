@@ -77,6 +77,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         "The mesh of hosts that this one is of (only in linkspan)",
         {
             "forget": ("mesh:FORGET", "Lock out hosts that are lost"),
+            "status": ("mesh:STATUS", "Show how this host reaches the others"),
             "recover": ("mesh:RECOVER", "Go on where most of the store's members are gone for good"),
             "token": ("mesh:TOKEN", "Show what lets a host join, or make another"),
         },

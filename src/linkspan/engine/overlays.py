@@ -1,4 +1,4 @@
-"""Networks of the drivers overlay and weave: their options, their number in the tunnels, and how much fits into those."""
+"""Networks of the drivers overlay and weave: their options, their number in the tunnels, and how much fits there."""
 
 from __future__ import annotations
 

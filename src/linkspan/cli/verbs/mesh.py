@@ -1,12 +1,41 @@
-"""`mesh token`, `mesh forget` and `mesh recover`: who may join the mesh of hosts, and who is in it no more."""
+"""`mesh status`, `mesh token`, `mesh forget` and `mesh recover`: how the hosts of the mesh are reached, who may join
+it, and who is in it no more."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from linkspan.cli import table, words
 from linkspan.cli.client import Client, quote
 from linkspan.cli.failure import UsageError
 from linkspan.cli.flags import Flag, Invocation, Verb, switch
 from linkspan.cli.quantities import duration
 from linkspan.cli.verbs.each import each
+
+
+def status(call: Invocation) -> int:
+    found: dict[str, Any] = call.client.get("/mesh")
+    if call.line.on("json"):
+        print(json.dumps(found, indent=4, ensure_ascii=False))
+        return 0
+    host = found["Host"]
+    rows = [
+        ["This host:", f"{host['Name']}, {host['Address']}, {host['Address6']}"],
+        ["Encryption:", found["Encryption"]],
+        ["Packets:", f"{found['MTU']} bytes fit between two hosts"],
+    ]
+    print(table.align(rows))
+    peers = [["PEER", "ADDRESS", "WAY", "SINCE", "LATENCY", "AT", "HANDSHAKE"]]
+    for peer in found["Peers"]:
+        way = {"through": f"through {peer['Through']}", "none": "not reached"}.get(peer["Way"], peer["Way"])
+        since = words.since(words.moment_of(peer["Since"])) if peer["Since"] else ""
+        latency, handshake = peer["LatencyMilliseconds"], peer["HandshakeSeconds"]
+        shown = "" if latency is None else f"{latency:.1f} ms"
+        agreed = "" if handshake is None else f"{handshake} s ago"
+        peers.append([peer["Name"], peer["Address"], way, since, shown, peer["Endpoint"], agreed])
+    print(table.align(peers), end="")
+    return 0
 
 
 def token(call: Invocation) -> int:
@@ -38,6 +67,13 @@ def recover(call: Invocation) -> int:
     return 0
 
 
+STATUS = Verb(
+    "[OPTIONS]",
+    "Show how this host reaches the others of its mesh: directly or through whom, and what encrypts it.",
+    status,
+    (switch("json", "", "Print as JSON"),),
+    most=0,
+)
 TOKEN = Verb(
     "[OPTIONS] [rotate]",
     "Show what lets a host join the mesh (linkspand --mesh --join HOST --token TOKEN); with rotate, make another.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
 _PATIENCE = 2.0  # seconds
@@ -68,3 +68,17 @@ def parse(lines: Iterable[str]) -> Ways:
         elif what == ["add", "route"] and said.get("installed") == "yes" and "via" in said:
             ways.append(Way(said["prefix"], said["via"]))
     return Ways(tuple(neighbours), tuple(ways))
+
+
+async def changes(socket: Path) -> AsyncGenerator[None, None]:
+    """Once when it can be asked, and whenever a way has changed since; ends with it."""
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        reader, writer = await asyncio.open_unix_connection(socket)
+        with contextlib.closing(writer):
+            await _answer(reader)
+            writer.write(b"monitor\n")
+            await _answer(reader)
+            yield
+            while line := await reader.readuntil():
+                if line.split()[1:2] == [b"route"]:
+                    yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from linkspan.daemon.mesh.standing import MeshView
 from linkspan.model.mesh import MeshIdentity, MeshPeer
 from linkspan.state.host import Underlay
 
@@ -23,6 +24,9 @@ class Fabric(Protocol):
 
     async def peers(self, peers: Sequence[MeshPeer]) -> None:
         """From now on these are the others, and nobody else: whoever is not among them is not heard any more."""
+
+    async def view(self) -> MeshView:
+        """How the peers are reached now."""
 
     async def close(self) -> None:
         """The daemon ends; the mesh goes on."""

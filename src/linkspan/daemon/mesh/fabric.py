@@ -17,6 +17,7 @@ import msgspec
 
 from linkspan.daemon.mesh.mending import mend
 from linkspan.daemon.mesh.outer import Outer, find_outer
+from linkspan.daemon.mesh.standing import MeshView, Standing, tunnels
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.supervised import Supervised
 from linkspan.engine.mesh.fabric import babel_configuration, facts_of, wireguard_configuration
@@ -46,6 +47,7 @@ class MeshFabric:
         self._tasks: list[asyncio.Task[None]] = []
         self._mending: asyncio.Future[None] = asyncio.Future()
         self._configuring = asyncio.Lock()
+        self._standing = Standing(self.babel_socket)
 
     # -- its life -----------------------------------------------------------------------------------------------------
 
@@ -63,6 +65,7 @@ class MeshFabric:
         if self._kind:
             await self._configure()
         self._look_after(self._babel(own), self._babel_started)
+        self._tasks.append(asyncio.create_task(self._standing.run()))
         facts = self.facts
         assert facts
         return Underlay(SEGMENT, own.address, own.address6, facts.mtu)
@@ -155,10 +158,17 @@ class MeshFabric:
         async with self._configuring:
             configuration = wireguard_configuration(self._own, self._peers)
             deadline = asyncio.get_running_loop().time() + _PATIENCE
-            while said := await _run("wg", "syncconf", WIREGUARD, "/dev/stdin", stdin=configuration):
+            while said := (await _run("wg", "syncconf", WIREGUARD, "/dev/stdin", stdin=configuration))[0]:
                 if asyncio.get_running_loop().time() > deadline:
                     raise Internal(f"WireGuard takes no configuration: {said}")
                 await asyncio.sleep(0.02)
+
+    async def view(self) -> MeshView:
+        """Of a fabric that was started."""
+        assert self._own and self.facts
+        ways = await self._standing.look()
+        _, dump = await _run("wg", "show", WIREGUARD, "dump") if self._kind else ("", "")
+        return MeshView(self._own, self._kind, self.facts.mtu, self._standing.of(self._peers, ways, tunnels(dump)))
 
     # -- who the others are -------------------------------------------------------------------------------------------
 
@@ -179,10 +189,9 @@ def _kind_of_wireguard(kernel: Kernel) -> str:
     return next((item.kind for item in kernel.interfaces() if item.name == WIREGUARD), "")
 
 
-async def _run(*command: str, stdin: str) -> str:
-    """What the command says where it fails; "" where it does not."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await process.communicate(stdin.encode())
-    return said.decode(errors="replace").strip() or f"exit status {process.returncode}" if process.returncode else ""
+async def _run(*command: str, stdin: str = "") -> tuple[str, str]:
+    """What the command says where it fails ("" where it does not), and what it prints."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    printed, said = (text.decode(errors="replace").strip() for text in await process.communicate(stdin.encode()))
+    return said or f"exit status {process.returncode}" if process.returncode else "", printed

@@ -26,6 +26,7 @@ from linkspan.daemon.mesh.kept import Kept, Own
 from linkspan.daemon.mesh.messages import Request, Welcome
 from linkspan.daemon.mesh.register import Register
 from linkspan.daemon.mesh.seat import Seat
+from linkspan.daemon.mesh.standing import MeshView
 from linkspan.engine.mesh import members
 from linkspan.engine.mesh.addresses import endpoints, mesh_addresses
 from linkspan.engine.mesh.entry import check_clocks, entered
@@ -134,6 +135,9 @@ class Mesh:
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
+
+    async def view(self) -> MeshView:
+        return await self._fabric.view()
 
     # -- coming into it -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,36 @@
+"""The mesh: `GET /mesh`, which Docker does not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linkspan.daemon.mesh.standing import MeshView, PeerStanding
+
+_ENCRYPTION = {"wireguard": "WireGuard", "tun": "WireGuard (wireguard-go)", "": "off"}
+
+
+def mesh(view: MeshView) -> dict[str, Any]:
+    own = view.own
+    return {
+        "Mesh": own.mesh_id,
+        "Host": {"ID": own.host_id, "Name": own.name, "Address": own.address, "Address6": own.address6},
+        "Encryption": _ENCRYPTION[view.kind],
+        "MTU": view.mtu,
+        "Peers": [_peer(standing) for standing in view.peers],
+    }
+
+
+def _peer(standing: PeerStanding) -> dict[str, Any]:
+    peer = standing.peer
+    return {
+        "ID": peer.host_id,
+        "Name": peer.name,
+        "Address": peer.address,
+        "Address6": peer.address6,
+        "Way": standing.way,
+        "Through": standing.through,
+        "Since": standing.since,
+        "LatencyMilliseconds": standing.latency,
+        "Endpoint": standing.at,
+        "HandshakeSeconds": standing.handshake,
+    }
