@@ -6,7 +6,7 @@ from typing import cast
 
 from demo.alone import alone
 from demo.client import choose
-from demo.cluster import flat, images, spanning
+from demo.cluster import flat, images, spanning, weave
 from demo.cluster.afterwards import REMOVE_EVERYTHING
 from demo.cluster.stage import ADDRESSES, ClusterStage
 from demo.cluster.table import table
@@ -14,7 +14,7 @@ from demo.console import Console
 from demo.play import FOLDER, images_told, perform
 from demo.stage import OUTSIDE_ADDRESS
 
-SECTIONS = (images.SECTION, *spanning.SECTIONS, *flat.SECTIONS)
+SECTIONS = (images.SECTION, *spanning.SECTIONS, *flat.SECTIONS, *weave.SECTIONS)
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from demo.cluster.stage import ADDRESSES
 from demo.section1_reached import STARTING
@@ -85,7 +85,8 @@ def _peers(stage: Stage, output: Output) -> str:
     found = {one["Name"]: one["IPv4Address"] for one in network["Containers"].values()}
     require(set(found) == {"mysql", "client"}, found)
     peers = {peer["IP"] for peer in network.get("Peers", ())}
-    require(peers >= {ADDRESSES["h1"], ADDRESSES["h2"]}, network.get("Peers"))
+    hosts = {host["Name"]: host["Address"] for host in json.loads(stage.output("linkspan host ls --json", "h3"))}
+    require(peers >= {hosts["h1"], hosts["h2"]}, network.get("Peers"))
     return ", ".join(f"{name} {where}" for name, where in sorted(found.items())) + f"; peers {', '.join(sorted(peers))}"
 
 
@@ -113,8 +114,10 @@ def section(
     title: str = "",
     apart: bool = True,
     before: Callable[[Stage], None] | None = None,
+    more: Sequence[Step] = (),
 ) -> Section:
-    """The driver's section. With `apart`, whoever is not on the network does not reach it."""
+    """The driver's section. With `apart`, whoever is not on the network does not reach it. `more` are steps of its own,
+    while the server and its client on h2 are there."""
     create = " ".join(("docker network create -d", driver, *options, "city"))
     stranger = Step(
         "docker network ls -q",
@@ -175,6 +178,7 @@ def section(
             ),
             Step("docker port mysql", "nothing is published", prints_exactly(""), where="h1"),
             *((stranger,) if apart else ()),
+            *more,
             Step("docker restart mysql", "the name", prints_exactly("mysql"), where="h1"),
             Step(
                 asks("SELECT name FROM city.bikes"),
