@@ -85,8 +85,14 @@ class Machine:
         self.host.call(self.kernel.apply, diff(self.host.call(self.kernel.read), {}))
         assert self.host.call(self.kernel.read) == {}
         assert (self.ovs.table("Bridge"), self.ovs.table("Port"), self.ovs.table("QoS")) == ([], [], [])
-        links = [entry["ifname"] for entry in self.host.json("ip", "-j", "link")]
-        assert set(links) <= {"lo", "eth0", "ovs-netdev"}, links
+        # The switch takes them away when it has read its database, which takes one that has just started a moment.
+        deadline = time.monotonic() + 10
+        while not (links := self.links()) <= {"lo", "eth0", "ovs-netdev"}:
+            assert time.monotonic() < deadline, links
+            time.sleep(0.02)
+
+    def links(self) -> set[str]:
+        return {entry["ifname"] for entry in self.host.json("ip", "-j", "link")}
 
 
 @pytest.fixture(scope="module")
