@@ -292,3 +292,10 @@ def test_what_a_running_daemon_takes_over(tmp_path: Path) -> None:
 def test_values_of_a_wrong_type_or_form(tmp_path: Path, file: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidArgument, match=text):
         parsed(tmp_path, file=file)
+
+
+def test_who_routes_between_hosts(tmp_path: Path) -> None:
+    assert parsed(tmp_path).bgp == "bird"
+    assert parsed(tmp_path, "--bgp=external").bgp == "external" and parsed(tmp_path, file={"bgp": "off"}).bgp == "off"
+    with pytest.raises(InvalidArgument, match="invalid --bgp: 'frr': use bird, external or off"):
+        parsed(tmp_path, "--bgp=frr")

@@ -352,3 +352,27 @@ def test_a_user_cannot_keep_the_daemon_from_starting(tmp_path: Path) -> None:
                 host.call(kernel.close)
             finally:
                 user.kill()
+
+
+def test_routes_that_another_program_keeps(host: Host, kernel: LinuxKernel) -> None:
+    """By protocol and metric: those of another of its kind, and all others, stay."""
+    host.run("ip", "-6", "address", "add", "fd55::4/64", "dev", "eth0")
+    theirs = ("proto", "bird", "metric", "76")
+    for version, prefix, ways in (
+        ("-4", "10.65.2.0/26", ("via", "10.211.55.5")),
+        ("-4", "10.65.3.0/26", ("nexthop", "via", "10.211.55.5", "nexthop", "via", "10.211.55.6")),
+        ("-6", "fd65::200/122", ("via", "fd55::5")),
+        ("-6", "fd65::300/122", ("nexthop", "via", "fd55::5", "nexthop", "via", "fd55::6")),
+    ):
+        host.run("ip", version, "route", "add", prefix, *theirs, *ways)
+    host.run("ip", "route", "add", "10.65.4.0/26", "via", "10.211.55.5", "proto", "bird", "metric", "32")
+    host.run("ip", "route", "add", "10.65.2.0/26", "via", "10.211.55.6", "proto", "static", "metric", "76", "tos", "8")
+    found = host.call(kernel.learned, 12, 76)
+    assert set(found) == {"10.65.2.0/26", "10.65.3.0/26", "fd65::200/122", "fd65::300/122"}
+    host.call(kernel.forget, 12, 76)
+    assert host.call(kernel.learned, 12, 76) == ()
+    left = host.run("ip", "route", "show", "10.65.0.0/16") + host.run(
+        "ip", "-4", "route", "show", "root", "10.65.0.0/16"
+    )
+    assert "10.65.4.0/26" in left and "proto static" in left
+    host.call(kernel.forget, 12, 76)

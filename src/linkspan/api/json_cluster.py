@@ -16,6 +16,7 @@ def host(view: HostView) -> dict[str, Any]:
         "Address": record.address or record.address6,
         "Addresses": [address for address in (record.address, record.address6) if address],
         "MTU": record.mtu,
+        "Labels": dict(record.labels),
         "Version": record.version,
         "Status": "up" if view.since else "down",
         "Since": view.since,

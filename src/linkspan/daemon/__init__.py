@@ -14,6 +14,7 @@ boot           what starts by itself, in order, when the daemon does
 healing        what another program takes away of ours is put back
 cluster        this host's part in its cluster
 mesh           this host's part in its mesh, where the hosts run the store themselves
+bgp            this host's BGP: a BIRD that is given its configuration, or files for others
 outliving      a process of ours that outlives the daemon: found again, or started
 supervised     the same for programs of others: BIRD, babeld
 relay          the one for published IPv6 ports that the kernel cannot translate

@@ -22,6 +22,7 @@ publish    ports of a container that is there, published and withdrawn
 plugs      interfaces given by hand, and what they stand on
 plug_request what pipework's command line asks for
 render     from records to kernel objects, all of them or those that a change touches
+bgp        what this host announces, to whom, and what it takes from whom
 usage      what of the address space is used, and by whom
 nat        the published ports and masqueraded subnets as the rows of `iptables -t nat -nL`
 """
