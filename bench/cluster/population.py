@@ -18,7 +18,7 @@ from linkspan.store.etcd.contract import OutcomeUnknown
 from linkspan.store.etcd.values import Compare, Delete, Operation, Put, absent, holds
 
 ROOT = "/linkspan/v1/"
-FORMAT = b"linkspan 1"
+FORMAT = b"linkspan 2"
 NETWORK_HOSTS = 40  # hosts that each network is on
 _AT_ONCE = 60  # keys in one transaction
 _WRITERS = 16

@@ -288,7 +288,7 @@ class FakeNetworks:
             for place in view.attachments
         ] + [NetworkView(Network(id=HOST, name="host", driver="host", created=CREATED), ())]
 
-    def view(self, ref: str) -> NetworkView:
+    async def view(self, ref: str) -> NetworkView:
         for view in self.all:
             if view.network.name == ref or view.network.id.startswith(ref):
                 return view
@@ -305,7 +305,7 @@ class FakeNetworks:
         self.asked.append(("update", ref, wanted))
 
     async def remove(self, ref: str) -> None:
-        self.view(ref)
+        await self.view(ref)
 
     async def prune(self, keep: Callable[[NetworkView], bool]) -> list[str]:
         return [v.network.name for v in self.all if not v.network.predefined and not v.endpoints and not keep(v)]

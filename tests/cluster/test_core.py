@@ -78,11 +78,14 @@ def test_two_hosts_that_make_one_network_at_once(hosts: Cluster) -> None:
 def test_events_of_other_hosts(hosts: Cluster) -> None:
     since = f"{time.time():.6f}"
     wire(hosts)
+    sleeper(hosts["h3"], "here")
     sleeper(hosts["h1"], "there")
     until(lambda: "there" in known(hosts["h3"]), "h3 knows of it")
     span = ("--since", since, "--until", f"{time.time():.6f}")
-    said = hosts["h3"].out("events", *span, "--format", "{{.Type}} {{.Action}}")
-    assert said.splitlines() == ["network create", "network connect"]
+    networks = ("--filter", "type=network", "--format", "{{.Action}}")
+    assert hosts["h3"].out("events", *span, *networks).split() == ["create", "connect", "connect"]
+    assert hosts["h2"].out("events", *span, *networks).split() == ["create"]
+    assert set(known(hosts["h2"])) == {"here", "there"}
 
 
 def test_hosts_and_their_store(hosts: Cluster) -> None:

@@ -54,6 +54,7 @@ class Member:
         self.told: list[str] = []
         self.events.follow(lambda event: self.told.append(f"{event.kind} {event.action}"))
         self.up = False
+        self.everything = False
 
     async def start(self, *, away: bool = False) -> None:
         """With `away`, while the store cannot be reached."""
@@ -73,6 +74,7 @@ class Member:
             change=lambda writes: self.mutation.carry_out(Change(tuple(writes))),
             evict=self.evict,
             settled=self.mutation.told,
+            everything=self.everything,
         )
         self.mutation.cluster = self.cluster
         self.up = True
@@ -130,16 +132,23 @@ class Member:
     async def remove(self, name: str) -> None:
         await self.mutation.decide(lambda: remove_network(self.ledger.now, self.ledger.now.network(name)))
 
-    def own(self) -> dict[str, str]:
-        """Its own endpoints: their containers' names, and their addresses."""
+    def has(self) -> dict[str, str]:
+        """Its own endpoints: their containers' names and addresses."""
         now = self.ledger.now
         return {now.containers[e.container_id].name: e.address for e in now.endpoints.values()}
 
     def knows(self) -> dict[str, str]:
-        """Every endpoint on a network of the cluster: its container's name and its address."""
-        now = self.ledger.now
-        here = {now.containers[e.container_id].name: e.address for e in now.endpoints.values()}
-        return here | {remote.name: remote.address for remote in now.remotes.values()}
+        """Every endpoint on the networks that it follows, and its own."""
+        return self.has() | {remote.name: remote.address for remote in self.ledger.now.remotes.values()}
+
+    async def finds(self) -> dict[str, str]:
+        """Every endpoint of the cluster."""
+        whole = await self.cluster.whole()
+        return self.has() | {remote.name: remote.address for remote in whole.remotes.values()}
+
+    async def forget(self, network: Network) -> None:
+        """As after a minute without anybody here on it."""
+        await self.cluster._follower.unsubscribe(network.id)
 
 
 class Hosts:
@@ -150,14 +159,29 @@ class Hosts:
     def __getitem__(self, index: int) -> Member:
         return self.members[index]
 
+    def on(self, network: Network, apart: Member) -> set[str]:
+        """Ids of the endpoints that the store has on a network, without those of one host."""
+        found = self.etcd.find(f"{ROOT}endpoints/{network.id}/", True)
+        return {item.key.rpartition("/")[2] for item in found if apart.id.encode() not in item.value}
+
     async def agree(self) -> None:
         """Everybody knows the same, and the store holds what each of them should have published and nothing else."""
         await until(lambda: not self._disagreement(), self._disagreement)
 
     def _disagreement(self) -> str:
-        known = [member.knows() for member in self.members]
-        if any(one != known[0] for one in known):
-            return f"they know different things: {known}"
+        for member in self.members:
+            now = member.ledger.now
+            if left := set(now.endpoints_on) - set(now.subscriptions):
+                return f"{member.name} does not follow {left}"
+            known = {(r.network_id, r.name, r.address, r.host_id) for r in now.remotes.values()}
+            there = {
+                (e.network_id, other.ledger.now.containers[e.container_id].name, e.address, other.id)
+                for other in self.members
+                for e in other.ledger.now.endpoints.values()
+                if other is not member and e.network_id in now.subscriptions
+            }
+            if known != there:
+                return f"{member.name} knows {known}, there are {there}"
         wanted = {
             ROOT + key: entry.value
             for member in self.members
@@ -200,11 +224,19 @@ def test_what_one_does_all_know() -> None:
         await hosts[1].cluster.caught_up(hosts.etcd.revision)
         address = await hosts[1].run("web")
         await hosts.agree()
-        assert hosts[2].knows() == {"web": address}
-        assert hosts[2].told == ["network create", "network connect"]
+        assert hosts[2].told == ["network create"]
+        assert (hosts[2].knows(), await hosts[2].finds()) == ({}, {"web": address})
+        mine = await hosts[2].run("mine")
+        assert hosts[2].knows() == {"web": address, "mine": mine}
+        await hosts.agree()
+        assert hosts[1].knows() == hosts[2].knows()
         await hosts[1].stop("web")
         await hosts.agree()
-        assert hosts[0].knows() == {}
+        assert hosts[2].knows() == {"mine": mine}
+        assert hosts[2].told == ["network create", "network connect", "network disconnect"]  # the first is its own
+        await hosts[2].stop("mine")
+        await hosts.agree()
+        assert await hosts[0].finds() == {}
         await hosts[2].remove("back")
         await hosts.agree()
         with pytest.raises(NotFound):
@@ -275,11 +307,11 @@ def test_without_the_store_nothing_new_is_claimed_and_what_was_given_back_is_tol
             await one.run("new")
         with pytest.raises(Unavailable):
             await one.create("more", "10.8.0.0/24")
-        assert "goes" in hosts[1].knows() and "new" not in one.knows()
+        assert "goes" in await hosts[1].finds() and "new" not in one.knows()
         await one.end()
         await one.start()  # it is there again while the daemon was not
         await hosts.agree()
-        assert hosts[1].knows() == {"stays": address}
+        assert await hosts[1].finds() == {"stays": address}
         await one.run("new")
 
     play(steps)
@@ -321,7 +353,7 @@ def test_a_store_of_another_version() -> None:
         await etcd.client().put(f"{ROOT}schema", b"linkspan 99")
         stranger = Member(etcd, 7)
         try:
-            with pytest.raises(Conflict, match="was written as 'linkspan 99', this linkspand knows 'linkspan 1'"):
+            with pytest.raises(Conflict, match="was written as 'linkspan 99', this linkspand knows 'linkspan 2'"):
                 await stranger.start()
         finally:
             await stranger.end()
@@ -345,7 +377,8 @@ def test_a_host_that_was_taken_out_and_returns_gives_way() -> None:
         assert await hosts[2].run("heir") == address
         hosts[1].client.reconnect()
         await hosts.agree()
-        assert hosts[1].knows()["heir"] == address and "away" not in hosts[1].knows() and "also" in hosts[1].knows()
+        found = await hosts[1].finds()
+        assert found["heir"] == address and found.keys() == {"heir", "also"}
 
     play(steps)
 
@@ -413,19 +446,104 @@ def test_a_reservation_is_taken_over_by_the_host_that_uses_it() -> None:
     play(steps)
 
 
+def test_a_network_that_nobody_here_is_on_is_not_removed_while_others_are() -> None:
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back")
+        await hosts[1].cluster.caught_up(hosts.etcd.revision)
+        await hosts[1].run("web")
+        with pytest.raises(Forbidden, match=r'has active endpoints .*name:"web on h2"'):
+            await hosts[0].remove("back")
+        await hosts.agree()
+
+    play(steps, 2)
+
+
+def test_who_is_on_a_network_is_forgotten_once_nobody_here_is_and_read_again_by_who_comes() -> None:
+    async def steps(hosts: Hosts) -> None:
+        network = await hosts[0].create("back")
+        for member in hosts.members:
+            await member.cluster.caught_up(hosts.etcd.revision)
+        await hosts[1].run("web")
+        await hosts[0].run("mine")
+        await hosts[0].forget(network)  # in vain
+        assert hosts[0].knows().keys() == {"web", "mine"}
+        hosts[0].client.cut_off()
+        await hosts[0].stop("mine")
+        await hosts[0].forget(network)  # in vain, too: that it is gone has yet to be told
+        assert hosts[0].knows().keys() == {"web"}
+        hosts[0].client.reconnect()
+        await hosts.agree()
+        told = list(hosts[0].told)
+        await hosts[0].forget(network)
+        assert hosts[0].knows() == {} and not hosts[0].ledger.now.subscriptions
+        await hosts[1].run("more")
+        await hosts[0].run("mine")
+        assert hosts[0].knows().keys() == {"web", "more", "mine"}
+        assert hosts[0].told == [*told, "network connect"]  # its own: of what it did not follow it says nothing
+        await hosts[1].stop("web")
+        await hosts.agree()
+        assert hosts[0].told == [*told, "network connect", "network disconnect"]
+
+    play(steps, 2)
+
+
+def test_what_was_left_on_a_network_while_the_store_was_away_is_taken_back_by_the_next_daemon() -> None:
+    """It knows nothing but its records, and nobody here is on the network any more."""
+
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back")
+        await hosts[0].run("web")
+        hosts[0].client.cut_off()
+        await hosts[0].stop("web")
+        await hosts[0].end()
+        await hosts[0].start()
+        await hosts.agree()
+        assert await hosts[1].finds() == {}
+        await hosts[1].remove("back")
+        await hosts.agree()
+        assert not hosts[0].ledger.now.subscriptions
+
+    play(steps, 2)
+
+
+def test_one_that_follows_everything() -> None:
+    """A host whose own programs may ask for any name."""
+
+    async def steps(hosts: Hosts) -> None:
+        hosts[1].everything = True
+        await hosts[1].end()
+        await hosts[1].start()
+        await hosts[0].create("back")
+        address = await hosts[0].run("web")
+        await until(lambda: hosts[1].knows() == {"web": address})
+        assert hosts[1].told == ["network create", "network connect"]
+        assert await hosts[1].finds() == {"web": address}
+        assert await hosts[1].run("mine")
+        assert not hosts[1].ledger.now.subscriptions
+        await hosts[0].stop("web")
+        await until(lambda: hosts[1].knows().keys() == {"mine"})
+
+    play(steps, 2)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens(seed: int) -> None:
-    """Starts and stops, hosts cut off from the store, lost answers, compaction, daemons killed: in any order."""
+    """Starts and stops, hosts cut off from the store, lost answers, compaction, daemons killed, networks forgotten: in
+    any order. Whoever comes to a network knows who is there."""
     chance = random.Random(seed)
 
     async def steps(hosts: Hosts) -> None:
-        await hosts[0].create("back", chance.choice(["10.9.0.0/27", "10.9.0.0/24"]))
+        networks = [
+            await hosts[0].create(name, f"10.{9 + n}.0.0/{chance.choice([24, 27])}")
+            for n, name in enumerate(("back", "front", "side"))
+        ]
         for member in hosts.members:
             await member.cluster.caught_up(hosts.etcd.revision)
         for _ in range(120):
             member = chance.choice(hosts.members)
-            name = f"{member.name}-{chance.randrange(5)}"
-            running = name in member.knows()
+            number = chance.randrange(6)
+            name, network = f"{member.name}-{number}", networks[number % 3]
+            running = name in member.has()
             match chance.randrange(12):
                 case 0:
                     member.client.cut_off()
@@ -439,10 +557,16 @@ def test_whatever_happens(seed: int) -> None:
                 case 5:
                     await member.end()
                     await member.start()
+                case 6:
+                    await member.forget(network)
                 case _:
-                    work = member.stop(name) if running else member.run(name)
+                    new = not running and not member.cluster._follower.follows(network.id)
+                    before = hosts.on(network, member)
+                    work = member.stop(name) if running else member.run(name, network.name)
                     with contextlib.suppress(Unavailable, Conflict, Forbidden):
                         await asyncio.wait_for(work, 5)
+                        if new:
+                            assert before & hosts.on(network, member) <= set(member.ledger.now.remotes)
             holders = [
                 (e.network_id, e.address)
                 for one in hosts.members
@@ -557,7 +681,7 @@ def test_both_sides_of_a_parted_mesh_go_on(seed: int) -> None:
                     await member.cluster.hold()
                 case 4:
                     await member.cluster.give_back()
-                case _ if name in member.knows():
+                case _ if name in member.has():
                     await asyncio.wait_for(member.stop(name), 5)
                 case _:
                     free, away = room(member), member.client.away
@@ -593,11 +717,11 @@ def test_both_sides_of_a_parted_mesh_go_on(seed: int) -> None:
             for member in away:
                 member.client.cut_off()
             alone += await some(hosts, hosts.members, 40)
-            had = [member.own() for member in hosts.members]
+            had = [member.has() for member in hosts.members]
             for member in away:
                 member.client.reconnect()
             await hosts.agree()
-            assert had == [member.own() for member in hosts.members]
+            assert had == [member.has() for member in hosts.members]
         assert alone
         lost = hosts.members.pop()
         lost.client.cut_off()

@@ -127,7 +127,10 @@ class Store:
     def withdraw(self) -> None:
         pass
 
-    async def caught_up(self, revision: int) -> None:
+    async def follow(self, network_id: str) -> None:
+        raise AssertionError
+
+    async def caught_up(self, revision: int, network_id: str = "") -> None:
         raise AssertionError
 
 
@@ -242,7 +245,9 @@ def test_what_another_host_has_written_meanwhile_stays_when_a_change_is_taken_ba
 
             def withdraw(self) -> None: ...
 
-            async def caught_up(self, revision: int) -> None: ...
+            async def follow(self, network_id: str) -> None: ...
+
+            async def caught_up(self, revision: int, network_id: str = "") -> None: ...
 
         def decide() -> Change:
             decided.append(bench.ledger.now.blocks.get(mine.id))
@@ -268,7 +273,9 @@ def test_whoever_is_through_sooner_makes_what_they_have_in_common() -> None:
 
             def withdraw(self) -> None: ...
 
-            async def caught_up(self, revision: int) -> None: ...
+            async def follow(self, network_id: str) -> None: ...
+
+            async def caught_up(self, revision: int, network_id: str = "") -> None: ...
 
         await bench.converge()
         bench.mutation.cluster = Slow()

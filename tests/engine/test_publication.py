@@ -80,7 +80,7 @@ def test_an_endpoint_is_published_with_a_claim_to_its_address_and_block(cluster:
     assert set(entries) == {
         "records/hosts/h1",
         "claims/underlays/10.211.55.4",
-        f"records/endpoints/{network.id}/{endpoint.id}",
+        f"endpoints/{network.id}/{endpoint.id}",
         f"claims/addresses/{network.id}/{endpoint.address}",
         f"records/blocks/{network.id}/{block.subnet}",
     }
@@ -88,9 +88,7 @@ def test_an_endpoint_is_published_with_a_claim_to_its_address_and_block(cluster:
         f"h1/{endpoint.container_id}".encode(), True
     )
     assert ipaddress.ip_address(endpoint.address) in ipaddress.ip_network(block.subnet)
-    remote = read(
-        f"records/endpoints/{network.id}/{endpoint.id}", entries[f"records/endpoints/{network.id}/{endpoint.id}"].value
-    )
+    remote = read(f"endpoints/{network.id}/{endpoint.id}", entries[f"endpoints/{network.id}/{endpoint.id}"].value)
     assert isinstance(remote, Remote) and (remote.name, remote.host_id, owner(remote)) == ("web", "h1", "h1")
     assert set(keys_of(remote)) <= set(entries)
     assert b'"Labels"' not in msgspec.json.encode(remote) and remote.labels == {}
@@ -216,8 +214,9 @@ def test_networks_are_shared(cluster: Cluster) -> None:
     assert shared(cluster.now, [drop(network)]) == {key: None}
     assert gone(key) == ("network", network.id)
     assert gone(f"records/blocks/{network.id}/10.9.0.0/28") == ("block", f"{network.id}/10.9.0.0/28")
-    assert gone(f"records/endpoints/{network.id}/e") == ("remote", "e")
+    assert gone(f"endpoints/{network.id}/e") == ("remote", "e")
     assert gone("records/alive/h1") == ("", "")
+    assert gone(f"claims/addresses/{network.id}/10.9.0.2") == ("", "")
 
 
 def test_a_network_with_somebody_on_another_host_is_in_use(cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ async def status(daemon: Daemon, request: Request) -> Answer:
 
 
 async def hosts(daemon: Daemon, request: Request) -> Answer:
-    return json_response([json_cluster.host(view) for view in _cluster(daemon).hosts()])
+    return json_response([json_cluster.host(view) for view in await _cluster(daemon).hosts()])
 
 
 async def expel(daemon: Daemon, request: Request) -> Answer:

@@ -78,7 +78,7 @@ async def list_(daemon: Daemon, request: Request) -> Answer:
 async def inspect(daemon: Daemon, request: Request) -> Answer:
     if request.text("verbose").lower() not in _BOOLEANS:  # what it would tell of a swarm's services there is none of
         raise InvalidArgument(f"invalid value for verbose: {request.text('verbose')}")
-    view = daemon.networks.view(request.names["ref"])
+    view = await daemon.networks.view(request.names["ref"])
     scope = request.text("scope")
     if scope and scope != view.network.scope:
         raise NotFound(f"network {request.names['ref']} not found")

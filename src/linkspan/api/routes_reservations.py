@@ -18,7 +18,7 @@ class _Reservation(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def list_(daemon: Daemon, request: Request) -> Answer:
-    return json_response([_shown(view) for view in daemon.reservations.views(request.names["ref"])])
+    return json_response([_shown(view) for view in await daemon.reservations.views(request.names["ref"])])
 
 
 async def reserve(daemon: Daemon, request: Request) -> Answer:

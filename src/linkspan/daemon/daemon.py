@@ -299,7 +299,7 @@ class Daemon:
             host=host,
             look_again=self._host.look,
         )
-        self.reservations = Reservations(ledger, mutation, host)
+        self.reservations = Reservations(ledger, mutation, host, lambda id_: self.networks.whole(id_))
         self.resources = Resources(ledger, mutation, host, self._own)
         self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
         self.system = System(
@@ -339,8 +339,10 @@ class Daemon:
             change=lambda writes: self._mutation.carry_out(Change(tuple(writes))),
             evict=self.networks.evict,
             settled=self._mutation.told,
+            everything=self.configuration.host_dns is not None,  # the host may ask for anybody's name
         )
         self._mutation.cluster = self.cluster
+        self.networks.whole = self.cluster.whole
         self.networks.own_host = own
         self.networks.flannel = FlannelNetworks(
             etcd,
@@ -382,6 +384,7 @@ class Daemon:
         records = (*snapshot.remotes.values(), *snapshot.blocks.values(), *snapshot.reservations.values())
         of_cluster = [r for r in records if (n := snapshot.networks.get(r.network_id)) is None or n.scope == GLOBAL]
         subnets = [s for n in unused for s in snapshot.subnets_at(n)]
+        of_cluster += snapshot.subscriptions.values()
         gone = (*journeys, *of_cluster, *subnets, *snapshot.hosts.values(), *unused)
         self._ledger.commit([*map(drop, gone)])
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from itertools import count
 
-from linkspan.daemon.cluster.contract import Overtaken, Publishing
+from linkspan.daemon.cluster.contract import Overtaken, Publishing, Unfollowed
 from linkspan.daemon.detecting import Detecting
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
@@ -154,13 +154,17 @@ class Mutation:
         """Returns once the records know what the other host did. Raises the error where that did not help so often."""
         if attempt == _ATTEMPTS or not self.cluster:
             raise error
-        await self.cluster.caught_up(error.revision)
+        if isinstance(error, Unfollowed):
+            await self.cluster.follow(error.network_id)
+        await self.cluster.caught_up(error.revision, error.network_id)
 
     async def take_over(self, writes: Sequence[Write], events: Sequence[Event]) -> None:
         """What other hosts have done: it is so, whether this kernel follows or not. What does not is said, and looked
         over at once."""
         without = self.told()
-        before = self._ledger.commit(writes, durable=False)
+        # What this host follows it has to know also after a power cut: it may have published something there.
+        durable = any(write.kind == "subscription" and write.record for write in writes)
+        before = self._ledger.commit(writes, durable=durable)
         told = self.told()
         parts = touched(without, told, writes)
         old, new = (render_touched(moment, parts, self._drivers) for moment in (without, told))

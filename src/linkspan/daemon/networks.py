@@ -32,11 +32,12 @@ from linkspan.engine.usage import AddressUse, address_use
 from linkspan.errors import Conflict, Forbidden, LinkspanError, NotFound
 from linkspan.ipam.pools import PoolSource
 from linkspan.model.bandwidth import Bandwidth, parse_bandwidth
-from linkspan.model.cluster import Host
+from linkspan.model.cluster import GLOBAL, Host
 from linkspan.model.container import EndpointSettings
 from linkspan.model.endpoint import Endpoint
 from linkspan.model.event import Event
 from linkspan.model.network import Network
+from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
 
 log = logging.getLogger(__name__)
@@ -65,17 +66,25 @@ class Networks:
         `host` is what is known of the host; `look_again` renews it.
         """
         self.own_host: Host | None = None  # this one, as the others of its cluster know it
+        self.whole = self._own  # the records with all who are on a network, or on any ("")
         self.flannel: FlannelNetworks | None = None
         self._options, self._publish = options, publish
         self._look_again = look_again
         self._ledger, self._mutation, self._programmer, self._lifecycle = ledger, mutation, programmer, lifecycle
         self._drivers, self._sources, self._host = drivers, tuple(sources), host
 
-    def view(self, ref: str) -> NetworkView:
-        return self._view(self._ledger.now.network(ref))
+    async def _own(self, network_id: str = "") -> Snapshot:
+        return self._ledger.now
+
+    async def view(self, ref: str) -> NetworkView:
+        """With all who are on it, on whichever host."""
+        network = self._ledger.now.network(ref)
+        return self._view(await self.whole(network.id) if network.scope == GLOBAL else self._ledger.now, network)
 
     def views(self) -> list[NetworkView]:
-        return [self._view(network) for network in self._ledger.now.networks.values()]
+        """Of endpoints on other hosts those that this host follows."""
+        now_ = self._ledger.now
+        return [self._view(now_, network) for network in now_.networks.values()]
 
     async def create(self, asked: NetworkRequest) -> tuple[str, str]:
         """The new network's id, and a warning or ""."""
@@ -208,7 +217,7 @@ class Networks:
     async def address_use(self) -> AddressUse:
         """Pools and networks, what of them is used and by whom; as the host's routes are now."""
         await self._look_again()
-        return address_use(self._ledger.now, self._sources, self._host())
+        return address_use(await self.whole(""), self._sources, self._host())
 
     def nat_table(self) -> list[dict[str, Any]]:
         """The effective rules as rows in the columns of `iptables -t nat -nL`, in order:
@@ -229,8 +238,7 @@ class Networks:
             owners[e.id[:12]] = f"container {container}, network {network}"
         return owners
 
-    def _view(self, network: Network) -> NetworkView:
-        now_ = self._ledger.now
+    def _view(self, now_: Snapshot, network: Network) -> NetworkView:
         endpoints = tuple((now_.containers[e.container_id], e) for e in now_.endpoints_at(network))
         remotes = tuple((now_.hosts.get(remote.host_id), remote) for remote in now_.remotes_at(network))
         return NetworkView(network, endpoints, remotes, self.own_host)

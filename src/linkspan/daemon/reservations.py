@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from linkspan.daemon.identity import now
 from linkspan.daemon.ledger import Ledger
@@ -13,7 +13,8 @@ from linkspan.daemon.mutation import Mutation
 from linkspan.engine.change import Change
 from linkspan.engine.reservations import BY_HAND, release_by_hand, reserve_by_hand, rested
 from linkspan.errors import LinkspanError
-from linkspan.model.cluster import Reservation
+from linkspan.model.cluster import Remote, Reservation
+from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
 
 log = logging.getLogger(__name__)
@@ -32,14 +33,23 @@ class ReservationView:
 
 
 class Reservations:
-    def __init__(self, ledger: Ledger, mutation: Mutation, host: Callable[[], HostFacts]) -> None:
-        self._ledger, self._mutation, self._host = ledger, mutation, host
+    def __init__(
+        self,
+        ledger: Ledger,
+        mutation: Mutation,
+        host: Callable[[], HostFacts],
+        whole: Callable[[str], Awaitable[Snapshot]],
+    ) -> None:
+        """`whole` are the records with all who are on a network."""
+        self._ledger, self._mutation, self._host, self._whole = ledger, mutation, host, whole
 
-    def views(self, ref: str) -> list[ReservationView]:
+    async def views(self, ref: str) -> list[ReservationView]:
         """Of a network, in order of identity. Raises NotFound."""
         network = self._ledger.now.network(ref)
-        found = (r for r in self._ledger.now.reservations.values() if r.network_id == network.id)
-        return [self._view(one) for one in sorted(found, key=lambda one: one.identity)]
+        moment = await self._whole(network.id)
+        there = {remote.container_id: remote for remote in moment.remotes_at(network)}
+        found = (r for r in moment.reservations.values() if r.network_id == network.id)
+        return [_view(moment, one, there) for one in sorted(found, key=lambda one: one.identity)]
 
     async def reserve(self, ref: str, identity: str, address: str) -> None:
         """Raises InvalidArgument, Conflict, NotFound."""
@@ -65,16 +75,13 @@ class Reservations:
     async def _change(self, decide: Callable[[], Change]) -> None:
         await asyncio.shield(self._mutation.decide(decide))
 
-    def _view(self, one: Reservation) -> ReservationView:
-        moment = self._ledger.now
-        holder = moment.containers.get(one.holder)
-        remote = (
-            next((r for r in moment.remotes.values() if r.container_id == one.holder), None) if one.holder else None
-        )
-        host = moment.hosts.get(one.host_id)
-        return ReservationView(
-            one,
-            holder.name if holder else remote.name if remote else one.holder[:12],
-            "" if one.released == BY_HAND else one.released,
-            host.name if host else "",
-        )
+
+def _view(moment: Snapshot, one: Reservation, there: Mapping[str, Remote]) -> ReservationView:
+    holder = moment.containers.get(one.holder) or there.get(one.holder)
+    host = moment.hosts.get(one.host_id)
+    return ReservationView(
+        one,
+        holder.name if holder else one.holder[:12],
+        "" if one.released == BY_HAND else one.released,
+        host.name if host else "",
+    )

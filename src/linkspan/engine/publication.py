@@ -22,12 +22,11 @@ from linkspan.model.policy import usable_labels
 from linkspan.model.resource import Resource
 from linkspan.model.snapshot import KINDS, Record, Snapshot, Write, drop
 
-# What every host reads, and follows. A record's key is folder/id, or folder/network id/id.
+# What every host reads, and follows. A record's key is folder/id.
 RECORDS = "records/"
 FOLDERS = {
     "hosts": "host",
     "networks": "network",
-    "endpoints": "remote",
     "blocks": "block",
     "reservations": "reservation",
     "moves": "move",
@@ -45,10 +44,13 @@ FOLDERS = {
 _FOLDERS = {kind: folder for folder, kind in FOLDERS.items()}
 SERIAL = f"{RECORDS}serial"  # written with every change of a network or a resource
 ALIVE = f"{RECORDS}alive/"  # host id: there for as long as the host answers
+# What is followed by the hosts that are on the network: endpoints, by network id and id.
+ENDPOINTS = "endpoints/"
 # What nobody has to read: a key there is one host's or one container's alone.
-ADDRESSES = "claims/addresses"
-UNDERLAYS = "claims/underlays"
-HOSTNAMES = "claims/hostnames"  # of a mesh
+CLAIMS = "claims/"
+ADDRESSES = f"{CLAIMS}addresses"
+UNDERLAYS = f"{CLAIMS}underlays"
+HOSTNAMES = f"{CLAIMS}hostnames"  # of a mesh
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,15 +116,27 @@ def read(key: str, value: bytes) -> Record | None:
 
     Raises msgspec.MsgspecError where somebody else has written something else.
     """
-    kind = FOLDERS.get(key.removeprefix(RECORDS).partition("/")[0])
+    kind, _ = gone(key)
     return msgspec.json.decode(value, type=KINDS[kind]) if kind else None
 
 
 def gone(key: str) -> tuple[str, str]:
     """The kind and the id of the record that was at a key; ("", "") where there was none."""
-    folder, _, rest = key.removeprefix(RECORDS).partition("/")
-    kind = FOLDERS.get(folder, "")
-    return (kind, rest.partition("/")[2] if kind == "remote" else rest) if kind else ("", "")
+    if key.startswith(ENDPOINTS):
+        return "remote", key.removeprefix(endpoints_of(network_of(key)))
+    folder, _, id_ = key.removeprefix(RECORDS).partition("/")
+    kind = FOLDERS.get(folder, "") if key.startswith(RECORDS) else ""
+    return (kind, id_) if kind else ("", "")
+
+
+def endpoints_of(network_id: str) -> str:
+    """What the keys of a network's endpoints begin with."""
+    return f"{ENDPOINTS}{network_id}/"
+
+
+def network_of(key: str) -> str:
+    """The network that an endpoint's key is of; "" for any other key."""
+    return key.split("/")[1] if key.startswith(ENDPOINTS) else ""
 
 
 def owner(record: Record) -> str:
@@ -141,7 +155,7 @@ def keys_of(record: Record) -> tuple[str, ...]:
         case Host():
             return (f"{RECORDS}hosts/{record.id}", *_host_claims(record))
         case Remote():
-            return (f"{RECORDS}endpoints/{record.network_id}/{record.id}", *_address_keys(record))
+            return (f"{endpoints_of(record.network_id)}{record.id}", *_address_keys(record))
         case Block():
             return (f"{RECORDS}blocks/{record.id}",)
         case Reservation():
@@ -172,7 +186,7 @@ def _endpoint(snapshot: Snapshot, endpoint: Endpoint, own: Host) -> Iterator[tup
     if network is None or network.scope != GLOBAL:
         return
     remote = as_remote(snapshot, endpoint, network, own.id)
-    yield f"{RECORDS}endpoints/{network.id}/{endpoint.id}", Entry(msgspec.json.encode(remote))
+    yield f"{endpoints_of(network.id)}{endpoint.id}", Entry(msgspec.json.encode(remote))
     holder = f"{own.id}/{endpoint.container_id}".encode()
     for key, address in zip(_address_keys(remote), _addresses(remote), strict=True):
         if not snapshot.elsewhere.reserved(network.id, address):

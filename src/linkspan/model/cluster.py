@@ -54,6 +54,16 @@ class Remote(Wire, frozen=True, kw_only=True, omit_defaults=True):
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # the container's, which selectors see
 
 
+class Subscription(Wire, frozen=True, kw_only=True):
+    """This host's own note that it follows who is on a network of the cluster: all remote endpoints of it are known.
+
+    It follows those that somebody here is on, or was a moment ago. What it has published of a network is there for as
+    long as it follows it.
+    """
+
+    id: str  # of the network
+
+
 class Block(Wire, frozen=True, kw_only=True):
     """A part of a network's subnet that one host takes addresses from, so that hosts do not choose the same."""
 

@@ -16,7 +16,7 @@ from immutables import Map
 from linkspan.errors import InvalidArgument, NotFound
 from linkspan.model.bgp import BgpConfiguration, BgpFilter, BgpPeer
 from linkspan.model.claims import Claims, given_addresses
-from linkspan.model.cluster import Arrival, Block, Host, Move, Remote, Reservation
+from linkspan.model.cluster import Arrival, Block, Host, Move, Remote, Reservation, Subscription
 from linkspan.model.container import Container
 from linkspan.model.elsewhere import Elsewhere
 from linkspan.model.endpoint import Binding, Endpoint, Sandbox
@@ -38,6 +38,7 @@ Record: TypeAlias = (
     | Endpoint
     | Volume
     | Host
+    | Subscription
     | Remote
     | Block
     | Reservation
@@ -53,6 +54,7 @@ KINDS: dict[str, type[Record]] = {
     "sandbox": Sandbox,
     "endpoint": Endpoint,
     "host": Host,
+    "subscription": Subscription,
     "remote": Remote,
     "block": Block,
     "reservation": Reservation,
@@ -114,6 +116,7 @@ class Snapshot:
     volumes: Map[str, Volume] = dataclasses.field(default_factory=Map)
     # Of the cluster: the other hosts, endpoints on them, and whose which addresses are.
     hosts: Map[str, Host] = dataclasses.field(default_factory=Map)
+    subscriptions: Map[str, Subscription] = dataclasses.field(default_factory=Map)  # by network id
     remotes: Map[str, Remote] = dataclasses.field(default_factory=Map)
     blocks: Map[str, Block] = dataclasses.field(default_factory=Map)
     reservations: Map[str, Reservation] = dataclasses.field(default_factory=Map)
@@ -189,7 +192,7 @@ class Snapshot:
         return (self.endpoints[id_] for id_ in self.endpoints_on.get(network.id, Map()))
 
     def remotes_at(self, network: Network) -> Iterator[Remote]:
-        """Endpoints that other hosts have on the network."""
+        """Endpoints that other hosts have on the network: of one that this host follows, all."""
         return (self.remotes[id_] for id_ in self.elsewhere.on.get(network.id, Map()))
 
     def blocks_of(self, network: Network) -> Iterator[Block]:

@@ -203,6 +203,7 @@ def test_a_watch_tells_every_change_once_and_in_order(cluster: Cluster, under: s
             done = await etcd.txn((), [Put(f"{under}b", b"2"), Delete(f"{under}a")])
             both = await anext(told)
             assert both == Changes(
+                under,
                 done.revision,
                 [
                     Event(KeyValue(f"{under}b", b"2", done.revision, done.revision, 1), False),
@@ -214,6 +215,54 @@ def test_a_watch_tells_every_change_once_and_in_order(cluster: Cluster, under: s
             assert [event.now.value for event in await changes(told, 300)] == [str(n).encode() for n in range(300)]
         async with contextlib.aclosing(etcd.watch(under, after=before)) as told:
             assert len(await changes(told, 303)) == 303
+
+    cluster.run(whole)
+
+
+def test_several_watches_over_one_connection(cluster: Cluster, under: str) -> None:
+    """What is included while others are watched is told from the revision on that was named, nothing of it twice."""
+
+    async def whole(etcd: Etcd, _: Pass) -> None:
+        a, b, c = (f"{under}{name}/" for name in "abc")
+        start = await etcd.put(f"{a}1", b"")
+        await etcd.put(f"{b}1", b"")
+        middle = await etcd.put(f"{c}1", b"")
+        watches = etcd.watches({a: start, b: start})
+        told: dict[str, list[str]] = {a: [], b: [], c: []}
+
+        async def until(prefix: str, key: str) -> None:
+            async for news in hearing:
+                if isinstance(news, Changes):
+                    told[news.prefix] += [event.now.key for event in news.events]
+                    if told[prefix][-1:] == [prefix + key]:
+                        return
+
+        async with contextlib.aclosing(watches.tell()) as hearing:
+            await until(b, "1")
+            watches.include(c, after=middle)
+            await etcd.put(f"{c}2", b"")
+            await until(c, "2")
+            await etcd.put(f"{a}2", b"")
+            await etcd.put(f"{b}2", b"")
+            await until(b, "2")
+            watches.exclude(b)
+            await etcd.put(f"{b}3", b"")
+            await etcd.put(f"{c}3", b"")
+            await until(c, "3")
+            latest = await etcd.put(f"{b}4", b"")
+            await etcd.put(f"{b}5", b"")
+            watches.include(b, after=latest)
+            await until(b, "5")
+            for number in range(20):
+                await etcd.put(f"{a}{number + 3}", b"")
+                watches.exclude(c)
+                watches.include(c, after=await etcd.put(f"{c}{number + 4}", b""))
+            await etcd.put(f"{c}end", b"")
+            await until(c, "end")
+            await until(a, "22") if told[a][-1:] != [f"{a}22"] else None
+        assert told[a] == [f"{a}{number}" for number in range(2, 23)]
+        assert told[b] == [f"{b}{number}" for number in (1, 2, 5)]
+        assert told[c] == [f"{c}{name}" for name in ("2", "3", "end")]
 
     cluster.run(whole)
 

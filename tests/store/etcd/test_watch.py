@@ -73,7 +73,11 @@ def test_lines_and_fragments_come_in_any_pieces() -> None:
     pieces = b"".join(chunk(stream[at : at + 7]) for at in range(0, len(stream), 7))
     watching, *changes = told(Scripted(OPENED + pieces), count=4)
     assert isinstance(watching, Watching)
-    assert changes == [Changes(12, [event(11), event(11), event(12)]), Changes(20, []), Changes(21, [event(21)])]
+    assert changes == [
+        Changes("k", 12, [event(11), event(11), event(12)]),
+        Changes("k", 20, []),
+        Changes("k", 21, [event(21)]),
+    ]
 
 
 def test_it_goes_on_after_the_last_whole_change() -> None:
@@ -83,7 +87,7 @@ def test_it_goes_on_after_the_last_whole_change() -> None:
     second = Scripted(OPENED + chunk(created(12) + line(events=[put(12), put(12)])))
     heard = told(first, second, count=5)
     assert [type(one) for one in heard] == [Watching, Changes, Interrupted, Watching, Changes]
-    assert (heard[1], heard[4]) == (Changes(11, [event(11)]), Changes(12, [event(12), event(12)]))
+    assert (heard[1], heard[4]) == (Changes("k", 11, [event(11)]), Changes("k", 12, [event(12), event(12)]))
     assert (start_revisions(first), start_revisions(second)) == ([11], [12])
 
 
@@ -117,7 +121,7 @@ def test_it_ends_after_it_has_begun(ending: bytes, why: str) -> None:
 def test_a_member_that_is_only_behind() -> None:
     """It is asked for what is latest, which it answers once it has caught up."""
     behind = Scripted(OPENED + chunk(created(8) + line(events=[put(11)])), latest(10))
-    assert told(behind, count=2)[1] == Changes(11, [event(11)])
+    assert told(behind, count=2)[1] == Changes("k", 11, [event(11)])
 
 
 def test_a_store_that_has_gone_back() -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ from linkspan.store.etcd.values import MemberStatus
 log = logging.getLogger(__name__)
 _IDLE = 60.0  # seconds between two looks for blocks of addresses that nobody here needs
 _SPARE = 1.0  # and between two looks for what has to be there in advance
+_SLICE = 1000  # records at once: the event loop has others to serve
 _FIRST = 5.0  # seconds that a start waits for the store
 
 
@@ -87,15 +88,17 @@ class Cluster:
         change: Callable[[Sequence[Write]], Awaitable[None]],
         evict: Callable[[Endpoint, str], Awaitable[None]],
         settled: Callable[[], Snapshot] | None = None,
+        everything: bool = False,
     ) -> None:
         """`root` begins all keys, with a slash at its end. `settled` are the records without what is still being
         asked for. `change` carries out what this host decides of itself; `evict` takes an endpoint off its network, of
-        which another host has the address."""
+        which another host has the address. With `everything` this host follows who is on a network also where it is on
+        none of them."""
         self.own, self.address, self.root = own, address, root
         self._etcd, self._root, self._now, self._change, self._evict = etcd, root, now, change, evict
         self._settled = settled or now
-        self._publisher = Publisher(etcd, root, own, now)
-        self._follower = Follower(etcd, root, self._publisher, now, follow)
+        self._publisher = Publisher(etcd, root, own, now, lambda id_: self._follower.follows(id_))
+        self._follower = Follower(etcd, root, self._publisher, now, follow, everything=everything)
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
         self._tasks: list[asyncio.Task[None]] = []
         self._joined = False
@@ -195,9 +198,18 @@ class Cluster:
                 await self._evict(endpoint, address)
 
     async def _give_back(self) -> None:
+        """What nobody here needs: blocks of addresses, and the news of networks that nobody was on at the last look
+        either, as who stops often starts again."""
+        idle: Set[str] = frozenset()
         while True:
             await asyncio.sleep(_IDLE)
             await self.give_back()
+            now = self._now()
+            left = {id_ for id_ in now.subscriptions if id_ not in now.endpoints_on}
+            for id_ in () if self._publisher.refusal else idle & left:
+                with contextlib.suppress(LinkspanError):
+                    await self._follower.unsubscribe(id_)
+            idle = left
 
     async def give_back(self) -> None:
         """Blocks that nobody here needs."""
@@ -236,8 +248,11 @@ class Cluster:
         self.own = self._publisher.own = msgspec.structs.replace(self.own, **changes)
         self._publisher.wanting.set()
 
-    async def caught_up(self, revision: int) -> None:
-        await self._follower.caught_up(revision)
+    async def follow(self, network_id: str) -> None:
+        await self._follower.subscribe(network_id)
+
+    async def caught_up(self, revision: int, network_id: str = "") -> None:
+        await self._follower.caught_up(revision, network_id)
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -245,14 +260,27 @@ class Cluster:
         """Ids of the hosts that answer."""
         return frozenset(self._follower.answering)
 
-    def hosts(self) -> list[HostView]:
+    async def whole(self, network_id: str = "") -> Snapshot:
+        """The records, and who is on a network that this host does not follow, or on all of those: read now, or left
+        out where the store cannot be read."""
+        found: list[Write] = []
+        with contextlib.suppress(LinkspanError):
+            found = [put(remote) async for remote in self._follower.beyond(network_id)]
+        snapshot = self._now()
+        for at in range(0, len(found), _SLICE):
+            snapshot = snapshot.after(found[at : at + _SLICE])
+            await asyncio.sleep(0)
+        return snapshot
+
+    async def hosts(self) -> list[HostView]:
         now = self._now()
         answering = self._follower.answering
         here = sum(now.networks[e.network_id].scope == GLOBAL for e in now.endpoints.values())
-        others = [
-            HostView(host, answering.get(host.id, ""), len(now.elsewhere.at.get(host.id, ())), False)
-            for host in now.hosts.values()
-        ]
+        there = Counter(remote.host_id for remote in now.remotes.values())
+        with contextlib.suppress(LinkspanError):
+            async for remote in self._follower.beyond():
+                there[remote.host_id] += 1
+        others = [HostView(host, answering.get(host.id, ""), there[host.id], False) for host in now.hosts.values()]
         own = HostView(self.own, answering.get(self.own.id, ""), here, True)
         return sorted([own, *others], key=lambda view: view.host.name)
 
@@ -299,7 +327,8 @@ class Cluster:
     async def expel(self, ref: str, *, force: bool) -> None:
         """Takes a host out of the cluster, and with it what it had published. Raises Conflict where it answers."""
         host = self.find(ref, force=force)
-        now = self._now()
+        there = [put(remote) async for remote in self._follower.beyond() if remote.host_id == host.id]
+        now = self._now().after(there)
         for write in expelled(now, host.id):
             if record := now.get(write.kind, write.id):
                 await self._publisher.expel(keys_of(record), host.id)

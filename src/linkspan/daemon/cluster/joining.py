@@ -13,7 +13,7 @@ from linkspan.store.etcd.contract import Etcd
 from linkspan.store.etcd.values import Put, absent
 
 VERSION = "v1"  # of what is in the store: the folder under our prefix
-FORMAT = b"linkspan 1"
+FORMAT = b"linkspan 2"
 
 
 async def check_store(etcd: Etcd, root: str) -> None:

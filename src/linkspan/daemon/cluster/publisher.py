@@ -12,15 +12,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from linkspan.daemon.cluster.contract import Overtaken
+from linkspan.daemon.cluster.contract import Overtaken, Unfollowed
 from linkspan.engine.blocks import block_of
 from linkspan.engine.blocks import holds as holds_address
 from linkspan.engine.publication import (
     ADDRESSES,
+    CLAIMS,
     RECORDS,
     SERIAL,
     Entry,
+    endpoints_of,
     keys_of,
+    network_of,
     owner,
     published,
     published_touched,
@@ -52,9 +55,12 @@ _AT_ONCE = 60  # keys in one transaction of many: etcd takes 128 operations, and
 
 
 class Publisher:
-    def __init__(self, etcd: Etcd, root: str, own: Host, now: Callable[[], Snapshot]) -> None:
-        """`root` is what all our keys begin with, with a slash at its end."""
-        self._etcd, self._root, self.own, self._now = etcd, root, own, now
+    def __init__(
+        self, etcd: Etcd, root: str, own: Host, now: Callable[[], Snapshot], follows: Callable[[str], bool]
+    ) -> None:
+        """`root` is what all our keys begin with, with a slash at its end. `follows` says whether it is known here who
+        is on a network."""
+        self._etcd, self._root, self.own, self._now, self._follows = etcd, root, own, now, follows
         self._known: dict[str, bytes] = {}
         self._doubtful: set[str] = set()  # what was to be removed, and may be yet: the answer was lost
         self._serial: KeyValue | None = None  # as the records were when it was last written
@@ -83,6 +89,11 @@ class Publisher:
                 self._known.pop(claimed, None)
             self.wanting.set()
 
+    def has_on(self, network_id: str) -> bool:
+        """Whether the store holds an endpoint of ours on a network."""
+        prefix = endpoints_of(network_id)
+        return any(key.startswith(prefix) for key in self._known)
+
     def serial(self, found: KeyValue | None) -> None:
         """The records now say what the networks were at this state of the serial."""
         self._serial = found
@@ -108,9 +119,12 @@ class Publisher:
                 return
             if not changed and not common and not any(key in self._known for key in gone):
                 return
+            for network_id in filter(None, map(network_of, changed)):
+                if not self._follows(network_id):
+                    raise Unfollowed(network_id)
             try:
                 if changed or common:
-                    await self._write(changed, common, self._taken_over(before, writes))
+                    await self._write(_with_claims(changed, new), common, self._taken_over(before, writes))
             except Unavailable:
                 self.wanting.set()
                 if common or any(self._new(before, changed)):
@@ -183,12 +197,20 @@ class Publisher:
             result = await self._etcd.txn(guards, then, [Get(self._root + key) for key in claims])
             if result.succeeded:
                 break
-            there = {key: found[0].value if found else None for key, found in zip(claims, result.read, strict=True)}
+            found = {key: items[0] for key, items in zip(claims, result.read, strict=True) if items}
+            there = {key: found[key].value if key in found else None for key in claims}
             # What an earlier life of this host has left behind is ours, whatever it says.
             strange = [k for k, v in there.items() if v not in (None, claims[k], changed[k].value)]
             if taken := sorted(key for key in strange if _writer(key, there[key] or b"") != self.own.id):
-                raise Overtaken(f"another host has {', '.join(map(_said, taken))}", result.revision)
+                newest = max((found[key] for key in taken), key=lambda item: item.mod_revision)
+                where = _told_of(newest.key.removeprefix(self._root), newest.value)
+                if where and not self._follows(where):
+                    raise Unfollowed(where)
+                raise Overtaken(f"another host has {', '.join(map(_said, taken))}", newest.mod_revision, where)
             if there == claims:
+                removed = (network for key, value in common.items() if value is None and (network := _removed(key)))
+                if unknown := next((id_ for id_ in removed if not self._follows(id_)), ""):
+                    raise Unfollowed(unknown)  # somebody may be on it: who, is to be said
                 raise Overtaken("another host has changed what all hosts share meanwhile", result.revision)
             claims = there
         self._known.update((key, entry.value) for key, entry in changed.items())
@@ -198,14 +220,14 @@ class Publisher:
     def _conditions(self, changed: Mapping[str, Entry], common: Mapping[str, bytes | None]) -> Iterable[Compare]:
         """Who joins a network finds it there; who changes one, or a resource, has seen every change of all; who removes
         a network finds nobody on it."""
-        for network_id in {network for key in changed if (network := _joined(key))}:
+        for network_id in {network for key in changed if (network := network_of(key))}:
             yield present(f"{self._root}{RECORDS}networks/{network_id}")
         if common:
             serial = self._root + SERIAL
             yield unchanged(self._serial) if self._serial else absent(serial)
         for key, value in common.items():
-            if value is None and key.startswith(f"{RECORDS}networks/"):
-                yield empty(f"{self._root}{RECORDS}endpoints/{key.rpartition('/')[2]}/")
+            if value is None and (network := _removed(key)):
+                yield empty(self._root + endpoints_of(network))
 
     def _blocks_of(self, changed: Mapping[str, Entry]) -> Iterable[Compare]:
         """Where blocks are exclusive, who claims an address has its block, or nobody has."""
@@ -226,7 +248,7 @@ class Publisher:
 
         A record goes with its claims or after them: who finds it gone knows that they are.
         """
-        there = sorted((key for key in keys if key in self._known), key=lambda key: key.startswith(RECORDS))
+        there = sorted((key for key in keys if key in self._known), key=_is_record)
         for part in _parts(there):
             guards = [holds(self._root + key, self._known[key]) for key in part]
             self._doubtful.update(part)
@@ -251,6 +273,7 @@ class Publisher:
             gone = [key for key in self._known if key not in wanted]
             await self._remove(gone)
             changed = {key: entry for key, entry in wanted.items() if self._known.get(key) != entry.value}
+            changed = _with_claims(changed, wanted)
             for keys in _whole_records(list(changed)):
                 lost += await self._write_together({key: changed[key] for key in keys})
         return lost
@@ -274,10 +297,18 @@ class Publisher:
 
     async def expel(self, keys: Sequence[str], host_id: str) -> None:
         """Removes what another host has written at these keys; what somebody else has written since is left."""
-        for key in sorted(keys, key=lambda key: key.startswith(RECORDS)):  # as in _remove
+        for key in sorted(keys, key=_is_record):  # as in _remove
             found = await self._etcd.get(self._root + key)
             if found and _writer(key, found.value) == host_id:
                 await self._etcd.txn([unchanged(found)], [Delete(self._root + key)])
+
+
+def _with_claims(changed: Mapping[str, Entry], entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """With each record what it claims, also what is known to be ours: that may be old news, of a claim that we have
+    given back since; and whoever reads the record relies on its claim."""
+    records = (read(key, entry.value) for key, entry in changed.items() if _is_record(key))
+    claims = {key for record in records if record for key in keys_of(record)}
+    return {key: entry for key, entry in entries.items() if key in changed or key in claims}
 
 
 def _still(key: str, value: bytes | None) -> Compare:
@@ -286,7 +317,7 @@ def _still(key: str, value: bytes | None) -> Compare:
 
 def _writer(key: str, value: bytes) -> str:
     """The host that has written what is at a key; "" where that is nobody's."""
-    if not key.startswith(RECORDS):
+    if not _is_record(key):
         return value.decode(errors="replace").partition("/")[0]
     try:
         return owner(record) if (record := read(key, value)) else ""
@@ -294,10 +325,19 @@ def _writer(key: str, value: bytes) -> str:
         return ""
 
 
-def _joined(key: str) -> str:
-    """The network that an endpoint's key is of."""
-    parts = key.split("/")
-    return parts[2] if key.startswith(f"{RECORDS}endpoints/") else ""
+def _is_record(key: str) -> bool:
+    return not key.startswith(CLAIMS)
+
+
+def _removed(key: str) -> str:
+    """The network whose key it is; "" for any other key."""
+    prefix = f"{RECORDS}networks/"
+    return key.removeprefix(prefix) if key.startswith(prefix) else ""
+
+
+def _told_of(key: str, value: bytes) -> str:
+    """The network among whose endpoints is told of what is at a key; "" where all hosts are told of it."""
+    return key.split("/")[2] if key.startswith(f"{ADDRESSES}/") and not value.startswith(b"=") else ""
 
 
 def _said(key: str) -> str:
@@ -316,7 +356,7 @@ def _whole_records(keys: Sequence[str]) -> Iterable[Sequence[str]]:
     """The same, each record with its claims, which follow it: whoever reads the record may rely on them."""
     part: list[str] = []
     for key in keys:
-        if len(part) >= _AT_ONCE and key.startswith(RECORDS):
+        if len(part) >= _AT_ONCE and _is_record(key):
             yield part
             part = []
         part.append(key)

@@ -8,7 +8,7 @@ trust     certificates, read anew when they change
 http      one connection to one member
 members   all of them: whom to ask, and what a lost answer means
 client    the client
-watch     what changes under a prefix, over whichever member answers
+watch     what changes under some prefixes, over whichever member answers
 lease     keeping a lease, and saying honestly when it may be lost
 fake      a cluster in memory, for tests
 

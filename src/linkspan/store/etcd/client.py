@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from linkspan.errors import Internal, LinkspanError, Unavailable
@@ -145,7 +145,10 @@ class EtcdClient:
         return await self._ask("/v3/kv/txn", request, TxnAnswer, repeatable=repeatable)
 
     def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Told, None]:
-        return Watch(self._members, prefix, after).tell()
+        return self.watches({prefix: after}).tell()
+
+    def watches(self, after: Mapping[str, int]) -> Watch:
+        return Watch(self._members, after)
 
     async def grant(self, ttl: int) -> Lease:
         # Granted twice where an answer is lost: the one that nobody knows of expires.

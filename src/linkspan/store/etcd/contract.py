@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from linkspan.errors import LinkspanError, Unavailable
@@ -32,6 +32,25 @@ class LeaseGone(LinkspanError):
     """The lease has expired or was revoked, and every key with it."""
 
 
+class Watches(Protocol):
+    """Watches under several prefixes, none of which begins with another one; over one connection, however many they
+    are. Of each prefix every change is told once and in order; which of two prefixes is heard of first, nobody knows.
+    """
+
+    def tell(self) -> AsyncGenerator[Told, None]:
+        """What changes. Close it (`aclosing`), and call it once.
+
+        Goes on over another member when one is lost, for as long as it takes. Raises Compacted where what happened
+        under a prefix is no longer known, and then ends.
+        """
+
+    def include(self, prefix: str, *, after: int) -> None:
+        """From now on, what changes under this prefix after a revision is told too. What else is told goes on."""
+
+    def exclude(self, prefix: str) -> None:
+        """What changes under it is told no more."""
+
+
 class Etcd(Protocol):
     """Every method raises Unavailable where no member answers, saying of each why; nothing was changed then, unless
     it is an OutcomeUnknown, which only `put`, `delete` and `txn` raise. It raises Internal where etcd refuses what we
@@ -58,11 +77,10 @@ class Etcd(Protocol):
         128 guards and 128 operations, and 4,096 where they only write, if not told otherwise. Raises LeaseGone."""
 
     def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Told, None]:
-        """What changes under a prefix after a revision: every change once, in order. Close it (`aclosing`).
+        """What changes under one prefix after a revision: see Watches.tell."""
 
-        Goes on over another member when one is lost, for as long as it takes. Raises Compacted where what happened
-        since is no longer known, and then ends.
-        """
+    def watches(self, after: Mapping[str, int]) -> Watches:
+        """What changes under several prefixes, under each after a revision."""
 
     async def grant(self, ttl: int) -> Lease: ...
 

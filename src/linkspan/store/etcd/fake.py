@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 
 from linkspan.errors import Internal, Unavailable
 from linkspan.store.etcd.contract import Compacted, LeaseGone, OutcomeUnknown
@@ -181,11 +181,6 @@ class FakeClient:
         self._away = ""
         self._losing = False
 
-    @property
-    def away(self) -> bool:
-        """Whether it is cut off."""
-        return bool(self._away)
-
     def cut_off(self, reason: str = "no connection within 1 s") -> None:
         self._away = reason
         self._etcd.wake()
@@ -197,6 +192,16 @@ class FakeClient:
     def lose_next_answer(self) -> None:
         """The next change is carried out, and the client does not hear of it."""
         self._losing = True
+
+    @property
+    def away(self) -> bool:
+        """Whether it is cut off."""
+        return bool(self._away)
+
+    @property
+    def reason(self) -> str:
+        """Why it is."""
+        return self._away
 
     def _ask(self) -> None:
         if self._away:
@@ -242,24 +247,11 @@ class FakeClient:
             self._changed()
         return TxnResult(succeeded, self._etcd.revision, read)
 
-    async def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Told, None]:
-        known = after
-        watching: bool | None = None
-        while True:
-            happened = self._etcd.happened  # before looking: whatever comes later, sets it
-            if self._away:
-                if watching is not False:
-                    watching = False
-                    yield Interrupted(f"{ADDRESS}: {self._away}")
-            else:
-                revision, events = self._etcd.since(known, prefix)
-                if not watching:
-                    watching = True
-                    yield Watching(ADDRESS)
-                known = max(known, revision)
-                if events:
-                    yield Changes(events[-1].now.mod_revision, events)
-            await happened.wait()
+    def watch(self, prefix: str, *, after: int) -> AsyncGenerator[Told, None]:
+        return self.watches({prefix: after}).tell()
+
+    def watches(self, after: Mapping[str, int]) -> FakeWatches:
+        return FakeWatches(self._etcd, self, after)
 
     async def grant(self, ttl: int) -> Lease:
         self._ask()
@@ -292,6 +284,48 @@ class FakeClient:
 
     async def close(self) -> None:
         pass
+
+
+class FakeWatches:
+    """See contract.Watches. Prefixes take turns at being told first."""
+
+    def __init__(self, etcd: FakeEtcd, client: FakeClient, after: Mapping[str, int]) -> None:
+        self._etcd, self._client = etcd, client
+        self._known = dict(after)
+
+    def include(self, prefix: str, *, after: int) -> None:
+        self._known[prefix] = after
+        self._etcd.wake()
+
+    def exclude(self, prefix: str) -> None:
+        self._known.pop(prefix, None)
+
+    async def tell(self) -> AsyncGenerator[Told, None]:
+        watching: bool | None = None
+        while True:
+            happened = self._etcd.happened  # before looking: whatever comes later, sets it
+            if self._client.away:
+                if watching is not False:
+                    watching = False
+                    yield Interrupted(f"{ADDRESS}: {self._client.reason}")
+            else:
+                for told in self._look():
+                    if not watching:
+                        watching = True
+                        yield Watching(ADDRESS)
+                    if told.events:
+                        yield told
+            await happened.wait()
+
+    def _look(self) -> Iterator[Changes]:
+        """What is new under each prefix."""
+        order = list(self._known)
+        turn = self._etcd.revision % max(1, len(order))
+        for prefix in (*order[turn:], *order[:turn]):
+            if prefix in self._known:  # still
+                revision, events = self._etcd.since(self._known[prefix], prefix)
+                self._known[prefix] = max(self._known[prefix], revision)
+                yield Changes(prefix, events[-1].now.mod_revision if events else revision, events)
 
 
 def _under(key: str, delete: Delete) -> bool:

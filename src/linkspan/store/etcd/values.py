@@ -105,8 +105,10 @@ class Event:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Changes:
-    """All that happened up to `revision`, and after what was told before; nothing, where only time has passed."""
+    """All that happened under a prefix up to `revision`, and after what was told of it before; nothing, where only time
+    has passed."""
 
+    prefix: str
     revision: int
     events: Sequence[Event]
 

@@ -1,10 +1,11 @@
-"""What changes under a prefix: every change once and in order, over whichever member answers."""
+"""What changes under some prefixes: every change once and in order, over whichever member answers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from linkspan.errors import LinkspanError
 from linkspan.store.etcd.address import MemberAddress
@@ -16,70 +17,138 @@ from linkspan.store.etcd.wire import Header, RangeAnswer, Streamed, WatchResult,
 
 QUIET = 5.0  # seconds without a word, after which the member has to answer a question
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between rounds over all members
+_SETTLED = 0.1  # seconds between two connections because other prefixes are to be watched
 _QUESTION = encode({"key": b"\x00", "limit": 1, "keys_only": True})
 
 
 class Watch:
-    """What is known between one connection and the next."""
+    """What is known between one connection and the next.
 
-    def __init__(self, members: Members, prefix: str, after: int) -> None:
+    The gateway reads all that is asked for before it answers, so that one connection carries many watches, but none can
+    be added to it: where other prefixes are to be watched, another connection goes on where this one has come to.
+    """
+
+    def __init__(self, members: Members, after: Mapping[str, int]) -> None:
         self._members = members
-        self._prefix = prefix
-        self._known = after  # the revision up to which all was told
+        self._known = dict(after)  # prefix → the revision up to which all was told
         self._cluster = 0  # its id
+        self._stream: Stream | None = None
+        self._asked: frozenset[str] = frozenset()  # the prefixes that it is watched for
+        self._opened = 0.0
+        self._changing: asyncio.TimerHandle | None = None
+
+    def include(self, prefix: str, *, after: int) -> None:
+        """See contract.Watches.include."""
+        self._known[prefix] = after
+        self._change()
+
+    def exclude(self, prefix: str) -> None:
+        """See contract.Watches.exclude."""
+        self._known.pop(prefix, None)
+        self._change()
+
+    def _change(self) -> None:
+        """Another connection, in a moment: there may be more to change."""
+        if self._changing is None and self._stream is not None and self._asked != self._known.keys():
+            loop = asyncio.get_running_loop()
+            self._changing = loop.call_at(max(loop.time(), self._opened + _SETTLED), self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self._stream is not None:
+            self._stream.hang_up()
 
     async def tell(self) -> AsyncGenerator[Told, None]:
-        """See contract.Etcd.watch."""
+        """See contract.Watches.tell."""
         pause = _FIRST_PAUSE
         interrupted = False
-        while True:
-            for address in self._members.in_order():
-                try:
-                    async with contextlib.aclosing(self._over(address)) as heard:
-                        async for told in heard:
-                            interrupted = False
-                            if isinstance(told, Changes):
-                                pause = _FIRST_PAUSE
-                            yield told
-                except Compacted:
-                    raise
-                except (NotBegun, Broken, LinkspanError) as error:
-                    self._members.avoid(address)
-                    if not interrupted:
-                        interrupted = True
-                        yield Interrupted(f"{address}: {error}")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        try:
+            while True:
+                for address in self._members.in_order():
+                    try:
+                        async with contextlib.aclosing(self._over(address)) as heard:
+                            async for told in heard:
+                                interrupted = False
+                                if isinstance(told, Changes):
+                                    pause = _FIRST_PAUSE
+                                yield told
+                    except Compacted:
+                        raise
+                    except (NotBegun, Broken, LinkspanError) as error:
+                        if self._changing:  # we have hung up
+                            break
+                        self._members.avoid(address)
+                        if not interrupted:
+                            interrupted = True
+                            yield Interrupted(f"{address}: {error}")
+                else:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._changing:
+            self._changing.cancel()
+            self._changing = None
 
     async def _over(self, address: MemberAddress) -> AsyncGenerator[Told, None]:
         """Over one member, until that ends with an error."""
-        wanted = {
-            **span(self._prefix),
-            "start_revision": self._known + 1,
-            "progress_notify": True,
-            "fragment": True,  # a gateway takes 4 MiB from its member at once
-        }
-        request = encode({"create_request": wanted})
-        events: list[Event] = []
+        self._settle()
+        prefixes = list(self._known)
+        request = b"\n".join(encode({"create_request": self._wanted(*one)}) for one in enumerate(prefixes))
+        opened = 0
+        events: list[list[Event]] = [[] for _ in prefixes]
         async with (
             self._members.stream(address, "/v3/watch", request) as stream,
+            self._watching(stream, prefixes),
             self._attention(address, stream) as attention,
             contextlib.aclosing(_results(stream, attention)) as results,
         ):
             async for result in results:
                 if result.canceled:
                     raise _cancelled(result)
+                if result.watch_id >= len(prefixes):
+                    raise Broken("it tells of what it was not asked for")
                 if result.created:
-                    await self._check(address, result.header)
-                    yield Watching(str(address))
+                    if not opened:
+                        await self._check(address, result.header)
+                    opened += 1
+                    if opened == len(prefixes):
+                        yield Watching(str(address))
                     continue
-                events += [raw.plain() for raw in result.events]
+                found = events[result.watch_id]
+                found += [raw.plain() for raw in result.events]
                 if result.fragment:
                     continue
+                events[result.watch_id] = []
+                prefix = prefixes[result.watch_id]
+                if (known := self._known.get(prefix)) is None:
+                    continue
+                # What was included anew may have been told here already, up to a later revision.
+                found = [event for event in found if event.now.mod_revision > known]
                 # A message is of whole revisions, and that of its header may be a later one than its events'.
-                self._known = events[-1].now.mod_revision if events else max(self._known, result.header.revision)
-                yield Changes(self._known, events)
-                events = []
+                revision = found[-1].now.mod_revision if found else max(known, result.header.revision)
+                self._known[prefix] = revision
+                yield Changes(prefix, revision, found)
+
+    def _wanted(self, number: int, prefix: str) -> dict[str, Any]:
+        return {
+            **span(prefix),
+            "start_revision": self._known[prefix] + 1,
+            "progress_notify": True,
+            "fragment": True,  # a gateway takes 4 MiB from its member at once
+            "watch_id": number,
+        }
+
+    @contextlib.asynccontextmanager
+    async def _watching(self, stream: Stream, prefixes: Sequence[str]) -> AsyncIterator[None]:
+        self._stream, self._asked = stream, frozenset(prefixes)
+        self._opened = asyncio.get_running_loop().time()
+        self._change()  # others may be wanted by now
+        try:
+            yield
+        finally:
+            self._stream = None
 
     @contextlib.asynccontextmanager
     async def _attention(self, address: MemberAddress, stream: Stream) -> AsyncIterator[_Attention]:
@@ -96,10 +165,11 @@ class Watch:
         if self._cluster not in (0, header.cluster_id):
             raise Compacted(f"etcd at {address} is another cluster than before")
         self._cluster = header.cluster_id
-        if header.revision < self._known:
+        known = max(self._known.values(), default=0)
+        if header.revision < known:
             # The member may only be behind. Asked like this, it first catches up with the others.
             answer = decode(await self._members.ask_one(address, "/v3/kv/range", _QUESTION), RangeAnswer)
-            if answer.header.revision < self._known:
+            if answer.header.revision < known:
                 raise Compacted(f"etcd at {address} has gone back to revision {answer.header.revision}")
 
 

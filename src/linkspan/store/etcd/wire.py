@@ -122,6 +122,7 @@ class RawEvent(msgspec.Struct, frozen=True):
 
 class WatchResult(msgspec.Struct, frozen=True):
     header: Header = Header()
+    watch_id: int = 0
     created: bool = False
     canceled: bool = False
     cancel_reason: str = ""
