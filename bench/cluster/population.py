@@ -50,7 +50,14 @@ class Population:
 
     def networks_of(self, host: int) -> list[str]:
         """Names of the networks that a host has endpoints on."""
-        return [network.name for network, on in zip(self.networks, self._on, strict=True) if host in on]
+        return [network.name for network in self._networks_of(host)]
+
+    def ids_of(self, host: int) -> list[str]:
+        """Ids of the same."""
+        return [network.id for network in self._networks_of(host)]
+
+    def _networks_of(self, host: int) -> list[Network]:
+        return [network for network, on in zip(self.networks, self._on, strict=True) if host in on]
 
     async def write(self, etcd: EtcdClient) -> None:
         """All of it."""

@@ -37,8 +37,8 @@ from linkspan.store.memory import MemoryStore
 class Simulated:
     """Its event loop runs in a thread of its own."""
 
-    def __init__(self, number: int, url: str) -> None:
-        self._number, self._url = number, url
+    def __init__(self, number: int, url: str, *, everything: bool) -> None:
+        self._number, self._url, self._everything = number, url, everything
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._ids = (f"{number:x}f{next_:07x}".ljust(64, "0") for next_ in itertools.count(1))
@@ -65,11 +65,10 @@ class Simulated:
             follow=self._mutation.take_over,
             change=lambda writes: self._mutation.carry_out(Change(tuple(writes))),
             evict=self._evict,
+            everything=self._everything,
         )
         self._mutation.cluster = self._cluster
         await self._cluster.start()
-        newest = max(member.revision for member in (await self._cluster.view()).members)
-        await self._cluster.caught_up(newest)
 
     async def _evict(self, endpoint: Endpoint, address: str) -> None:
         raise AssertionError(f"{address} is somebody else's, too")
@@ -93,8 +92,10 @@ class Simulated:
         return tuple(itertools.islice(self._ids, count))
 
     async def caught_up(self, revision: int) -> float:
+        """When it has rendered what the store said at a revision, of what it follows."""
         assert self._cluster is not None
-        await self._cluster.caught_up(revision)
+        while self._cluster.revision < revision:
+            await self._cluster.caught_up(revision)
         return time.time()
 
     async def seen(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Simulated:
 
 
 def main() -> None:
-    host = Simulated(int(sys.argv[1]), sys.argv[2])
+    host = Simulated(int(sys.argv[1]), sys.argv[2], everything=sys.argv[3] == "everything")
 
     def timed(work: Coroutine[Any, Any, Any]) -> float:
         began = time.perf_counter()

@@ -21,7 +21,7 @@ from demo.console import Console
 from demo.etcd import CLIENTS, Members
 from demo.etcd import Place as MemberPlace
 
-from bench.cluster.population import Population
+from bench.cluster.population import NETWORK_HOSTS, Population
 from bench.place import FOLDER, Place
 from bench.worker import Worker
 
@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=1000, metavar="N")
     parser.add_argument("--endpoints", type=int, default=50_000, metavar="N")
     parser.add_argument("--moves", type=int, default=500, metavar="N", help="containers that move while all watch")
+    parser.add_argument("--everything", action="store_true", help="every host follows every network, as until 0.1.0")
     arguments = parser.parse_args()
     return alone("bench", FOLDER, lambda console: _run(arguments, console))
 
@@ -42,7 +43,8 @@ def main() -> int:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     place = Place()
     try:
-        Simulation(place, arguments.hosts, arguments.endpoints, console).run(arguments.moves)
+        how = "everything" if arguments.everything else "own"
+        Simulation(place, arguments.hosts, arguments.endpoints, how, console).run(arguments.moves)
     finally:
         left = place.end()
         for what in left:
@@ -51,8 +53,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 class Simulation:
-    def __init__(self, place: Place, hosts: int, endpoints: int, console: Console) -> None:
-        self._console = console
+    def __init__(self, place: Place, hosts: int, endpoints: int, how: str, console: Console) -> None:
+        self._console, self._how = console, how
         self._host = place.host("many")
         enter = ("nsenter", f"--target={self._host.pid}", "--net", "--")
         members = [MemberPlace(f"m{n}", address, enter) for n, address in enumerate(MEMBERS)]
@@ -69,11 +71,14 @@ class Simulation:
         with self._console.working("writing what all hosts publish"):
             wrote = self._writer.call("write")
         tell(f"  {number:,} hosts with {population.endpoints:,} endpoints written in {wrote['seconds']:.0f} s")
-        whole = [Worker(self._host, "bench.cluster.simulated", str(number + n), self._etcd.url) for n in range(WHOLE)]
+        whole = [
+            Worker(self._host, "bench.cluster.simulated", str(number + n), self._etcd.url, self._how)
+            for n in range(WHOLE)
+        ]
         empty = [worker.call("memory") for worker in whole]
-        with self._console.working("one host reads everything"):
+        with self._console.working("one host reads what it follows"):
             alone_ = whole[0].call("start")
-        tell(f"  one host alone reads everything in {alone_:.1f} s")
+        tell(f"  one host alone reads what it follows in {alone_:.1f} s")
         with self._console.working(f"{WHOLE - 1} more at once"):
             together = _at_once(whole[1:], lambda worker: worker.call("start"))
         tell(f"  {WHOLE - 1} more at once: {max(together):.1f} s until the last one has")
@@ -82,11 +87,16 @@ class Simulation:
             for name in population.networks_of(0):
                 worker.call("join", name=name)
         tell(f"  the first one joins all {len(joining)} networks: {statistics.median(joining):.2f} s each (median)")
-        watchers = [Worker(self._host, "bench.cluster.watchers", self._members()) for _ in range(WATCHERS)]
+        of = (str(number), str(population.endpoints), self._how)
+        watchers = [Worker(self._host, "bench.cluster.watchers", self._members(), *of) for _ in range(WATCHERS)]
         revision = self._writer.call("revision")
         with self._console.working(f"{number - WHOLE} more watches"):
+            count = (number - WHOLE) // WATCHERS
             _at_once(
-                watchers, lambda worker: worker.call("open", count=(number - WHOLE) // WATCHERS, revision=revision)
+                watchers,
+                lambda worker: worker.call(
+                    "open", first=watchers.index(worker), step=WATCHERS, count=count, revision=revision
+                ),
             )
         before = [worker.call("seen") for worker in whole]
         with self._console.working(f"{moves} containers move"):
@@ -98,7 +108,8 @@ class Simulation:
         tell(f"  {moves} moves written in {moved['seconds']:.1f} s: {moves / moved['seconds']:.0f} a second")
         tell(f"  the last whole host has rendered {max(caught) - moved['at']:.2f} s after the last write")
         tell(f"  the last of {number - WHOLE} watches has heard {watched['last'] - moved['at']:.2f} s after it")
-        rate = events * number / (max(watched["last"], max(caught)) - moved["began"])
+        heard_by = number if self._how == "everything" else NETWORK_HOSTS
+        rate = events * heard_by / (max(watched["last"], max(caught)) - moved["began"])
         tell(f"  {rate:,.0f} events a second delivered, over all hosts")
         tell(f"  {watched['read'] / (number - WHOLE) / moves:,.0f} bytes a move on each watch")
         for n, (bare, one, then) in enumerate(zip(empty, before, after, strict=True)):

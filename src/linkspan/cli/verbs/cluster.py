@@ -19,7 +19,7 @@ def status(call: Invocation) -> int:
     watch, host = found["Watch"], found["Host"]
     state = "usable" if found["Usable"] else f"not usable: {found['Trouble']}"
     followed = f"over {watch['Member']}, at revision {watch['Revision']}" if watch["Member"] else "not yet"
-    behind = f"{watch['Lag']} revisions behind, {words.size(watch['BytesRead'])} read"
+    behind = f"at most {watch['Lag']} revisions behind, {words.size(watch['BytesRead'])} read"
     rows = [
         ["Store:", f"{found['Store']} ({state})"],
         ["This host:", f"{host['Name']}, reached at {host['Address']}"],

@@ -60,7 +60,8 @@ class Tunnel:
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClusterView:
     """`trouble` says why the store cannot be used now, "" where it can. `lag` is how many revisions of it are not yet
-    known here, `silent` seconds since it was last heard of."""
+    known here, those among them that are of networks which nobody here is on; `silent` seconds since it was last heard
+    of."""
 
     address: str
     host: Host
@@ -253,6 +254,11 @@ class Cluster:
 
     async def caught_up(self, revision: int, network_id: str = "") -> None:
         await self._follower.caught_up(revision, network_id)
+
+    @property
+    def revision(self) -> int:
+        """The latest one of the store of which anything is known here."""
+        return self._follower.revision
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
