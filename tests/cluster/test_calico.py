@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.carried import goes_on, impatient, taken
 from tests.cluster.ear import Ear
-from tests.cluster.place import ADDRESSES, OUTSIDE, Cluster, Member, until
+from tests.cluster.place import ADDRESSES, OUTSIDE, Cluster, Member, kill_daemon, until
 from tests.cluster.probes import carries
 from tests.hosts import socket_in
 from tests.product.dns_tools import addresses
@@ -27,6 +27,12 @@ def serve(member: Member, name: str, *options: str) -> str:
     """A web server on the network; its address."""
     member.run("--name", name, "--network", "city", *options, "web")
     return member.address(name)
+
+
+def way(member: Member, address: str) -> str:
+    """The host that this one sends to for an address."""
+    (found,) = member.ip("route", "get", address)
+    return str(found.get("gateway", ""))
 
 
 def reached(member: Member, name: str, address: str) -> bool:
@@ -85,6 +91,12 @@ def test_what_another_program_takes_away_is_put_back(hosts: Cluster) -> None:
     ):
         h1.host.run(harm.split())
         until(lambda: routes(h1) == before and reached(h1, "one", two), f"all is well after: {harm}")
+    # And the next daemon knows all of it for ours.
+    inside = h1.sandbox("one")
+    kill_daemon(h1)
+    assert answers(inside, two, 80) == one
+    h1.start(*h1.flags)
+    assert "the kernel is as the records say (0 steps)" in h1.log.read_text().splitlines()[-3:][0]
 
 
 def test_what_is_for_nobody_ends_at_the_host_that_has_the_block(hosts: Cluster) -> None:
@@ -143,14 +155,15 @@ def test_without_nat_containers_leave_as_themselves(hosts: Cluster) -> None:
         until(lambda: (one, OUTSIDE) in beyond.heard(), "the machine outside hears it")
 
 
-def test_a_connection_follows_an_address_to_another_host(hosts: Cluster) -> None:
+@pytest.mark.parametrize("encapsulation", ["vxlan", "never"])
+def test_a_connection_follows_an_address_to_another_host(hosts: Cluster, encapsulation: str) -> None:
     """From a container on a third host, while its other end is stopped on one and started on another."""
-    hosts.network("calico", "city", *SUBNETS)
+    hosts.network("calico", "city", "-o", f"encapsulation={encapsulation}", "--subnet", "10.92.0.0/16")
     h1, h2, h3 = hosts
     for member, name in ((h1, "web"), (h1, "stays"), (h3, "client")):
         member.run("--name", name, "--network", "city", "plain", "sleep", "1000")
     address, stays = h1.address("web"), h1.address("stays")
-    until(lambda: reached(h3, "client", address), "the client reaches it")
+    until(lambda: reached(h3, "client", address), "the client reaches it", 20)
     with socket_in(h1.sandbox("web")) as listening, socket_in(h3.sandbox("client")) as client:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address, 7000))
@@ -171,8 +184,11 @@ def test_a_connection_follows_an_address_to_another_host(hosts: Cluster) -> None
         h2.docker("start", "web")
         assert h2.address("web") == address
         for member in (h1, h3):
-            until(lambda member=member: address in routes(member), f"{member.name} knows where it is")
-        with Ear(h1.here, "vx-4096") as old, goes_on(h2.sandbox("web"), connection) as server:
+            until(lambda member=member: way(member, address) == ADDRESSES["h2"], f"{member.name} knows where it is")
+        with (
+            Ear(h1.here, "eth0" if encapsulation == "never" else "vx-4096") as old,
+            goes_on(h2.sandbox("web"), connection) as server,
+        ):
             h2.host.run(["nft", "delete table ip hold"])
             server.settimeout(20)
             assert server.recv(100) == b" meanwhile"
@@ -183,7 +199,7 @@ def test_a_connection_follows_an_address_to_another_host(hosts: Cluster) -> None
             assert not [packet for packet in heard if packet[1] == address]
             assert [packet for packet in heard if packet[1] == stays]
     h2.docker("rm", "-f", "web")
-    until(lambda: address not in routes(h3), "h3 knows that it has gone")
+    until(lambda: way(h3, address) == ADDRESSES["h1"], "h3 knows that it has gone")
 
 
 def test_addresses_by_hand_and_borrowed_ones_are_routes_of_their_own(hosts: Cluster) -> None:

@@ -10,7 +10,9 @@ import pytest
 from linkspan.drivers.available import DRIVERS
 from linkspan.drivers.calico import CalicoDriver, tunnel_mac
 from linkspan.drivers.inside import link_local
+from linkspan.engine.announce import announcements
 from linkspan.engine.join import Surroundings, join
+from linkspan.engine.nat import nat_rows
 from linkspan.engine.networks import create_network
 from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.engine.request import NetworkRequest
@@ -241,6 +243,17 @@ def test_a_container_on_two_such_networks(world: World) -> None:
     path = next(iter(world.now.sandboxes.values())).path
     ways = {item.destination: item for item in rendered(world, Route, namespace=path) if isinstance(item, Route)}
     assert {"10.77.0.0/16", "10.78.0.0/16", "0.0.0.0/0"} <= set(ways)
+
+
+def test_what_nat_shows_and_who_is_told(world: World) -> None:
+    created(world, pools=SUBNETS[:1], ipv6=False)
+    before = world.now
+    joined(world, "web")
+    rows = [row for row in nat_rows(world.now) if row.network == "city"]
+    assert [(row.target, row.source, row.extra) for row in rows] == [
+        ("MASQUERADE", "10.77.0.0/16", "not to calico networks")
+    ]
+    assert not list(announcements(before, world.now, [world.now.container("web").id]))
 
 
 def test_published_ports_and_settings(world: World) -> None:

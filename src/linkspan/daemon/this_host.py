@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from linkspan.daemon.bgp.bird import program as bird_program
@@ -103,12 +104,16 @@ class ThisHost:
             underlay = find_underlay(kernel, configuration.advertise, members)
             id_ = engine_id(configuration.data_root)
             self.facts = dataclasses.replace(self.facts, underlay=underlay, host_id=id_)
-        ours = {n.bridge for n in self._ledger.now.networks.values() if n.managed and not n.path}
+        networks = self._ledger.now.networks.values()
+        ours = {n.bridge for n in networks if n.managed and not n.path}
+        routed = [ipaddress.ip_network(pool.subnet) for n in networks if n.encapsulation for pool in n.pools]
         self.facts = dataclasses.replace(
             self.facts,
             ephemeral_ports=(ports.first, ports.last),
             reserved_ports=ports.reserved,
-            routes=tuple(r.destination for r in routes if r.interface not in ours),
+            routes=tuple(
+                r.destination for r in routes if r.interface not in ours and not _within(r.destination, routed)
+            ),
             leading_out=frozenset(r.interface for r in routes if r.destination in DEFAULT_ROUTES.values()),
             gateways=tuple((r.interface, r.gateway) for r in routes if r.destination.endswith("/0") and r.gateway),
             interfaces=tuple(_host_interface(kernel, interface) for interface in kernel.interfaces()),
@@ -175,3 +180,9 @@ def _host_interface(kernel: Kernel, found: Interface) -> HostInterface:
         up=found.up,
         heeds_routers=heeds,
     )
+
+
+def _within(destination: str, subnets: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Whether it is one of the routes that a network of routes consists of."""
+    prefix = ipaddress.ip_network(destination)
+    return any(prefix.version == subnet.version and prefix.subnet_of(subnet) for subnet in subnets)  # type: ignore[arg-type]

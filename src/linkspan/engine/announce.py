@@ -4,7 +4,8 @@ advertisements.
 Docker sends three for every endpoint. Here a MAC address follows from the IPv4 address, so that on a bridge nobody's
 neighbours can be wrong, unless somebody gave a MAC by hand; and each one costs milliseconds on a bridge with a thousand
 ports (docs/decisions/networks.md). So on a bridge they are sent where they are asked for, or a MAC was given. On
-overlay and weave networks too: on the one they would not leave the host, the other is such a bridge.
+overlay and weave networks too: on the one they would not leave the host, the other is such a bridge. Nor on a calico
+network, where the host alone is on the container's wire, a new one each time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from linkspan.model.snapshot import Snapshot
 TIMES = "com.docker.network.advertise_addr_nmsgs"
 PAUSE = "com.docker.network.advertise_addr_ms"
 _LIMITS = {TIMES: (0, 3), PAUSE: (100, 2000)}
-_ON_BRIDGES = ("bridge", "overlay", "weave")
+_KNOWN = ("bridge", "overlay", "weave", "calico")
 _DEFAULTS = {TIMES: 3, PAUSE: 1000}
 
 
@@ -84,7 +85,7 @@ def _asked(network: Network, endpoint: Endpoint) -> tuple[int, int]:
     """The endpoint's options go before its network's."""
     options = {**network.options, **endpoint.driver_options}
     by_hand = bool(endpoint.address) and endpoint.mac != mac_address(endpoint.address)
-    times = _DEFAULTS[TIMES] if network.driver not in _ON_BRIDGES or by_hand else 0
+    times = _DEFAULTS[TIMES] if network.driver not in _KNOWN or by_hand else 0
     return int(options.get(TIMES, times)), int(options.get(PAUSE, _DEFAULTS[PAUSE]))
 
 

@@ -51,7 +51,8 @@ def _leaving(snapshot: Snapshot) -> Iterator[NatRow]:
             version = pool.version
             if network.gateway_mode_of(version) != "routed":
                 source = network.host_ipv6 if version == 6 else network.host_ipv4
-                target, extra = ("SNAT", f"to:{source}") if source else ("MASQUERADE", "")
+                within = "not to calico networks" if network.encapsulation else ""
+                target, extra = ("SNAT", f"to:{source}") if source else ("MASQUERADE", within)
                 yield NatRow("POSTROUTING", target, "all", pool.subnet, ANYWHERE[version], extra, network=network.name)
 
 
