@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from linkspan.engine.policy.guards import host_guard
 from linkspan.engine.policy.host import Own, cut_off, host_say
 from linkspan.engine.policy.verdict import Packet
+from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.engine.resources import apply_resources, check_access, delete_resources
 from linkspan.errors import Conflict
 from linkspan.model.cluster import Host
 from linkspan.model.manifests.reading import read_resources
 from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, put
+from linkspan.state.guard import ACCEPT, DROP, Guard
+from linkspan.state.host import HostInterface
 
 from .conftest import HOST
 
@@ -150,3 +156,56 @@ def test_what_is_cut_off_already_stands_in_nobodys_way(hosts: Hosts) -> None:
 def test_which_interfaces_matter(hosts: Hosts, text: str, cut: bool) -> None:
     hosts.apply(text, force=True)
     assert bool(list(cut_off(hosts.now, OWN))) is cut
+
+
+FACTS = dataclasses.replace(
+    HOST,
+    name="h1",
+    interfaces=(
+        HostInterface("lo", loopback=True),
+        HostInterface("eth0", addresses=("10.0.0.1/24",)),
+        HostInterface("eth1", addresses=("10.1.0.1/24", "fd01::1/64")),
+        HostInterface("docker0", addresses=("172.17.0.1/16",), ours=True),
+    ),
+)
+
+
+def guarded(hosts: Hosts) -> dict[str, tuple[str, str]]:
+    """By interface: the verdicts at the ends of the chains in and out."""
+    guard = host_guard(hosts.now, FACTS)
+    if guard is None:
+        return {}
+    last = {chain.name: chain.rules[-1].verdict for chain in guard.chains}
+    return {name: (last[incoming], last[outgoing]) for name, incoming, outgoing in guard.entries}
+
+
+def test_what_becomes_of_interfaces_in_the_kernel(hosts: Hosts) -> None:
+    assert guarded(hosts) == {}
+    hosts.apply(interface("h2"), force=True)
+    assert guarded(hosts) == {}  # another host's
+    hosts.apply(interface("h1", "eth7"), force=True)
+    assert guarded(hosts) == {"eth7": (DROP, DROP)}  # it may come
+    hosts.apply(interface("h1", "*", "[projectcalico-default-allow]"), force=True)
+    assert guarded(hosts) == {"eth7": (DROP, DROP), "eth0": (ACCEPT, ACCEPT), "eth1": (ACCEPT, ACCEPT)}
+    hosts.apply(manifest("HostEndpoint", "a", "{node: h1, expectedIPs: ['fd01::1', 192.0.2.1]}"), force=True)
+    assert guarded(hosts)["eth1"] == (DROP, DROP)
+
+
+def test_what_a_change_touches_is_that_part_of_the_whole(hosts: Hosts) -> None:
+    hosts.now = Snapshot()
+    for text in (
+        interface(),
+        policy("web", "[{action: Allow, source: {selector: has(host)}}]"),
+        manifest("GlobalNetworkSet", "office", "{nets: [192.0.2.0/24]}", "{host: x}"),
+        manifest("Tier", "early", "{order: 1}") + policy("web", ALLOW_ALL, ", tier: early"),
+        manifest("Tier", "early", "{order: 2, defaultAction: Pass}"),
+    ):
+        before = hosts.now
+        asked = read_resources(text.encode())
+        done = apply_resources(before, asked, ["uid"] * len(asked), "global", "2026-01-01T12:00:00Z", HOST)
+        hosts.now = before.after(done.change.writes)
+        parts = touched(before, hosts.now, done.change.writes)
+        for moment in (before, hosts.now):
+            whole = {k: o for k, o in render_all(moment, {}, FACTS).items() if isinstance(o, Guard)}
+            assert {k: o for k, o in render_touched(moment, parts, {}, FACTS).items() if isinstance(o, Guard)} == whole
+    assert not touched(hosts.now, hosts.now.after([put(H3)]), [put(H3)]).own_interfaces

@@ -96,6 +96,15 @@ def test_it_is_there_before_the_links_and_goes_with_its_sandbox(world: World) ->
     world.reach(desired, {})
 
 
+def test_the_host_has_one_of_its_own(world: World) -> None:
+    first, second = (state_of([guard("", f"10.0.0.{n}", port=n, interface="eth9")]) for n in (2, 3))
+    for before, after in (({}, first), (first, second), (second, first), (first, {})):
+        world.reach(before, after)
+        world.kernel.apply(revert(before, after))
+        world.expect(before)
+        world.reach(before, after)
+
+
 def test_one_that_is_not_what_was_thought_is_written_anew(world: World) -> None:
     path = f"{world.folder}/c1"
     first, second, third = (guard(path, f"10.0.0.{n}", port=n) for n in (2, 3, 4))

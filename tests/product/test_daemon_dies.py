@@ -364,8 +364,13 @@ def test_what_it_is_doing_is_printed_when_asked(engine: Place) -> None:
 
 def test_policies_are_there_after_it(engine: Place) -> None:
     text = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\nspec: {}\n"
+    host = engine.out("info", "--format", "{{.Name}}")
+    text += "---\napiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: host}\n"
+    text += f"spec: {{node: {host}, interfaceName: eth0}}\n"
     done = engine.linkspan("policy", "apply", "-f", "-", stdin=text)
     assert done.err == "WARNING: NetworkPolicy shop/web: there is no network shop yet\n"
     before = engine.linkspan("policy", "get", "-o", "yaml").out
+    closed = engine.host.run(["nft", "list", "table", "inet", "linkspan-policy"]).stdout
     engine.restart(signal.SIGKILL)
     assert engine.linkspan("policy", "get", "-o", "yaml").out == before
+    assert engine.host.run(["nft", "list", "table", "inet", "linkspan-policy"]).stdout == closed

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
-from tests.product.place import Place
+from tests.hosts import socket_in
+from tests.product.network import answers, held
+from tests.product.place import HOST, OUTSIDE, Place
 
 SHOP = """\
 apiVersion: projectcalico.org/v3
@@ -137,3 +140,41 @@ def test_over_http(engine: Place) -> None:
     assert engine.request("GET", "/policy/resources/np?network=other")[1]["items"] == []
     assert engine.request("POST", "/policy/delete", SHOP.encode())[0] == 200
     assert engine.request("DELETE", "/policy/resources/gns/office")[0] == 404
+
+
+def opened(engine: Place, port: int) -> bool:
+    """Whether a connection from outside to the host comes about."""
+    with socket_in(engine.there) as client, contextlib.suppress(TimeoutError):
+        client.settimeout(0.4)
+        client.connect((HOST, port))
+        return True
+    return False
+
+
+def test_the_hosts_own_interface(engine: Place) -> None:
+    """Closed but for what is allowed and the failsafe ports; nothing of it is left."""
+    name = engine.out("info", "--format", "{{.Name}}")
+    (interface,) = [link["ifname"] for link in engine.ip("address") if HOST in str(link["addr_info"])]
+    endpoint = (
+        "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: out, labels: {side: out}}\n"
+        f"spec: {{node: {name}, interfaceName: {interface}}}\n---\n"
+    )
+    policy = (
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: web}\nspec:\n"
+        "  selector: side == 'out'\n  ingress:\n"
+        f"  - {{action: Allow, protocol: TCP, source: {{nets: [{OUTSIDE}]}}, destination: {{ports: [8000]}}}}\n"
+    )
+    with held(engine.here, HOST, 8000), held(engine.here, HOST, 8001), held(engine.here, HOST, 22):
+        assert [opened(engine, port) for port in (8000, 8001, 22)] == [True, True, True]
+        engine.run("--name", "web", "-p", "8080:80", "web")
+        engine.linkspan("policy", "apply", "-f", "-", stdin=endpoint + policy)
+        assert [opened(engine, port) for port in (8000, 8001, 22)] == [True, False, True]
+        assert answers(engine.there, HOST, 8080)  # what the host passes on is judged at the container
+        with held(engine.there, OUTSIDE, 9000), socket_in(engine.here) as client, pytest.raises(OSError):
+            client.connect((OUTSIDE, 9000))
+        other = policy.replace("8000", "8001")
+        engine.linkspan("policy", "apply", "-f", "-", stdin=other)
+        assert [opened(engine, port) for port in (8000, 8001, 22)] == [False, True, True]
+        engine.linkspan("policy", "delete", "hep", "out")
+        assert [opened(engine, port) for port in (8000, 8001, 22)] == [True, True, True]
+    assert "linkspan-policy" not in engine.host.run(["nft", "list", "tables"]).stdout

@@ -241,7 +241,7 @@ class Daemon:
 
         self._names = Names(ledger, settings, configuration.exec_root, self._namespaces)
         self._mutation = mutation = Mutation(
-            ledger, self._programmer, self._host.drivers, events, follow, self._names.follow, self._card_moved
+            ledger, self._programmer, self._host.drivers, events, follow, self._names.follow, self._card_moved, host
         )
         mutation.detecting = detecting = Detecting()
         mutation.unsettled = self.look_over

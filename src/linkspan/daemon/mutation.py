@@ -20,6 +20,7 @@ from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.event import Event
 from linkspan.model.snapshot import Record, Snapshot, Write
+from linkspan.state.host import HostFacts
 from linkspan.state.objects import Enslaved, State
 from linkspan.state.plan import Delete, Plan, diff
 
@@ -37,12 +38,13 @@ class Mutation:
         follow: Callable[[Snapshot, Snapshot, Collection[str]], None],
         names: Callable[[Snapshot, Sequence[Write]], Awaitable[None]] | None = None,
         card_moved: Callable[[], Awaitable[None]] | None = None,
+        host: Callable[[], HostFacts] | None = None,
     ) -> None:
         """`follow` is told of the containers whose places on networks have changed, before the events are; `names` of
         what was written since a snapshot, and returns once it is answered to those who ask for names; `card_moved` of a
-        change by which the host's addresses are on another interface now."""
+        change by which the host's addresses are on another interface now; `host` is what is known of the host."""
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
-        self._follow, self._names, self._card_moved = follow, names, card_moved
+        self._follow, self._names, self._card_moved, self._host = follow, names, card_moved, host
         self.cluster: Publishing | None = None
         self.detecting: Detecting | None = None
         self.part: Callable[[str], Awaitable[None]] = _at_once  # this host gets its part of a network, if it soon does
@@ -92,7 +94,7 @@ class Mutation:
         parts = touched(without, told, writes)
         # Others may have changed what depends on this, on a network where this endpoint is the first here: the kernel
         # could not follow them yet, and now takes what they have done along.
-        old, new = (render_touched(moment, parts, self._drivers) for moment in (without, told))
+        old, new = (self._render(moment, parts) for moment in (without, told))
         if plan := diff(old, new):
             try:
                 await self._programmer.run(lambda kernel: self._apply(kernel, plan, before, writes, parts))
@@ -100,7 +102,7 @@ class Mutation:
                 self._withdraw(before, writes)
                 if self.cluster:
                     self.cluster.withdraw()
-                await self._take_back(new, render_touched(self._ledger.now, parts, self._drivers))
+                await self._take_back(new, self._render(self._ledger.now, parts))
                 if self._asked:
                     self.unsettled()  # whoever of those is refused has left what was made for it
                 raise
@@ -136,8 +138,11 @@ class Mutation:
         except Exception:
             left = self._ledger.now.after(self._inverse(before, writes))
             with contextlib.suppress(LinkspanError):
-                kernel.apply(diff({}, render_touched(left, parts, self._drivers)))
+                kernel.apply(diff({}, self._render(left, parts)))
             raise
+
+    def _render(self, snapshot: Snapshot, parts: Touched) -> State:
+        return render_touched(snapshot, parts, self._drivers, self._host() if self._host else None)
 
     async def decide(self, decide: Callable[[], Change]) -> Change:
         """Carries out what is decided, and decides anew for as long as other hosts are quicker."""
@@ -167,7 +172,7 @@ class Mutation:
         before = self._ledger.commit(writes, durable=durable)
         told = self.told()
         parts = touched(without, told, writes)
-        old, new = (render_touched(moment, parts, self._drivers) for moment in (without, told))
+        old, new = (self._render(moment, parts) for moment in (without, told))
         if plan := diff(old, new):
             try:
                 await self._programmer.run(lambda kernel: kernel.apply(plan))

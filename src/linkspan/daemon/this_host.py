@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import ipaddress
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class ThisHost:
         self.drivers: Mapping[str, Driver] = {**DRIVERS, **{driver.name: driver for driver in own}}
         self.facts = HostFacts(
             namespaces=str(namespaces),
+            name=platform.node(),
             ip_forward=configuration.ip_forward,
             publish_closed=configuration.publish_closed,
             forward_accept=configuration.forward_accept,
@@ -179,6 +181,7 @@ def _host_interface(kernel: Kernel, found: Interface) -> HostInterface:
         found.wireless,
         up=found.up,
         heeds_routers=heeds,
+        ours=not others,
     )
 
 

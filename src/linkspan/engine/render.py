@@ -17,7 +17,7 @@ from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
 from linkspan.engine.blocks import remotes_in, strays
 from linkspan.engine.mesh.fabric import render_fabric
-from linkspan.engine.policy.guards import concerned, guard_of
+from linkspan.engine.policy.guards import concerned, guard_of, host_concerned, host_guard
 from linkspan.model.cluster import GLOBAL, Block, Host, Remote
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
@@ -35,6 +35,7 @@ def render_all(snapshot: Snapshot, drivers: Drivers, host: HostFacts) -> dict[Ke
     return state_of(
         [
             *render_host(host),
+            *filter(None, (host_guard(snapshot, host),)),
             *(o for n in snapshot.networks.values() for o in _render_network(snapshot, n, drivers)),
             *(o for n in snapshot.networks.values() for o in _render_occupied(snapshot, n, drivers)),
             *(o for n in snapshot.networks.values() for o in _render_spanning(snapshot, n, drivers)),
@@ -63,6 +64,8 @@ class Touched:
     blocks: frozenset[str] = frozenset()
     # Of other hosts on networks: network id, host id.
     presences: frozenset[tuple[str, str]] = dataclasses.field(default=frozenset(), kw_only=True)
+    own_interfaces: bool = dataclasses.field(default=False, kw_only=True)
+    """What policies let in and out at the host's own interfaces may be another."""
 
 
 def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touched:
@@ -127,7 +130,8 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
         if drivers:
             occupied.update(n.id for n in after.networks.values() if n.scope == GLOBAL and n.driver in drivers)
     groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged, subnets, blocks
-    return Touched(*map(frozenset, groups), presences=frozenset(presences))
+    own_interfaces = host_concerned(before, after)
+    return Touched(*map(frozenset, groups), presences=frozenset(presences), own_interfaces=own_interfaces)
 
 
 def _on_same_parent(snapshot: Snapshot, network: Network | None) -> Iterator[str]:
@@ -136,9 +140,12 @@ def _on_same_parent(snapshot: Snapshot, network: Network | None) -> Iterator[str
         yield from (n.id for n in snapshot.networks.values() if n.parent == network.parent)
 
 
-def render_touched(snapshot: Snapshot, parts: Touched, drivers: Drivers) -> dict[Key, KernelObject]:
+def render_touched(
+    snapshot: Snapshot, parts: Touched, drivers: Drivers, host: HostFacts | None = None
+) -> dict[Key, KernelObject]:
     """The part of `render_all` that depends on these records."""
-    return state_of(_render_parts(snapshot, drivers, parts))
+    guard = host_guard(snapshot, host) if parts.own_interfaces and host else None
+    return state_of([*_render_parts(snapshot, drivers, parts), *((guard,) if guard else ())])
 
 
 def render_host(host: HostFacts) -> Iterator[KernelObject]:

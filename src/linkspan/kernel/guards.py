@@ -1,4 +1,4 @@
-"""The nft table `inet linkspan-policy` inside sandboxes: what policies let in and out there.
+"""The nft table `inet linkspan-policy` inside sandboxes, and of the host: what policies let in and out there.
 
 Every change is one transaction on a connection into the sandbox, which owns the table: nobody in the sandbox can change
 it, and it stays when the daemon ends. One element in it, the stamp, says what it holds: whoever changes it deletes the
@@ -35,8 +35,11 @@ from linkspan.kernel.netlink import (
     nested,
     text,
 )
+from linkspan.model.policy import EGRESS, FAILSAFE, INGRESS
 from linkspan.state.guard import (
     ACCEPT,
+    DESTINATION_PORT,
+    HOST,
     ICMP_TYPE,
     PROTOCOL,
     Entry,
@@ -183,14 +186,17 @@ class Guards:
         yield _set(_STAMP, _IPV6, 16)
         for way in _WAYS:
             yield _set(way, _INTERFACE, 16, verdicts=True)
+        own = guard.namespace == HOST
         for name, (hook, priority, incoming) in _BASE.items():
+            if own and name.startswith("forward"):
+                continue  # what a host forwards is judged at the containers
             where = nested(4, be32(1, hook), attribute(2, priority.to_bytes(4, "big")))
             yield _NEWCHAIN, CREATE, _OURS + text(3, name) + where + be32(5, 1) + text(7, "filter")
-            yield from _base_rules(name, incoming)
+            yield from _base_rules(name, incoming, FAILSAFE[INGRESS if incoming else EGRESS] if own else ())
         yield from _difference(None, guard)
 
 
-def _base_rules(chain: str, incoming: bool) -> Iterator[Message]:
+def _base_rules(chain: str, incoming: bool, failsafe: Iterable[tuple[int, int]]) -> Iterator[Message]:
     def of(*parts: bytes) -> Message:
         return _rule(chain, b"".join(parts))
 
@@ -198,6 +204,9 @@ def _base_rules(chain: str, incoming: bool) -> Iterator[Message]:
     if not chain.startswith("forward"):
         yield of(expressions.is_loopback(incoming=incoming), expressions.judged("accept"))
         yield from (of(expressions.rule(each)) for each in _DISCOVERY)
+    for protocol, port in sorted(failsafe):
+        matches = Is(PROTOCOL, protocol, protocol), Is(DESTINATION_PORT, port, port)
+        yield of(expressions.rule(GuardRule(matches, ACCEPT)))
     yield of(expressions.interface(incoming=incoming), expressions.looked_up("in" if incoming else "out"))
 
 

@@ -374,6 +374,8 @@ class LinuxKernel:
         names = {item.interface.index: item.interface.name for item in host}
         peers: dict[int, tuple[str, rtnetlink.Link]] = {}  # by the host end's index
         whole = set[int]()
+        if guard := self._guards.read(HOST):
+            yield guard
         for path in self._namespaces.paths():
             yield Namespace(path)
             if guard := self._guards.read(path):

@@ -87,7 +87,7 @@ def _name(item: KernelObject) -> str:
         case Namespace(path):
             return f"network namespace {path}"
         case Guard(namespace=path):
-            return f"policy in network namespace {path}"
+            return f"policy in network namespace {path}" if path else "policy of the host's own interfaces"
         case Bridge(name=name):
             return f"bridge {name}"
         case Enslaved(name=name, nic=nic):

@@ -26,6 +26,13 @@ INGRESS, EGRESS = "Ingress", "Egress"
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "ICMPv6": 58, "SCTP": 132, "UDPLite": 136}
 PORTS_OF = ("TCP", "UDP", "SCTP", "UDPLite")  # the protocols that have ports
 DEFAULT_TIER = "default"
+# (protocol, destination port) that pass at hosts' own interfaces whatever policies say: ssh, DHCP, DNS, and what hosts
+# are run by (BGP, etcd, Kubernetes' own). Calico keeps the same open.
+_SERVICES = ((6, 179), (6, 2379), (6, 2380), (6, 5473), (6, 6443), (6, 6666), (6, 6667))
+FAILSAFE = {
+    INGRESS: frozenset({(6, 22), (17, 68), *_SERVICES}),
+    EGRESS: frozenset({(17, 53), (17, 67), *_SERVICES}),
+}
 ALLOW_PROFILE = "projectcalico-default-allow"  # of a host's interface: what no policy is about passes
 # Labels that are there by themselves, and the prefix of a network's.
 NAME = "projectcalico.org/name"

@@ -1,4 +1,5 @@
-"""What a sandbox lets in and out, as values: the chains and sets of the nft table `inet linkspan-policy` in it.
+"""What a sandbox lets in and out, as values: the chains and sets of the nft table `inet linkspan-policy` in it. The
+host has one, too, where policies are about its own interfaces.
 
 Chains and maps of ports are named after what they hold, those that they lead to included, and sets after whom they are
 meant to hold. So what guards have in common has one name in all of them, and the rules of a chain never change.
@@ -11,6 +12,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import TypeAlias
 
+HOST = ""  # the host's own namespace
 VERSION = "1"  # of the chains that every guard has, and of what rules become in the kernel
 
 # What a rule looks at. Addresses and ports are the packet's own, whichever end is the sandbox's.

@@ -24,6 +24,7 @@ class HostInterface:
     wireless: bool = False
     up: bool = True
     heeds_routers: bool = False  # its IPv6 routes come from routers on its wire
+    ours: bool = False  # we made it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class HostFacts:
     """`namespaces` is the folder of our namespace files; routes and addresses are the host's own, as prefixes."""
 
     namespaces: str
+    name: str = ""  # the host's
     ephemeral_ports: tuple[int, int] = (32768, 60999)
     reserved_ports: frozenset[int] = frozenset()
     routes: tuple[str, ...] = ()

@@ -77,10 +77,11 @@ class Piece:
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def piece_of(found: tuple[Stage, ...], direction: str) -> Piece:
-    """The chain of an endpoint in one direction: each tier has its say until one decides; then everything passes."""
+def piece_of(found: tuple[Stage, ...], direction: str, otherwise: str = ACCEPT) -> Piece:
+    """The chain of an endpoint in one direction: each tier has its say until one decides. What none decides passes, or
+    what `otherwise` says."""
     tiers = [_tier(stage, direction) for stage in found]
-    rules = (*(GuardRule(jump=tier.entry) for tier in tiers), GuardRule(verdict=ACCEPT))
+    rules = (*(GuardRule(jump=tier.entry) for tier in tiers), GuardRule(verdict=otherwise))
     return _joined(tiers, GuardChain(_name("end", rules), rules))
 
 

@@ -1,4 +1,4 @@
-"""What policies make of a sandbox: the kernel object that says what it lets in and out."""
+"""What policies make of a sandbox, or of the host: the kernel object that says what it lets in and out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from linkspan.engine.policy.applied import stages
 from linkspan.engine.policy.chains import Piece, Whom, piece_of
+from linkspan.engine.policy.host import about
 from linkspan.model.endpoint import Endpoint, Sandbox
-from linkspan.model.policy import EGRESS, INGRESS
+from linkspan.model.policy import ALLOW_PROFILE, EGRESS, INGRESS, HostEndpoint
 from linkspan.model.selections import Held, Selections, addresses, mark_of
 from linkspan.model.snapshot import Snapshot
-from linkspan.state.guard import Entry, Guard, GuardSet, stamp
+from linkspan.state.guard import ACCEPT, DROP, HOST, Entry, Guard, GuardSet, stamp
+from linkspan.state.host import HostFacts
 
 
 def guard_of(snapshot: Snapshot, sandbox: Sandbox) -> Guard | None:
@@ -27,14 +29,60 @@ def guard_of(snapshot: Snapshot, sandbox: Sandbox) -> Guard | None:
         if any(ways):
             entries.append((endpoint.interface, *(way.entry if way else "" for way in ways)))  # type: ignore[arg-type]
             pieces += filter(None, ways)
-    if not entries:
-        return None
+    return _guard(snapshot, sandbox.path, entries, pieces) if entries else None
+
+
+def _guard(snapshot: Snapshot, namespace: str, entries: list[Entry], pieces: list[Piece]) -> Guard:
     chains = {chain.name: chain for piece in pieces for chain in piece.chains}
     ports = {one.name: one for piece in pieces for one in piece.ports}
     whom = {one.name: one for piece in pieces for one in piece.sets}
     sets = tuple(filled(whom[name], snapshot.selections) for name in sorted(whom))
     led = tuple(sorted(entries))
-    return Guard(sandbox.path, stamp(led, sets), led, tuple(chains.values()), sets, tuple(ports.values()))
+    return Guard(namespace, stamp(led, sets), led, tuple(chains.values()), sets, tuple(ports.values()))
+
+
+def host_guard(snapshot: Snapshot, host: HostFacts) -> Guard | None:
+    """Of this host's own interfaces that somebody has named; None where nobody has."""
+    by_interface: dict[str, HostEndpoint] = {}
+    own = (one for one in snapshot.host_endpoints.values() if one.spec.node == host.name)
+    for endpoint in sorted(own, key=lambda one: (one.spec.interface_name == "*", one.id)):
+        for name in _interfaces(endpoint, host):
+            by_interface.setdefault(name, endpoint)
+    entries: list[Entry] = []
+    pieces: list[Piece] = []
+    for name, endpoint in sorted(by_interface.items()):
+        policies = about(snapshot, endpoint)
+        otherwise = ACCEPT if ALLOW_PROFILE in endpoint.spec.profiles else DROP
+        ways = [piece_of(stages(snapshot, policies, way), way, otherwise) for way in (INGRESS, EGRESS)]
+        entries.append((name, ways[0].entry, ways[1].entry))
+        pieces += ways
+    return _guard(snapshot, HOST, entries, pieces) if entries else None
+
+
+def _interfaces(endpoint: HostEndpoint, host: HostFacts) -> Iterator[str]:
+    """By name, whether it is there or not; or all that are neither ours nor loopback; or by address."""
+    spec = endpoint.spec
+    if spec.interface_name not in ("", "*"):
+        yield spec.interface_name
+        return
+    for interface in host.interfaces:
+        had = {address.partition("/")[0] for address in interface.addresses}
+        if not (interface.loopback or interface.ours) and (spec.interface_name or had & set(spec.expected_ips)):
+            yield interface.name
+
+
+def host_concerned(before: Snapshot, after: Snapshot) -> bool:
+    """Whether what holds at the host's own interfaces may differ between two moments."""
+    if not (before.host_endpoints or after.host_endpoints):
+        return False
+    return any(
+        old is not new
+        for old, new in (
+            (before.host_endpoints, after.host_endpoints),
+            (before.selections, after.selections),
+            (before.tiers, after.tiers),
+        )
+    )
 
 
 def concerned(before: Snapshot, after: Snapshot) -> set[str]:

@@ -13,17 +13,11 @@ from ipaddress import ip_network
 
 from linkspan.engine.policy.verdict import Packet, Say, say
 from linkspan.model.cluster import Host
-from linkspan.model.policy import ALLOW_PROFILE, EGRESS, INGRESS, HostEndpoint
+from linkspan.model.policy import ALLOW_PROFILE, EGRESS, FAILSAFE, INGRESS, HostEndpoint
 from linkspan.model.selections import Held
 from linkspan.model.snapshot import Snapshot
 
 TCP, UDP, IPIP = 6, 17, 4
-_SERVICES = (179, 2379, 2380, 5473, 6443, 6666, 6667)  # BGP, etcd, and Kubernetes' own
-# (protocol, destination port) that pass whatever policies say.
-FAILSAFE = {
-    INGRESS: frozenset({(TCP, 22), (UDP, 68), *((TCP, port) for port in _SERVICES)}),
-    EGRESS: frozenset({(UDP, 53), (UDP, 67), *((TCP, port) for port in _SERVICES)}),
-}
 _VXLAN, _FLANNEL_VXLAN = 4789, 8472
 _STRANGERS = {4: "198.51.100.77", 6: "2001:db8:5163::77"}  # addresses that no rule means in particular
 
