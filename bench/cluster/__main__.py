@@ -12,7 +12,7 @@ from demo.alone import alone
 from demo.console import Console
 
 from bench import peers
-from bench.cluster import addresses
+from bench.cluster import addresses, policy
 from bench.cluster.measure import round_trip, throughput
 from bench.cluster.results import RESULTS, Measured, text
 from bench.cluster.ways import WAYS, Cluster, Way
@@ -31,6 +31,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.cluster", description="Ways between containers, side by side.")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="of each measurement (5)")
     parser.add_argument("--way", action="append", default=[], metavar="NAME", help="only this way; nothing is written")
+    parser.add_argument("--policy", action="store_true", help="only policy; nothing is written")
     parser.add_argument(
         "--addresses", type=int, default=1000, metavar="N", help="containers into as many addresses (1000)"
     )
@@ -44,14 +45,19 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     try:
         with console.working("starting three hosts with etcd and linkspand"):
             cluster = Cluster(place, docker)
-        ways = [way for way in WAYS if not arguments.way or way.name in arguments.way]
+        wanted = [way for way in WAYS if not arguments.way or way.name in arguments.way]
+        ways = [] if arguments.policy else wanted
         measured = _measure(cluster, ways, arguments.runs, console)
-        more = [] if arguments.way or not arguments.addresses else addresses.fill(cluster, arguments.addresses, console)
+        more: list[str] = []
+        if not arguments.way:
+            more += policy.measure(cluster, arguments.runs, console)
+        if arguments.addresses and not (arguments.way or arguments.policy):
+            more += addresses.fill(cluster, arguments.addresses, console)
     finally:
         left = place.end()
         for what in left:
             console.line(f"left behind: {what}")
-    if arguments.output or not arguments.way:
+    if arguments.output or not (arguments.way or arguments.policy):
         versions = {"python": platform.python_version(), **peers.versions(_SHOWN)}
         (arguments.output or RESULTS).write_text(text(measured, more, arguments.runs, versions))
     return 1 if left else 0

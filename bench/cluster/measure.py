@@ -17,13 +17,13 @@ SECONDS = 2
 def throughput(ends: Ends) -> tuple[float, float]:
     """One TCP connection: Gbit/s, and the nanoseconds of all processors that a byte cost (both ends are here)."""
     with subprocess.Popen(
-        [*_in(ends.server), "iperf3", "-s", "-1", "-p", str(STREAM)], stdout=subprocess.DEVNULL
+        [*in_space(ends.server), "iperf3", "-s", "-1", "-p", str(STREAM)], stdout=subprocess.DEVNULL
     ) as server:
         try:
-            _listens(ends.server, STREAM)
+            listens(ends.server, STREAM)
             before = _busy()
-            said = _output(
-                [*_in(ends.client), "iperf3", "-c", ends.address, "-p", str(STREAM), "-t", str(SECONDS), "-J"]
+            said = output(
+                [*in_space(ends.client), "iperf3", "-c", ends.address, "-p", str(STREAM), "-t", str(SECONDS), "-J"]
             )
             used = _busy() - before
         finally:
@@ -35,13 +35,13 @@ def throughput(ends: Ends) -> tuple[float, float]:
 def round_trip(ends: Ends) -> float:
     """Microseconds that 64 bytes of TCP take there and back: the median of a second of them, one at a time."""
     options = ["-p", str(PING), "--tcp"]
-    command = [*_in(ends.server), "sockperf", "server", "-i", "0.0.0.0", *options]
+    command = [*in_space(ends.server), "sockperf", "server", "-i", "0.0.0.0", *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            _listens(ends.server, PING)
-            said = _output(
+            listens(ends.server, PING)
+            said = output(
                 [
-                    *_in(ends.client),
+                    *in_space(ends.client),
                     "sockperf",
                     "ping-pong",
                     "-i",
@@ -62,20 +62,20 @@ def round_trip(ends: Ends) -> float:
     return float(found[1])
 
 
-def _in(space: str) -> Sequence[str]:
+def in_space(space: str) -> Sequence[str]:
     return ["nsenter", f"--net={space}", "--"]
 
 
-def _output(command: Sequence[str]) -> str:
+def output(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[3:])}: {(done.stderr + done.stdout).strip()[-500:]}")
     return done.stdout
 
 
-def _listens(space: str, port: int) -> None:
+def listens(space: str, port: int) -> None:
     deadline = time.monotonic() + 5
-    while f":{port} " not in _output([*_in(space), "ss", "-Htln"]):
+    while f":{port} " not in output([*in_space(space), "ss", "-Htln"]):
         if time.monotonic() > deadline:
             raise RuntimeError(f"nothing listens on port {port}")
         time.sleep(0.02)

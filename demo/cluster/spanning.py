@@ -28,6 +28,17 @@ SERVER = "docker run -d --name mysql --net=city -e MYSQL_ROOT_PASSWORD=123456 my
 CLIENT = "docker run -d --name client --net=city --entrypoint sleep mysql 1000000"
 # Rows of a million letters do not fit any packet: whoever gets the size of packets wrong is found out.
 LONG = 1_000_000
+# MySQL is for the client alone. (The same in a file: docs/guide/policy.md.)
+POLICY = (
+    "echo '{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: bikes, namespace: city}, spec: "
+    '{selector: projectcalico.org/name == "mysql", ingress: [{action: Allow, protocol: TCP, '
+    'source: {selector: projectcalico.org/name == "client"}, destination: {ports: [3306]}}]}}\' '
+    "| linkspan policy apply -f -"
+)
+_STRANGER = (
+    "docker run --rm --net=city --entrypoint mysql mysql --connect-timeout=2 -h mysql -uroot -p123456 "
+    "-e 'SELECT name FROM city.bikes'"
+)
 _COUNTED = " | tr -d '\\t\\n' | wc -c"
 # What a driver says that needs what this kernel or machine lacks.
 _LACKING = re.compile(r"(?i)(kernel|machine|host) (has no|lacks|does not|cannot)|not (supported|installed)")
@@ -176,6 +187,29 @@ def section(
                 where="h3",
                 claim="seen everywhere",
             ),
+            Step(POLICY, "a policy, for all hosts: MySQL is for the client alone", prints("created"), where="h3"),
+            Step(
+                "linkspan policy check client mysql:3306",
+                "allow, and by which rule",
+                prints("^allow", "bikes, ingress rule 1"),
+                where="h1",
+                within=5,
+            ),
+            Step(
+                asks("SELECT name FROM city.bikes"),
+                "the client is answered",
+                prints_exactly("orange"),
+                where="h2",
+                within=5,
+            ),
+            Step(
+                _STRANGER,
+                "another one on the network is cut off",
+                fails_with("timed out|timeout|Can't connect"),
+                where="h3",
+                claim="cut off by policy",
+            ),
+            Step("linkspan policy delete np bikes -n city", "the policy goes", prints("deleted"), where="h2"),
             Step("docker port mysql", "nothing is published", prints_exactly(""), where="h1"),
             *((stranger,) if apart else ()),
             *more,
