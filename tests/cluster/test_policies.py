@@ -34,7 +34,7 @@ def test_labels_of_containers_are_told(hosts: Cluster) -> None:
     hosts.network("macvlan", "wire", *WIRE)
     for name, labels in (("plain", ()), ("web", ("--label", "app=web", "--label", "long=" + "x" * 256))):
         hosts["h1"].docker("run", "-d", "--name", name, "--network", "wire", *labels, "plain", "sleep", "300")
-    told = hosts.etcd.ctl("get", "--prefix", "--print-value-only", "/linkspan/v1/records/endpoints/").splitlines()
+    told = hosts.etcd.ctl("get", "--prefix", "--print-value-only", "/linkspan/v1/endpoints/").splitlines()
     remotes = {one["Name"]: one["Labels"] for one in map(json.loads, told)}
     of_image = {"of": "image"}  # as the tests' image has it
     assert remotes == {"plain": of_image, "web": {**of_image, "app": "web"}}
