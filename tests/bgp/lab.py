@@ -69,7 +69,7 @@ class Speaker:
                 self.mode,
                 self.folder / "bgp",
                 self.folder / "secrets",
-                records.host(self.name, self.labels),
+                lambda: records.host(self.name, self.labels),
                 now=lambda: self.snapshot,
                 run=self._programmer.run,
             )
@@ -232,8 +232,8 @@ class Flow:
         self._server.bind((address, 5000))
         self._address = address
         self.sent, self.answered = 0, 0
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=work) for work in (self._send, self._answer, self._count)]
+        self._enough, self._over = threading.Event(), threading.Event()
+        self._threads = [threading.Thread(target=work) for work in (self._answer, self._count, self._send)]
 
     def __enter__(self) -> Flow:
         for thread in self._threads:
@@ -241,6 +241,10 @@ class Flow:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        self._threads.pop().join()
+        with contextlib.suppress(AssertionError):  # what is still on its way
+            until(lambda: self.answered == self.sent, "", 1)
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -248,7 +252,7 @@ class Flow:
         self._server.close()
 
     def _send(self) -> None:
-        while self.sent < 12_000 and not self._over.is_set():
+        while self.sent < 12_000 and not self._enough.is_set():
             with contextlib.suppress(OSError):  # there is no way just now
                 self._client.sendto(b"x", (self._address, 5000))
             self.sent += 1
@@ -263,10 +267,6 @@ class Flow:
     def _count(self) -> None:
         while not self._over.is_set():
             with contextlib.suppress(TimeoutError):
-                self._client.recv(64)
-                self.answered += 1
-        with contextlib.suppress(TimeoutError):  # what is still on its way
-            while True:
                 self._client.recv(64)
                 self.answered += 1
 

@@ -20,7 +20,7 @@ own4       Static     master4    up     14:37:31.718
     State:          UP
     Routes:         1 imported, 0 exported, 1 preferred
 
-host_4e1b33c7e9f9_4 BGP        ---        up     14:37:33.578  Established
+host_4e1b33c7e9f9_4 BGP        ---        up     2026-11-26T14:37:33.578  Established
   BGP state:          Established
     Neighbor address: 10.211.55.5
   Channel ipv4
@@ -28,22 +28,39 @@ host_4e1b33c7e9f9_4 BGP        ---        up     14:37:33.578  Established
     Routes:         4 imported, 2 filtered, 3 exported, 1 preferred
     Route change stats:     received   rejected   filtered    ignored   accepted
 
-peer_8e9d1a8d5b18_4 BGP        ---        start  2026-11-25    Active        Socket: Connection closed
+peer_8e9d1a8d5b18_4 BGP        ---        start  2026-11-25T01:00:00.000  Active        Socket: Connection closed
   BGP state:          Active
     Last error:       Socket: Connection closed
 
-host_0000000000aa_4 BGP        ---        down   14:00:00.000
+host_0000000000aa_4 BGP        ---        down   2026-11-26T14:00:00.000
 """
 
 
 def test_sessions() -> None:
     up, waiting, down = parse_sessions(SAID.splitlines())
     assert up == Session(
-        name="host_4e1b33c7e9f9_4", state="Established", since="14:37:33.578", imported=4, filtered=2, exported=3
+        name="host_4e1b33c7e9f9_4",
+        state="Established",
+        since="2026-11-26T14:37:33.578",
+        imported=4,
+        filtered=2,
+        exported=3,
     )
     assert up.up and not waiting.up
-    assert (waiting.state, waiting.since, waiting.trouble) == ("Active", "2026-11-25", "Socket: Connection closed")
+    assert (waiting.state, waiting.since, waiting.trouble) == (
+        "Active",
+        "2026-11-25T01:00:00.000",
+        "Socket: Connection closed",
+    )
     assert (down.state, down.imported) == ("Down", 0)
+
+
+def test_a_session_that_has_come_again() -> None:
+    had, again, same = (
+        Session(name="s", state="Established", since=f"2026-11-26T14:37:{second}")
+        for second in ("33.578", "34.0", "33.579")
+    )
+    assert again.is_another_than(had) and not same.is_another_than(had)
 
 
 def test_what_was_refused() -> None:

@@ -173,6 +173,11 @@ class Daemon:
         for names, text in ((found.taken, "taken over"), (found.waiting, "waiting for a restart of linkspand")):
             if names:
                 log.warning("configuration reloaded: %s: %s", text, ", ".join(names))
+        if self.cluster and "labels" in found.taken:
+            self.cluster.restate(labels=_labels(found.configuration))
+            self.networks.own_host = self.cluster.own
+            if self.bgp:
+                self.bgp.look_again()
         attributes = {"name": platform.node(), "labels": json.dumps(found.configuration.labels)}
         attributes["insecure-registries"] = json.dumps(found.configuration.insecure_registries)
         attributes["debug"] = str(found.configuration.log_level == "debug").lower()
@@ -319,7 +324,7 @@ class Daemon:
 
     def _join_cluster(self) -> None:
         configuration, underlay = self.configuration, self._host.facts.underlay
-        labels = dict(label.split("=", 1) for label in configuration.labels)
+        labels = _labels(configuration)
         if self.mesh:
             etcd, address = self.mesh.etcd, self.mesh.address
             own = msgspec.structs.replace(self.mesh.own_host(), labels=labels)
@@ -357,7 +362,7 @@ class Daemon:
                 configuration.bgp,
                 configuration.exec_root / "bgp",
                 SECRETS,
-                own,
+                lambda: self.cluster.own if self.cluster else own,
                 now=lambda: self._ledger.now,
                 run=self._programmer.run,
             )
@@ -432,6 +437,10 @@ class Daemon:
 
     def publish(self, event: Event) -> None:
         self._events.publish(event)
+
+
+def _labels(configuration: Configuration) -> dict[str, str]:
+    return dict(label.split("=", 1) for label in configuration.labels)
 
 
 def _make_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ from linkspan.engine.bgp.frr import frr_conf
 from linkspan.engine.bgp.gobgp import gobgp_conf, gobgp_prefixes
 from linkspan.engine.bgp.plan import Plan, plan
 from linkspan.engine.bgp.resources import Resources, Secrets, resources
-from linkspan.engine.bgp.words import SESSIONS, Session, parse_refused, parse_sessions, refused
+from linkspan.engine.bgp.words import SESSIONS, SESSIONS_AND_ROUTES, Session, parse_refused, parse_sessions, refused
 from linkspan.errors import LinkspanError
 from linkspan.kernel.contract import Kernel
 from linkspan.model.bgp import SecretKey
@@ -41,14 +41,14 @@ class Keeper:
         mode: str,
         folder: Path,
         secrets: Path,
-        own: Host,
+        own: Callable[[], Host],
         *,
         now: Callable[[], Snapshot],
         run: Run,
     ) -> None:
-        """`mode` is bird or external. `folder` is for the configuration, `secrets` that with the hosts' secrets; `run`
-        runs a function of the kernel in its thread."""
-        self.mode, self.own = mode, own
+        """`mode` is bird or external; `own` is this host as the others know it. `folder` is for the configuration,
+        `secrets` that with the hosts' secrets; `run` runs a function of the kernel in its thread."""
+        self.mode, self._own = mode, own
         self._folder, self._secrets, self._now, self._kernel = folder, secrets, now, run
         self.bird = Bird(folder)
         self._stirred = asyncio.Event()
@@ -71,6 +71,10 @@ class Keeper:
         """The records have changed; not every change is of interest."""
         if any(a is not b for a, b in zip(_read(before), _read(after), strict=True)):
             self._stirred.set()
+
+    def look_again(self) -> None:
+        """What this host says of itself has changed: its labels."""
+        self._stirred.set()
 
     async def close(self) -> None:
         """Lets go: BIRD goes on."""
@@ -100,7 +104,7 @@ class Keeper:
 
     async def _settle(self) -> None:
         snapshot = self._now()
-        wanted = plan(snapshot, self.own, self._read_secrets(resources(snapshot)))
+        wanted = plan(snapshot, self._own(), self._read_secrets(resources(snapshot)))
         self._say(wanted.problems if wanted else ())
         self._plan = wanted
         if self.mode == "external":
@@ -168,10 +172,10 @@ class Keeper:
             await asyncio.sleep(_LOOK)
             if self._plan and self._loaded:
                 with contextlib.suppress(LinkspanError):
-                    await self._look()
+                    await self._look(SESSIONS)
 
-    async def _look(self) -> None:
-        sessions = {session.name: session for session in parse_sessions(await self.bird.ask(SESSIONS))}
+    async def _look(self, question: str) -> None:
+        sessions = {session.name: session for session in parse_sessions(await self.bird.ask(question))}
         if (process := self.bird.now()) and process.pid != self._asked:
             self._asked, self._known = process.pid, {}  # that another one's sessions have gone says nothing of peers
         names = {neighbour.name: neighbour for neighbour in self._plan.neighbours} if self._plan else {}
@@ -182,7 +186,7 @@ class Keeper:
             who, why = f"BGP: {neighbour.said} ({neighbour.address})", session.trouble or "it says nothing"
             if before and before.up and not session.up:
                 log.warning("%s is no peer any more: %s", who, why)
-            elif before and before.up and session.since != before.since:
+            elif before and before.up and session.is_another_than(before):
                 log.warning("%s was no peer for a moment: %s", who, why)
             elif session.up and not (before and before.up):
                 log.info("%s is a peer", who)
@@ -203,7 +207,7 @@ class Keeper:
         trouble = self._trouble
         if self.mode == "bird" and self._plan and self._loaded:
             try:
-                await self._look()
+                await self._look(SESSIONS_AND_ROUTES)
             except LinkspanError as error:
                 trouble = trouble or str(error)
         return BgpView(

@@ -38,6 +38,7 @@ def _lines(plan: Plan, wait: int) -> Iterator[str]:
     yield f"log stderr {_LEVELS[plan.log_severity]};"
     if plan.log_severity == "Debug":
         yield "debug protocols { states, routes, filters, interfaces, events };"
+    yield 'timeformat protocol "%Y-%m-%dT%H:%M:%S.%3f";'
     yield f"router id {plan.router_id};"
     yield f"graceful restart wait {wait};"
     yield "protocol device { scan time 5; }"

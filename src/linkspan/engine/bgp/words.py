@@ -1,20 +1,23 @@
-"""What BIRD says of its sessions (`show protocols all`), and of what it did not take."""
+"""What BIRD says of its sessions, and of what it did not take."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Iterable
+from datetime import datetime
 
-SESSIONS = "show protocols all"
+SESSIONS = "show protocols"
+SESSIONS_AND_ROUTES = "show protocols all"  # with how many they have
+_SAME = 0.1  # seconds
 _FIRST = re.compile(r"(\S+)\s+BGP\s+\S+\s+(\S+)\s+(\S+)(?:\s+(\S+))?(?:\s+(.*))?$")
 _ROUTES = re.compile(r"(\d+) (imported|filtered|exported)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """`since` is as BIRD writes it, a time of today or a date. Of a session that is down, the numbers are of what is
-    kept of it."""
+    """`since` is in the host's time, as ISO 8601 has it. Of a session that is down, the numbers are of what is kept of
+    it."""
 
     name: str
     state: str  # Established, Active, Connect, Idle…; Down
@@ -27,6 +30,11 @@ class Session:
     @property
     def up(self) -> bool:
         return self.state == "Established"
+
+    def is_another_than(self, before: Session) -> bool:
+        """Whether it has gone and come again. BIRD's times of the same moment differ by a thousandth of a second."""
+        times = [datetime.fromisoformat(session.since).timestamp() for session in (before, self)]
+        return abs(times[1] - times[0]) > _SAME
 
 
 def parse_sessions(lines: Iterable[str]) -> tuple[Session, ...]:
