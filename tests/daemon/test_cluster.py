@@ -75,7 +75,7 @@ class Member:
             follow=self.mutation.take_over,
             change=lambda writes: self.mutation.carry_out(Change(tuple(writes))),
             evict=self.evict,
-            settled=self.mutation.told,
+            settled=lambda: self.ledger.told,
             everything=self.everything,
         )
         self.mutation.cluster = self.cluster

@@ -343,7 +343,7 @@ class Daemon:
             follow=self._mutation.take_over,
             change=lambda writes: self._mutation.carry_out(Change(tuple(writes))),
             evict=self.networks.evict,
-            settled=self._mutation.told,
+            settled=lambda: self._ledger.told,
             everything=self.configuration.host_dns is not None,  # the host may ask for anybody's name
         )
         self._mutation.cluster = self.cluster

@@ -10,7 +10,7 @@ from itertools import count
 from linkspan.daemon.cluster.contract import Overtaken, Publishing, Unfollowed
 from linkspan.daemon.detecting import Detecting
 from linkspan.daemon.events import Events
-from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.ledger import Asked, Ledger
 from linkspan.daemon.programmer import Programmer
 from linkspan.engine.change import Change
 from linkspan.engine.render import Drivers, Touched, render_touched, touched
@@ -48,8 +48,6 @@ class Mutation:
         self.cluster: Publishing | None = None
         self.detecting: Detecting | None = None
         self.part: Callable[[str], Awaitable[None]] = _at_once  # this host gets its part of a network, if it soon does
-        self._numbers = count()
-        self._asked: dict[int, tuple[Snapshot, Sequence[Write]]] = {}  # of which the kernel has not been told yet
         self.unsettled: Callable[[], None] = lambda: None  # the kernel is not as the records say: to be looked over
 
     @contextlib.asynccontextmanager
@@ -73,37 +71,36 @@ class Mutation:
         writes = change.writes
         # Sandboxes and endpoints stand for what a power cut takes away with them: they need not outlive it.
         passing = all(write.kind in ("sandbox", "endpoint") for write in writes)
-        before = self._ledger.commit(writes, durable=not passing)
-        now = self._ledger.now
-        asked = next(self._numbers)
-        self._asked[asked] = before, writes
+        asked = self._ledger.ask(writes, durable=not passing)
+        before, now = asked.before, self._ledger.now
         try:
             if self.cluster:
                 await self.cluster.publish(before, now, writes)
             if self.detecting:
                 await self.detecting.check(before, now, writes)
-            without = self.told()
         except Exception:
-            self._withdraw(before, writes)
+            if self._ledger.refuse(asked):
+                self.unsettled()
             if self.cluster:
                 self.cluster.withdraw()
             raise
-        finally:
-            del self._asked[asked]
-        told = self.told()
+        without = self._ledger.told
+        if self._ledger.grant(asked):
+            self.unsettled()
+        told = self._ledger.told
         parts = touched(without, told, writes)
         # Others may have changed what depends on this, on a network where this endpoint is the first here: the kernel
         # could not follow them yet, and now takes what they have done along.
         old, new = (self._render(moment, parts) for moment in (without, told))
         if plan := diff(old, new):
             try:
-                await self._programmer.run(lambda kernel: self._apply(kernel, plan, before, writes, parts))
+                await self._programmer.run(lambda kernel: self._apply(kernel, plan, asked, parts))
             except Exception:
-                self._withdraw(before, writes)
+                self._ledger.commit(self._ledger.inverse(asked))
                 if self.cluster:
                     self.cluster.withdraw()
                 await self._take_back(new, self._render(self._ledger.now, parts))
-                if self._asked:
+                if self._ledger.told is not self._ledger.now:
                     self.unsettled()  # whoever of those is refused has left what was made for it
                 raise
             if self._card_moved and any(
@@ -112,31 +109,14 @@ class Mutation:
                 await self._card_moved()
         await self._tell(before, writes, change.events)
 
-    def told(self) -> Snapshot:
-        """The records as far as the kernel has been told of them. What is still being asked elsewhere is not in them:
-        whoever is through sooner makes what they have in common, such as the bridge of a network."""
-        snapshot = self._ledger.now
-        for before, writes in reversed(list(self._asked.values())):
-            snapshot = snapshot.after(self._inverse(before, writes))
-        return snapshot
-
-    def _withdraw(self, before: Snapshot, writes: Sequence[Write]) -> None:
-        self._ledger.commit(self._inverse(before, writes))
-
-    def _inverse(self, before: Snapshot, writes: Sequence[Write]) -> Sequence[Write]:
-        """To the records as they were; but where another host has written meanwhile, such as that it has the block of
-        addresses which we wanted, it stays as that host says."""
-        written = {(write.kind, write.id): write for write in writes}
-        return before.inverse([w for key, w in written.items() if self._ledger.now.get(*key) == w.record])
-
-    def _apply(self, kernel: Kernel, plan: Plan, before: Snapshot, writes: Sequence[Write], parts: Touched) -> None:
+    def _apply(self, kernel: Kernel, plan: Plan, asked: Asked, parts: Touched) -> None:
         """In the kernel thread. What a plan that failed had made first, others may have counted on: who came to a
         network after the first one here, say. It is there before their plans, which follow; also for those who are
         still asking, as what is there already can be made again."""
         try:
             kernel.apply(plan)
         except Exception:
-            left = self._ledger.now.after(self._inverse(before, writes))
+            left = self._ledger.now.after(self._ledger.inverse(asked))
             with contextlib.suppress(LinkspanError):
                 kernel.apply(diff({}, self._render(left, parts)))
             raise
@@ -166,11 +146,11 @@ class Mutation:
     async def take_over(self, writes: Sequence[Write], events: Sequence[Event]) -> None:
         """What other hosts have done: it is so, whether this kernel follows or not. What does not is said, and looked
         over at once."""
-        without = self.told()
+        without = self._ledger.told
         # What this host follows it has to know also after a power cut: it may have published something there.
         durable = any(write.kind == "subscription" and write.record for write in writes)
         before = self._ledger.commit(writes, durable=durable)
-        told = self.told()
+        told = self._ledger.told
         parts = touched(without, told, writes)
         old, new = (self._render(moment, parts) for moment in (without, told))
         if plan := diff(old, new):
