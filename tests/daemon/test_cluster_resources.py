@@ -14,12 +14,23 @@ from tests.daemon.test_cluster import ROOT, Hosts, Member, play, until
 
 
 def resources(member: Member) -> Resources:
-    return Resources(member.ledger, member.mutation, lambda: HostFacts("/run/netns"), lambda: Own(member.cluster.own))
+    return Resources(
+        member.ledger,
+        member.mutation,
+        lambda: HostFacts("/run/netns"),
+        lambda: Own(member.cluster.own),
+        member.cluster.whole,
+    )
 
 
 def policy(name: str, spec: str = "{}", version: str = "") -> bytes:
     text = f"---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata:\n  name: {name}\n"
     return f"{text}  resourceVersion: '{version}'\nspec: {spec}\n".encode()
+
+
+def of_network(name: str, spec: str) -> bytes:
+    text = f"---\napiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata:\n  name: {name}\n  namespace: back\n"
+    return f"{text}spec: {spec}\n".encode()
 
 
 def names(member: Member) -> list[str]:
@@ -43,6 +54,35 @@ def test_what_one_says_holds_on_all() -> None:
         assert [outcome.result for outcome in done.outcomes] == ["configured", "unchanged"]
         await resources(hosts[2]).delete_named("gnp", "b", "")
         await all_have(hosts, ["a"])
+
+    play(steps)
+
+
+NEAR = "{ingress: [{action: Deny, source: {selector: a == 'b'}}]}"
+FAR = "{selector: all(), ingress: [{action: Deny, source: {selector: a == 'b'}}]}"
+
+
+def test_who_is_on_which_network_all_know_while_a_policy_may_select_anybody() -> None:
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back")
+        await hosts[0].run("web")
+        await resources(hosts[1]).apply(policy("near") + of_network("own", NEAR))
+        await all_have(hosts, ["back/own", "near"])
+        assert hosts[2].knows() == {}
+        await resources(hosts[1]).apply(policy("far", FAR))
+        await until(lambda: all("web" in member.knows() for member in hosts.members))
+        more = await hosts[1].create("more", "10.8.0.0/24")
+        await hosts[0].cluster.caught_up(hosts.etcd.revision)
+        await hosts[0].run("also", "more")
+        await until(lambda: all("also" in member.knows() for member in hosts.members))
+        await hosts[2].end()
+        await hosts[2].start()
+        await hosts[2].forget(more)  # in vain
+        assert {"web", "also"} <= hosts[2].knows().keys()
+        await resources(hosts[0]).delete_named("gnp", "far", "")
+        await all_have(hosts, ["back/own", "near"])
+        await hosts[2].forget(more)
+        assert hosts[2].knows().keys() == {"web"}
 
     play(steps)
 

@@ -8,6 +8,7 @@ from linkspan.model.policy import (
     Entity,
     Policy,
     PolicySpec,
+    Rule,
     Tier,
     TierSpec,
     endpoint_labels,
@@ -70,6 +71,25 @@ def test_whom_a_rule_is_about(namespace, entity, endpoint, host_or_set):
     peers = policy(namespace=namespace).peers(entity)
     assert peers is not None
     assert (peers.matches(WEB), peers.matches(SET)) == (endpoint, host_or_set)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "entity", "far"),
+    [
+        ("", Entity(), False),
+        ("", Entity(nets=("10.0.0.0/8",)), False),
+        ("", Entity(selector="app == 'web'"), True),
+        ("", Entity(not_selector="app == 'web'"), True),
+        ("", Entity(selector="projectcalico.org/namespace == 'shop'"), True),
+        ("shop", Entity(selector="app == 'web'"), False),
+        ("shop", Entity(selector="app == 'web' && a == 'b'", not_selector="c == 'd'"), False),
+        ("shop", Entity(selector="app == 'web'", namespace_selector="all()"), True),
+        ("shop", Entity(selector="projectcalico.org/namespace == 'other'", namespace_selector="all()"), True),
+    ],
+)
+def test_whether_a_policy_reaches_beyond_its_own_network(namespace, entity, far):
+    assert policy(namespace=namespace, ingress=(Rule(action="Allow", source=entity),)).far_reaching is far
+    assert policy(namespace=namespace, egress=(Rule(action="Deny", destination=entity),)).far_reaching is far
 
 
 @pytest.mark.parametrize("namespace", ["", "shop"])

@@ -48,7 +48,7 @@ async def check(daemon: Daemon, request: Request) -> Answer:
     source, to = request.text("from"), request.text("to")
     if not (source and to):
         raise InvalidArgument("from and to are needed: containers, or addresses")
-    paths = daemon.resources.check(source, to, request.text("protocol", "tcp"), request.number("port") or 0)
+    paths = await daemon.resources.check(source, to, request.text("protocol", "tcp"), request.number("port") or 0)
     shown = [_path(path) for path in paths]
     return json_response({"Allowed": all(path.allowed for path in paths), "Paths": shown})
 

@@ -304,8 +304,9 @@ class Daemon:
             host=host,
             look_again=self._host.look,
         )
-        self.reservations = Reservations(ledger, mutation, host, lambda id_: self.networks.whole(id_))
-        self.resources = Resources(ledger, mutation, host, self._own)
+        whole = lambda id_: self.networks.whole(id_)  # noqa: E731 - it becomes the cluster's
+        self.reservations = Reservations(ledger, mutation, host, whole)
+        self.resources = Resources(ledger, mutation, host, self._own, whole)
         self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
         self.system = System(
             ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())

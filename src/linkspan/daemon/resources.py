@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from linkspan.daemon.identity import now
 from linkspan.daemon.ledger import Ledger
@@ -18,6 +18,7 @@ from linkspan.model.cluster import GLOBAL, LOCAL
 from linkspan.model.manifests.kinds import Kind, kind_named
 from linkspan.model.manifests.reading import read_resources
 from linkspan.model.resource import Resource
+from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
 
 
@@ -25,9 +26,15 @@ class Resources:
     """A kind is named as users do. `network` is what a NetworkPolicy is of; for listing, "" is any."""
 
     def __init__(
-        self, ledger: Ledger, mutation: Mutation, host: Callable[[], HostFacts], own: Callable[[], Own]
+        self,
+        ledger: Ledger,
+        mutation: Mutation,
+        host: Callable[[], HostFacts],
+        own: Callable[[], Own],
+        whole: Callable[[str], Awaitable[Snapshot]],
     ) -> None:
-        self._ledger, self._mutation, self._host, self._own = ledger, mutation, host, own
+        """`whole` are the records with all who are on networks of the cluster."""
+        self._ledger, self._mutation, self._host, self._own, self._whole = ledger, mutation, host, own, whole
 
     async def apply(self, data: bytes, *, force: bool = False) -> Decision:
         """A file of YAML or JSON. With `force` also what cuts hosts off. Raises InvalidArgument, Conflict."""
@@ -54,9 +61,9 @@ class Resources:
         """Raises InvalidArgument, NotFound."""
         return self._one(kind_named(kind), name, network)
 
-    def check(self, source: str, destination: str, protocol: str, port: int) -> list[Path]:
+    async def check(self, source: str, destination: str, protocol: str, port: int) -> list[Path]:
         """Whether one may talk to another. Raises InvalidArgument, NotFound."""
-        return check(self._ledger.now, source, destination, protocol, port)
+        return check(await self._whole(""), source, destination, protocol, port)
 
     def listed(self, kind: str = "", network: str = "") -> list[Resource]:
         """In order of kind, network and name. Raises InvalidArgument."""

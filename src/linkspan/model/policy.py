@@ -103,6 +103,19 @@ class Policy(Resource, frozen=True, kw_only=True):
         """Which endpoints and sets a rule's end is, None where it may be any address. `not_selector` comes besides."""
         return _peers(entity.namespace_selector, entity.selector, bool(entity.not_selector), self.metadata.namespace)
 
+    @property
+    def far_reaching(self) -> bool:
+        """Whether its rules may select endpoints on other networks than those that it is about."""
+        entities = (e for rule in (*self.spec.ingress, *self.spec.egress) for e in (rule.source, rule.destination))
+        return any(self._reaches_far(entity) for entity in entities)
+
+    def _reaches_far(self, entity: Entity) -> bool:
+        peers = self.peers(entity)
+        if peers is None:
+            return bool(entity.not_selector)
+        own = Equal(NAMESPACE, self.metadata.namespace)
+        return not self.metadata.namespace or own not in (peers.parts if isinstance(peers, And) else (peers,))
+
 
 class TierSpec(Part, frozen=True, kw_only=True):
     order: float | None = None

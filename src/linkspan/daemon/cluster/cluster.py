@@ -20,7 +20,6 @@ from linkspan.daemon.cluster.joining import check_store
 from linkspan.daemon.cluster.liveness import Liveness
 from linkspan.daemon.cluster.publisher import Publisher
 from linkspan.engine.blocks import idle_blocks, spare_blocks
-from linkspan.engine.policy.needed import needed_networks
 from linkspan.engine.publication import expelled, keys_of
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound
 from linkspan.model.cluster import GLOBAL, Block, Host
@@ -33,7 +32,6 @@ from linkspan.store.etcd.values import MemberStatus
 log = logging.getLogger(__name__)
 _IDLE = 60.0  # seconds between two looks for blocks of addresses that nobody here needs
 _SPARE = 1.0  # and between two looks for what has to be there in advance
-_HEED = 0.2  # seconds between looks at whom policies speak of
 _SLICE = 1000  # records at once: the event loop has others to serve
 _FIRST = 5.0  # seconds that a start waits for the store
 
@@ -120,8 +118,7 @@ class Cluster:
             await asyncio.wait_for(self._decided.wait(), _FIRST)
         if self._unwelcome:
             raise self._unwelcome
-        loops = self._liveness.run(), self._publish(), self._give_back(), self._hold_on(), self._heed_policies()
-        for work in loops:
+        for work in (self._liveness.run(), self._publish(), self._give_back(), self._hold_on()):
             self._run(work)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -209,24 +206,11 @@ class Cluster:
             await asyncio.sleep(_IDLE)
             await self.give_back()
             now = self._now()
-            needed = needed_networks(now)
-            left = {id_ for id_ in now.subscriptions if id_ not in now.endpoints_on and id_ not in needed}
+            left = {id_ for id_ in now.subscriptions if id_ not in now.endpoints_on}
             for id_ in () if self._publisher.refusal else idle & left:
                 with contextlib.suppress(LinkspanError):
                     await self._follower.unsubscribe(id_)
             idle = left
-
-    async def _heed_policies(self) -> None:
-        """Who is on the networks that policies speak of is followed, whether this host is on them or not."""
-        while True:
-            await asyncio.sleep(_HEED)
-            await self.heed_policies()
-
-    async def heed_policies(self) -> None:
-        now = self._now()
-        for id_ in () if self._publisher.refusal else needed_networks(now).difference(now.subscriptions):
-            with contextlib.suppress(LinkspanError):
-                await self._follower.subscribe(id_)
 
     async def give_back(self) -> None:
         """Blocks that nobody here needs."""

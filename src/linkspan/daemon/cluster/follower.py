@@ -60,7 +60,7 @@ class Follower:
         everything: bool = False,
     ) -> None:
         """`follow` makes records and kernel as other hosts have written. With `everything`, who is on a network is
-        followed for all networks."""
+        followed for all networks; as it is while there is a policy that may select whom ever."""
         self._etcd, self._root, self._publisher, self._now, self._follow = etcd, root, publisher, now, follow
         self._everything = everything
         self.own = publisher.own.id
@@ -70,6 +70,8 @@ class Follower:
         self.bytes_read = 0
         self._reached: dict[str, int] = {}  # prefix → revision up to which the records say what the store said
         self._watches: Watches | None = None
+        self._wide = everything
+        self._looked_at: tuple[object, object] = (None, None)  # the networks and policies of which that was decided
         self._reading = asyncio.Lock()  # held while what is followed becomes more or less
         self._others: dict[str, bytes] = {}  # what other hosts hold that one might take over
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
@@ -89,6 +91,7 @@ class Follower:
             try:
                 await check()
                 watches = await self._read()
+                await self._widen()
                 await ready()
                 await self._watch(watches, ready, failed)
             except Compacted as error:
@@ -99,15 +102,13 @@ class Follower:
 
     def follows(self, network_id: str) -> bool:
         """Whether the records say who is on a network."""
-        return self._everything or network_id in self._now().subscriptions
+        return network_id in self._now().subscriptions
 
     async def caught_up(self, revision: int, network_id: str = "") -> None:
         """Returns once the records say what the store said at a revision, of the endpoints on a network that is
         followed, or of what all hosts follow; or after a moment, as what has changed until then may be none of our
         business, and we never hear of it."""
-        prefix = RECORDS
-        if network_id and self.follows(network_id):
-            prefix = ENDPOINTS if self._everything else endpoints_of(network_id)
+        prefix = endpoints_of(network_id) if network_id and self.follows(network_id) else RECORDS
         if revision > self._reached.get(prefix, 0):
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((prefix, revision, waiting))
@@ -129,8 +130,8 @@ class Follower:
     async def _read(self) -> Watches:
         """What is followed, as the store has it; and the watches that go on from there."""
         async with self._reading:
-            networks = [] if self._everything else sorted(_joined(self._now()))
-            prefixes = [RECORDS, *([ENDPOINTS] if self._everything else map(endpoints_of, networks))]
+            networks = sorted(_joined(self._now()))
+            prefixes = [RECORDS, *map(endpoints_of, networks)]
             pages = {prefix: await self._etcd.list(self._root + prefix) for prefix in prefixes}
             found = _Found()
             self._others.clear()
@@ -227,6 +228,8 @@ class Follower:
             subscription = now.subscriptions.get(network_id)
             if subscription is None or network_id in now.endpoints_on or self._publisher.has_on(network_id):
                 return
+            if self._wide and network_id in now.networks:
+                return
             prefix = endpoints_of(network_id)
             if self._watches:
                 self._watches.exclude(self._root + prefix)
@@ -234,9 +237,22 @@ class Follower:
             there = [Write("remote", id_, None) for id_ in now.elsewhere.on.get(network_id, ())]
             await self._follow([*there, drop(subscription)], ())
 
+    async def _widen(self) -> None:
+        """Who is on which network is known here as far as it has to be."""
+        now = self._now()
+        networks, policies = self._looked_at
+        if now.policies is not policies:
+            self._wide = self._everything or any(policy.far_reaching for policy in now.policies.values())
+        elif now.networks is networks:
+            return
+        for id_, network in now.networks.items() if self._wide else ():
+            if network.scope == GLOBAL:
+                await self.subscribe(id_)
+        self._looked_at = now.networks, now.policies
+
     async def beyond(self, network_id: str = "") -> AsyncIterator[Remote]:
         """Who is on a network that is not followed, or on any of those, as the store says now. Raises Unavailable."""
-        if self._everything or (network_id and self.follows(network_id)):
+        if network_id and self.follows(network_id):
             return
         page = await self._etcd.list(self._root + (endpoints_of(network_id) if network_id else ENDPOINTS))
         for number, item in enumerate(page.found):
@@ -296,6 +312,7 @@ class Follower:
         if removed:
             for id_ in [id_ for id_ in self._now().subscriptions if id_ not in self._now().networks]:
                 await self.unsubscribe(id_)
+        await self._widen()
 
     def _changed(self, key: str, value: bytes | None, earlier: Mapping[tuple[str, str], Write]) -> Write | None:
         """What it means for the records, after what was `earlier` in the same news. Of this host's own, nothing: the
