@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from linkspan.engine.policy.guards import host_guard
@@ -24,7 +25,7 @@ from .conftest import HOST
 H1 = Host(id="1", name="h1", address="10.0.0.1", address6="fd00::1")
 H2 = Host(id="2", name="h2", address="10.0.0.2", address6="fd00::2")
 H3 = Host(id="3", name="h3", address6="fd00::3")
-OWN = Own(H1, "eth0", (2376,))
+OWN = Own(H1, {"eth0": frozenset({"10.0.0.1", "fd00::1"}), "eth1": frozenset({"192.168.0.1"})}, (2376,))
 BACK = Network(id="n" * 64, name="back", driver="overlay", created="", scope="global", vni=4096)
 
 
@@ -147,7 +148,7 @@ def test_what_is_cut_off_already_stands_in_nobodys_way(hosts: Hosts) -> None:
     [
         (interface("h2"), True),
         (interface("h1", "*"), True),
-        (interface("h1", "eth1"), False),  # nobody reaches it there
+        (interface("h1", "eth7"), False),  # nobody reaches it there
         (interface("elsewhere"), False),
         (manifest("HostEndpoint", "a", "{node: h1, expectedIPs: [10.0.0.1]}"), True),
         (manifest("HostEndpoint", "a", "{node: h1, expectedIPs: [10.0.0.9]}"), False),
@@ -155,7 +156,24 @@ def test_what_is_cut_off_already_stands_in_nobodys_way(hosts: Hosts) -> None:
 )
 def test_which_interfaces_matter(hosts: Hosts, text: str, cut: bool) -> None:
     hosts.apply(text, force=True)
-    assert bool(list(cut_off(hosts.now, OWN))) is cut
+    assert any("UDP" in one for one in cut_off(hosts.now, OWN)) is cut
+
+
+def test_the_way_of_a_mesh_is_between_its_hosts_own_addresses(hosts: Hosts) -> None:
+    own, other = (
+        msgspec.structs.replace(host, address=f"10.32.0.{host.id}", wireguard="key", endpoints=endpoints)
+        for host, endpoints in ((H1, ("10.0.0.1:6784", "[fd00::1]:6784")), (H2, ("10.0.0.2:6785", "[fd00::2]:6785")))
+    )
+    hosts.now = Snapshot().after([put(other), put(BACK)])
+    mesh = Own(own, OWN.interfaces)
+    hosts.apply(interface(), force=True)
+    assert [one.partition(" at host")[0] for one in cut_off(hosts.now, mesh)] == [
+        "the mesh's UDP from h2 (10.0.0.2)",
+        "the mesh's UDP to h2 (10.0.0.2)",
+    ]
+    only6 = "[{action: Allow, protocol: UDP, source: {nets: ['fd00::/64']}, destination: {ports: ['6784:6785']}}]"
+    hosts.apply(policy("mesh", only6), force=True)
+    assert list(cut_off(hosts.now, mesh)) == []  # one way is enough
 
 
 FACTS = dataclasses.replace(

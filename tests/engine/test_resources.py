@@ -132,6 +132,8 @@ def test_two_that_contradict_each_other(policies: Policies, first: str, second: 
 def test_a_policy_of_a_network_that_is_not_there_yet_is_told(policies: Policies) -> None:
     policies.apply(manifest("NetworkPolicy", "shpo/p"))
     assert policies.warnings == ("NetworkPolicy shpo/p: there is no network shpo yet",)
+    policies.apply(manifest("HostEndpoint", "h", "{node: h9, interfaceName: eth0}"))
+    assert policies.warnings == ("HostEndpoint h: there is no host h9 yet",)
 
 
 def test_resources_of_a_cluster_are_shared_with_it(policies: Policies) -> None:

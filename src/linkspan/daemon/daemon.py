@@ -315,10 +315,14 @@ class Daemon:
 
     def _own(self) -> Own:
         """This host as policies about its interfaces see it."""
-        underlay = self._host.facts.underlay
+        interfaces = {
+            found.name: frozenset(address.partition("/")[0] for address in found.addresses)
+            for found in self._host.facts.interfaces
+            if not (found.ours or found.loopback)
+        }
         ports = [int(host.rpartition(":")[2]) for host in self.configuration.hosts if host.startswith("tcp://")]
         host = self.networks.own_host or Host(id=self._host.facts.host_id, name=platform.node())
-        return Own(host, underlay.interface if underlay else "", tuple(ports))
+        return Own(host, interfaces, tuple(ports))
 
     def _all_containers(self) -> list[Container]:
         return list(self._ledger.now.containers.values())

@@ -51,7 +51,7 @@ def apply_resources(
     after = snapshot.after(map(put, changed))
     for record in changed:
         check_together(after, record)
-    warnings = tuple(warning for outcome in outcomes for warning in _warnings(after, outcome.record))
+    warnings = tuple(warning for outcome in outcomes for warning in _warnings(after, outcome.record, host))
     pools = (record for record in changed if isinstance(record, IpPool))
     networks = {network.id: network for pool in pools for network in followers(after, pool, host)}
     events = tuple(network_event("update", network) for network in networks.values())
@@ -165,7 +165,12 @@ def _check_version(asked: Resource, there: Resource) -> None:
         )
 
 
-def _warnings(after: Snapshot, record: Resource) -> Iterator[str]:
+def _warnings(after: Snapshot, record: Resource, host: HostFacts) -> Iterator[str]:
     network = record.metadata.namespace
     if network and not any(one.name == network for one in after.networks.values()):
         yield f"{called(record)}: there is no network {network} yet"
+    if isinstance(record, HostEndpoint) and record.spec.node not in {
+        host.name,
+        *(h.name for h in after.hosts.values()),
+    }:
+        yield f"{called(record)}: there is no host {record.spec.node} yet"

@@ -8,7 +8,7 @@ whatever is said, as Calico's do: a host can be reached by ssh, gets its own add
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from linkspan.engine.policy.verdict import Packet, Say, say
@@ -24,11 +24,20 @@ _STRANGERS = {4: "198.51.100.77", 6: "2001:db8:5163::77"}  # addresses that no r
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Own:
-    """This host: its name and addresses, the interface that the others reach it at, and its API's TCP ports."""
+    """This host, its interfaces that are not ours with their addresses, and its API's TCP ports."""
 
     host: Host
-    interface: str = ""
+    interfaces: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     api_ports: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Need:
+    """A way between two hosts, without which they lose each other: each of these is one, and one is enough."""
+
+    what: str
+    protocol: int
+    ways: tuple[tuple[str, int, str, int], ...]  # address and port here and there
 
 
 def host_say(snapshot: Snapshot, endpoint: HostEndpoint, direction: str, packet: Packet) -> Say:
@@ -50,22 +59,36 @@ def about(snapshot: Snapshot, endpoint: HostEndpoint) -> list[Held]:
 
 
 def cut_off(snapshot: Snapshot, own: Own) -> Iterator[str]:
-    """What hosts lose by what is said of their interfaces: tunnels between them, and the API."""
-    hosts = {host.name: host for host in (*snapshot.hosts.values(), own.host)}
-    tunnels = sorted(_tunnels(snapshot))
+    """What hosts lose by what is said of their interfaces: the ways between them, and the API."""
+    hosts = sorted((*snapshot.hosts.values(), own.host), key=lambda host: host.name)
     for endpoint in sorted(snapshot.host_endpoints.values(), key=lambda one: one.name):
-        host = hosts.get(endpoint.spec.node)
-        if host is None or not _leads_to_others(endpoint, host, own):
-            continue
-        for other in sorted(hosts.values(), key=lambda one: one.name):
-            for what, protocol, port in tunnels if other is not host else ():
-                yield from _tunnel_cut(snapshot, endpoint, (host, other), what, protocol, port)
-        if host is own.host:
-            yield from _api_cut(snapshot, endpoint, own)
+        for host in (one for one in hosts if one.name == endpoint.spec.node):
+            for other in (one for one in hosts if one.id != host.id):
+                for need in _needs(snapshot, host, other):
+                    yield from _cut(snapshot, endpoint, need, (host, other), own)
+            if host is own.host:
+                yield from _api_cut(snapshot, endpoint, own)
+
+
+def _needs(snapshot: Snapshot, host: Host, other: Host) -> Iterator[Need]:
+    """Tunnels of networks; in a mesh those between the hosts themselves, in which all others are."""
+    if host.endpoints and other.endpoints:
+        ends = [[_split(where) for where in one.endpoints] for one in (host, other)]
+        pairs = [(*a, *b) for a in ends[0] for b in ends[1] if (":" in a[0]) == (":" in b[0])]
+        yield Need("the mesh's UDP", UDP, tuple(pairs))
+        return
+    addresses = ((host.address, other.address), (host.address6, other.address6))
+    here, there = next((pair for pair in addresses if all(pair)), ("", ""))  # of both versions, tunnels are of IPv4
+    for what, protocol, port in sorted(_tunnels(snapshot)) if here else ():
+        yield Need(what, protocol, ((here, port, there, port),))
+
+
+def _split(where: str) -> tuple[str, int]:
+    address, _, port = where.rpartition(":")
+    return address.strip("[]"), int(port)
 
 
 def _tunnels(snapshot: Snapshot) -> set[tuple[str, int, int]]:
-    """What goes from host to host for the networks that there are."""
     found = set[tuple[str, int, int]]()
     for network in snapshot.networks.values():
         if network.driver == "flannel":
@@ -74,41 +97,44 @@ def _tunnels(snapshot: Snapshot) -> set[tuple[str, int, int]]:
             found.add(("IP in IP", IPIP, 0))
         elif network.vni:
             found.add((f"UDP {_VXLAN}", UDP, _VXLAN))
-    for host in snapshot.hosts.values():
-        ports = {int(where.rpartition(":")[2]) for where in host.endpoints}
-        found.update((f"UDP {port}", UDP, port) for port in ports)
     return found
 
 
-def _leads_to_others(endpoint: HostEndpoint, host: Host, own: Own) -> bool:
-    """Whether the others reach the host at this interface. Of other hosts' interfaces only the names are known."""
-    if endpoint.spec.interface_name == "*" or {host.address, host.address6} & set(endpoint.spec.expected_ips):
-        return True
-    name = endpoint.spec.interface_name
-    return bool(name) and (host is not own.host or name == own.interface or not own.interface)
-
-
-def _tunnel_cut(
-    snapshot: Snapshot, endpoint: HostEndpoint, ends: tuple[Host, Host], what: str, protocol: int, port: int
-) -> Iterator[str]:
+def _cut(snapshot: Snapshot, endpoint: HostEndpoint, need: Need, ends: tuple[Host, Host], own: Own) -> Iterator[str]:
+    """Where the endpoint says something of every way, and lets none pass."""
     host, other = ends
-    for here, there in ((host.address, other.address), (host.address6, other.address6)):
-        if here and there:
-            came = host_say(snapshot, endpoint, INGRESS, Packet(there, here, protocol, port=port))
-            goes = host_say(snapshot, endpoint, EGRESS, Packet(here, there, protocol, port=port))
-            for said, way in ((came, "from"), (goes, "to")):
-                if not said.allowed:
-                    yield f"{what} {way} {other.name} ({there}) at host {host.name}: {said.rule}"
-            return  # where both have both, tunnels are of IPv4
+    for direction, way in ((INGRESS, "from"), (EGRESS, "to")):
+        said: list[tuple[str, Say]] = []
+        for here, port, there, their_port in need.ways:
+            if not _is_at(endpoint, here, host, own):
+                return
+            packet = Packet(there, here, need.protocol, port=port)
+            if direction == EGRESS:
+                packet = Packet(here, there, need.protocol, port=their_port)
+            said.append((there, host_say(snapshot, endpoint, direction, packet)))
+        if said and not any(one.allowed for _, one in said):
+            yield f"{need.what} {way} {other.name} ({said[0][0]}) at host {host.name}: {said[0][1].rule}"
+
+
+def _is_at(endpoint: HostEndpoint, address: str, host: Host, own: Own) -> bool:
+    """Whether a host's address is at the interface. Of other hosts' interfaces only the names are known."""
+    spec = endpoint.spec
+    if not spec.interface_name:
+        return address in spec.expected_ips
+    if host is not own.host:
+        return True
+    named = own.interfaces.values() if spec.interface_name == "*" else [own.interfaces.get(spec.interface_name, ())]
+    return any(address in addresses for addresses in named)
 
 
 def _api_cut(snapshot: Snapshot, endpoint: HostEndpoint, own: Own) -> Iterator[str]:
     """Only where no address that anybody has said something of may come in."""
-    addresses = [address for address in (own.host.address, own.host.address6) if address]
-    for port in own.api_ports:
+    addresses = {address for found in own.interfaces.values() for address in found if not address.startswith("fe80:")}
+    reached = sorted(address for address in addresses if _is_at(endpoint, address, own.host, own))
+    for port in own.api_ports if reached else ():
         said = [
             host_say(snapshot, endpoint, INGRESS, Packet(client, address, TCP, port=port))
-            for address in addresses or [_STRANGERS[4]]
+            for address in reached
             for client in _clients(snapshot, about(snapshot, endpoint), 6 if ":" in address else 4)
         ]
         if not any(one.allowed for one in said):
