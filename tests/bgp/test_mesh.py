@@ -114,6 +114,21 @@ def test_a_route_reflector_in_place_of_the_mesh(fabric: Lab) -> None:
     meshed(fabric)
 
 
+def test_an_as_for_each_host_another_port_and_a_password(fabric: Lab) -> None:
+    meshed(fabric)
+    said = configuration(listenPort=1179, nodeMeshPassword={"value": "s3cret"})
+    own = [configuration(f"node.h{number}", asNumber=65100 + number) for number in (1, 2, 3)]
+    fabric.add(said, *own)
+    for speaker in fabric.speakers.values():
+        until(lambda s=speaker: "as 6510" in (s.folder / "bgp" / "bird.conf").read_text(), "it is told")
+    meshed(fabric)
+    assert {view.neighbour.as_number for view in fabric["h1"].view().sessions} == {65102, 65103}
+    assert fabric.reached("h1", "h2", "10.65.2.5") and fabric.reached("h2", "h3", "fd65::305")
+    for speaker in fabric.speakers.values():
+        speaker.set(speaker.snapshot.after([*map(drop, (said, *own))]))
+    meshed(fabric)
+
+
 def test_what_takes_it_away_takes_its_routes_along(fabric: Lab) -> None:
     meshed(fabric)
     h3 = fabric["h3"]

@@ -79,7 +79,10 @@ def test_nobody_needs_it() -> None:
     # A router outside is told of it all the same.
     rack = peer("rack", peerIP=RACK, asNumber=65001)
     found = plan(snapshot("h1", rack, network=tunnelled), own, {})
-    assert found and not found.pools[0].routed and session(found, "rack").kind == "router"
+    assert found and found.needed and not found.pools[0].routed and session(found, "rack").kind == "router"
+    wrong = peer("rack", peerIP=RACK, asNumber=65001, filters=("none",))
+    found = plan(snapshot("h1", wrong, network=tunnelled), own, {})
+    assert found and not found.needed and found.problems
 
 
 def test_addresses_outside_the_own_blocks_are_announced_one_by_one() -> None:

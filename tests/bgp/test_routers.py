@@ -160,11 +160,11 @@ def test_gobgp_as_a_router_and_two_ways_of_equal_cost(racked: Lab) -> None:
 def in_birds_place(racked: Lab) -> Iterator[tuple[Speaker, Router]]:
     """h3 without BIRD, with the files for somebody else's."""
     h3 = racked["h3"]
-    h3.set(h3.snapshot.after([drop(network) for network in h3.snapshot.networks.values()]))
-    until(lambda: not h3.routes(), "BIRD has gone")
+    until(lambda: "rack" in h3.peers() and h3.routes(), "BIRD is there")
     h3.let_go()
-    h3.mode, h3.snapshot = "external", snapshot("h3", SAID, RACK)
+    h3.mode = "external"
     h3.start()
+    until(lambda: not h3.routes() and not (h3.folder / "bgp" / "bird.conf").exists(), "BIRD of before has gone")
     instead = Router(h3.host, racked.folder / "i")
     try:
         for name in ("frr.conf", "gobgpd.toml", "gobgp.prefixes"):

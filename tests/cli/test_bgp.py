@@ -57,6 +57,7 @@ def test_everything_is_shown(linkspan: Command, daemon: FakeDaemon) -> None:
 
 def test_nobody_needs_it_or_others_do_it(linkspan: Command, daemon: FakeDaemon) -> None:
     daemon.on["GET /bgp"] = Answer(200, {**FOUND, "Wanted": False})
-    assert linkspan("bgp", "status").stdout == b"No network needs BGP now.\n"
+    said = b"No network needs BGP now.\nProblem: BGPPeer rack: there is no BGPFilter f\n"
+    assert linkspan("bgp", "status").stdout == said
     daemon.on["GET /bgp"] = Answer(200, {**FOUND, "Mode": "external"})
     assert b"whatever you run with the files in /run/linkspan/bgp" in linkspan("bgp", "status").stdout

@@ -16,6 +16,7 @@ def status(call: Invocation) -> int:
         return 0
     if not found["Wanted"]:
         print("No network needs BGP now.")
+        print("".join(f"Problem: {problem}\n" for problem in found["Problems"]), end="")
         return 0
     rows = [["This host:", f"AS {found['AS']}, router id {found['RouterID']}"]]
     if found["ClusterID"]:

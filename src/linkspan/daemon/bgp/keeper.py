@@ -66,6 +66,8 @@ class Keeper:
         self._tasks = [asyncio.create_task(self._follow())]
         if self.mode == "bird":
             self._tasks.append(asyncio.create_task(self._watch()))
+        for task in self._tasks:
+            task.add_done_callback(_say_failure)
 
     def follow(self, before: Snapshot, after: Snapshot) -> None:
         """The records have changed; not every change is of interest."""
@@ -106,7 +108,7 @@ class Keeper:
         snapshot = self._now()
         wanted = plan(snapshot, self._own(), self._read_secrets(resources(snapshot)))
         self._say(wanted.problems if wanted else ())
-        self._plan = wanted
+        self._plan = wanted = wanted if wanted and wanted.needed else None
         if self.mode == "external":
             self._write_for_others(wanted)
         elif wanted:
@@ -227,6 +229,11 @@ class Keeper:
             if session and not session.up and neighbour.password and not session.trouble:
                 session = dataclasses.replace(session, trouble=_SILENT)
             yield SessionView(neighbour, session)
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("BGP is not looked after any more", exc_info=error)
 
 
 async def end_bird(bird: Bird, run: Run) -> None:

@@ -98,7 +98,7 @@ def _session(plan: Plan, n: Neighbour) -> Iterator[str]:
         yield f"  rr client; rr cluster id {plan.cluster_id};"
     if n.own_as:
         yield f"  allow local as {n.own_as};"
-    yield "  connect delay time 2; connect retry time 5; error wait time 5, 30; hold time 90;"
+    yield "  connect delay time 1; connect retry time 5; error wait time 1, 30; hold time 90;"
     yield f"  graceful restart on; graceful restart time {n.restart_time};"
     yield f"  ipv{n.version} {{"
     yield "    gateway recursive; add paths on; import keep filtered on;"

@@ -65,6 +65,11 @@ class Plan:
     problems: tuple[str, ...] = ()  # why some of it cannot be
 
     @property
+    def needed(self) -> bool:
+        """Whether there is somebody to be told, or routes to be learned; else there are only problems."""
+        return any(pool.routed for pool in self.pools) or any(n.kind == "router" for n in self.neighbours)
+
+    @property
     def versions(self) -> tuple[int, ...]:
         return tuple(version for version in (4, 6) if any(pool.version == version for pool in self.pools))
 
