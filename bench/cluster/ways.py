@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from demo.etcd import Members, place
@@ -35,6 +35,8 @@ class Cluster:
     def __init__(self, place_: Place, docker: Docker) -> None:
         self.fabric = Fabric()
         place_.ends_with(self.fabric.end)
+        self._place, self._docker = place_, docker
+        self._meshes: dict[str, tuple[Daemon, Daemon]] = {}
         hosts = {name: self.fabric.plug(name, f"{address}/24") for name, address in ADDRESSES.items()}
         self.etcd = Members([place(host, ADDRESSES[name]) for name, host in hosts.items()], place_.folder / "etcd")
         place_.ends_with(self.etcd.end)
@@ -47,10 +49,32 @@ class Cluster:
             daemon.start("--cluster", self.etcd.url, "--ovs-db", f"unix:{daemon.folder}/ovs/db.sock")
             daemon.load_image()
 
-    def known(self, network: str) -> None:
-        """Returns once every host knows the network. Raises RuntimeError."""
+    def mesh(self, encryption: str) -> tuple[Daemon, Daemon]:
+        """Two more hosts, that are a mesh: made when they are asked for first, and kept."""
+        if encryption not in self._meshes:
+            made = []
+            for number in (1, 2):
+                name = f"{encryption}{number}"
+                host = self.fabric.plug(name, f"10.211.55.{100 + 10 * len(self._meshes) + number}/24")
+                # wireguard-go is spoken to in a folder that the hosts would share.
+                host.run(["mkdir", "-p", "/var/run/wireguard"])
+                host.run(["mount", "-t", "tmpfs", "none", "/var/run/wireguard"])
+                made.append(linkspand(self._place, self._docker, name=name, host=host))
+            one, two = self._meshes[encryption] = (made[0], made[1])
+            flags = ("--mesh", f"--mesh-encryption={encryption}")
+            one.start(*flags)
+            token = one.timed("GET", "/mesh/token")[1]["Token"]
+            joined = f"10.211.55.{100 + 10 * (len(self._meshes) - 1) + 1}"
+            two.start(*flags, "--join", joined, "--token", token)
+            for daemon in made:
+                daemon.load_image()
+        return self._meshes[encryption]
+
+    def known(self, network: str, daemons: Iterable[Daemon] = ()) -> None:
+        """Returns once every host, or these, know the network. Raises RuntimeError."""
+        asked = list(daemons) or list(self.daemons.values())
         deadline = time.monotonic() + 10
-        while any(daemon.api("GET", f"/networks/{network}")[0] != 200 for daemon in self.daemons.values()):
+        while any(daemon.api("GET", f"/networks/{network}")[0] != 200 for daemon in asked):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"not every host knows the network {network}")
             time.sleep(0.01)
@@ -88,14 +112,14 @@ def _one_bridge(cluster: Cluster) -> Iterator[Ends]:
         yield Ends(one.sandbox(server), address_of(one, server), one.sandbox(client))
 
 
-def _network(*create: str) -> Callable[[Cluster], contextlib.AbstractContextManager[Ends]]:
-    """Two containers on two hosts, on a network made with these arguments."""
+def _network(*create: str, mesh: str = "") -> Callable[[Cluster], contextlib.AbstractContextManager[Ends]]:
+    """Two containers on two hosts, on a network made with these arguments; of a mesh with encryption `on` or `off`."""
 
     @contextlib.contextmanager
     def make(cluster: Cluster) -> Iterator[Ends]:
-        one, two = cluster.daemons["h1"], cluster.daemons["h2"]
+        one, two = cluster.mesh(mesh) if mesh else (cluster.daemons["h1"], cluster.daemons["h2"])
         one.docker("network", "create", *create, "bench")
-        cluster.known("bench")
+        cluster.known("bench", (one, two))
         try:
             server, client = one.create(network="bench"), two.create(network="bench")
             with _running((one, server), (two, client)):
@@ -154,6 +178,8 @@ WAYS: Sequence[Way] = (
     Way("bridge, one host", _one_bridge),
     Way("bridge, published port", _published),
     Way("overlay", _network("-d", "overlay")),
+    Way("weave, encrypted (user space)", _network("-d", "weave", mesh="on")),
+    Way("weave, not encrypted", _network("-d", "weave", mesh="off")),
     Way("flannel, vxlan", _flannel("10.95.0.0/16", "vxlan")),
     Way("flannel, host-gw", _flannel("10.96.0.0/16", "host-gw")),
     Way("calico, vxlan", _calico("vxlan")),
