@@ -15,6 +15,7 @@ from linkspan.engine.mesh.fabric import (
     facts_of,
     link_local,
     mesh_address_of,
+    places_to_try,
     range_of,
     render_fabric,
     segment_mac,
@@ -90,7 +91,7 @@ def test_without_encryption_over_ipv6() -> None:
 
 
 def test_what_wireguard_is_told() -> None:
-    assert wireguard_configuration(OWN, [HIDDEN, SECOND]).splitlines() == [
+    assert wireguard_configuration(OWN, [HIDDEN, SECOND], {"b": "10.211.55.2:6784"}).splitlines() == [
         "[Interface]",
         "PrivateKey = private",
         "ListenPort = 6784",
@@ -102,6 +103,17 @@ def test_what_wireguard_is_told() -> None:
         "PublicKey = public4",
         "AllowedIPs = 100.126.0.4/32",
     ]
+
+
+def test_places_are_tried_in_turn_until_a_peer_is_heard() -> None:
+    peers, tried, asked = [SECOND, THIRD, HIDDEN], dict[str, str](), []
+    for _ in range(3):
+        tried = places_to_try(peers, {}, tried)
+        asked.append(tried["b"])
+        assert tried["c"] == "[fd00::3]:6784" and "d" not in tried
+    assert asked == ["10.211.55.2:6784", "10.9.9.2:6784", "10.211.55.2:6784"]
+    assert places_to_try(peers, {"public2": 20, "public3": None}, tried) == {"c": "[fd00::3]:6784"}
+    assert places_to_try([SECOND], {"public2": 181}, {"b": "10.1.1.1:1"}) == {"b": "10.211.55.2:6784"}
 
 
 def test_what_babeld_is_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import struct
 import subprocess
@@ -106,3 +107,20 @@ def test_how_the_hosts_are_reached(hosts: Mesh) -> None:
     lines = one.linkspan("mesh", "status").out.splitlines()
     assert lines[1].split() == ["Encryption:", "WireGuard", "(wireguard-go)"]
     assert any(line.startswith("h3") and " through h2 " in line for line in lines)
+
+
+def test_daemons_that_restart_interrupt_nothing(hosts: Mesh) -> None:
+    """Neither at an end nor on the way: one ends as it should, the other is killed."""
+    one, two, three = hosts
+    asking = ["nsenter", f"--net={three.sandbox('client')}", "busybox", "ping", "-i", "0.1", one.address("server")]
+    with subprocess.Popen(asking, stdout=subprocess.PIPE, text=True) as process:
+        for member, number in ((one, signal.SIGTERM), (two, signal.SIGKILL)):
+            member.end(number)
+            member.start("--mesh")
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=10)[0]
+    sent, heard = (int(line.split()[0]) for line in said.splitlines()[-2].split(", ")[:2])
+    assert sent > 20
+    assert sent - heard <= 1, said
+    for member in (one, two):
+        until(member.usable, f"{member.name} can use the store again", 30)

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ from linkspan.daemon.mesh.outer import Outer, find_outer
 from linkspan.daemon.mesh.standing import MeshView, Standing, tunnels
 from linkspan.daemon.programmer import Programmer
 from linkspan.daemon.supervised import Supervised
-from linkspan.engine.mesh.fabric import babel_configuration, facts_of, wireguard_configuration
+from linkspan.engine.mesh.fabric import babel_configuration, facts_of, places_to_try, wireguard_configuration
 from linkspan.errors import Internal, LinkspanError, Unsupported
 from linkspan.kernel.contract import Kernel
 from linkspan.model.mesh import MeshIdentity, MeshPeer
@@ -28,7 +29,9 @@ from linkspan.state.fabric import SEGMENT, WIREGUARD, FabricFacts
 from linkspan.state.host import Underlay
 
 log = logging.getLogger(__name__)
-_PATIENCE = 5.0  # seconds until a process that was started can be told something
+_TRY = 6.0  # seconds at one place, of which WireGuard asks twice
+_PATIENCE = 20.0  # seconds until a process that was started can be told something, at most
+_AGAIN = 0.05  # seconds between two attempts at it
 
 Program = Callable[[FabricFacts | None, FabricFacts | None], Awaitable[None]]
 
@@ -45,8 +48,9 @@ class MeshFabric:
         self.facts: FabricFacts | None = None
         self._kind = ""
         self._tasks: list[asyncio.Task[None]] = []
-        self._mending: asyncio.Future[None] = asyncio.Future()
+        self._after_start: dict[str, asyncio.Task[None]] = {}  # what is still done for a process that has just started
         self._configuring = asyncio.Lock()
+        self._tried: dict[str, str] = {}  # host id → where it was tried last
         self._standing = Standing(self.babel_socket)
 
     # -- its life -----------------------------------------------------------------------------------------------------
@@ -64,6 +68,7 @@ class MeshFabric:
             self._look_after(self._wireguard(), self._wireguard_started)
         if self._kind:
             await self._configure()
+            self._tasks.append(asyncio.create_task(self._seek()))
         self._look_after(self._babel(own), self._babel_started)
         self._tasks.append(asyncio.create_task(self._standing.run()))
         facts = self.facts
@@ -112,11 +117,12 @@ class MeshFabric:
             await self._configure()
 
     async def close(self) -> None:
-        self._mending.cancel()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._after_start.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, self._mending, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
+        self._after_start.clear()
 
     async def end(self) -> None:
         await self.close()
@@ -142,33 +148,63 @@ class MeshFabric:
 
     async def _wireguard_started(self) -> None:
         """It knows nobody yet, and has set the device as it likes it."""
+        self._begin("wireguard-go", self._tell_again())
+
+    async def _tell_again(self) -> None:
         try:
-            await self._configure()
+            await self._configure({p.host_id: self._tried.get(p.host_id, "") for p in self._peers})
             await self._program(None, self.facts)
         except LinkspanError as error:
             log.error("%s", error)
 
     async def _babel_started(self) -> None:
-        self._mending.cancel()
-        self._mending = asyncio.create_task(mend(self.babel_socket))
+        self._begin("babeld", mend(self.babel_socket))
 
-    async def _configure(self) -> None:
-        """Tells WireGuard who this host is and who its peers are. Raises Internal."""
+    def _begin(self, process: str, work: Coroutine[Any, Any, None]) -> None:
+        """Not to be waited for: the process is looked after meanwhile, and may end at once."""
+        if before := self._after_start.get(process):
+            before.cancel()
+        self._after_start[process] = asyncio.create_task(work)
+
+    async def _configure(self, where: Mapping[str, str] | None = None) -> None:
+        """Tells WireGuard who this host is and who its peers are, and `where`, or where to try them next. Raises
+        Internal."""
         assert self._own
         async with self._configuring:
-            configuration = wireguard_configuration(self._own, self._peers)
+            heard = {key: tunnel.handshake for key, tunnel in tunnels(await self._dump()).items()}
+            places = {
+                **places_to_try(self._peers, heard, self._tried),
+                **{i: at for i, at in (where or {}).items() if at},
+            }
+            self._tried.update(places)
+            configuration = wireguard_configuration(self._own, self._peers, places)
             deadline = asyncio.get_running_loop().time() + _PATIENCE
             while said := (await _run("wg", "syncconf", WIREGUARD, "/dev/stdin", stdin=configuration))[0]:
                 if asyncio.get_running_loop().time() > deadline:
-                    raise Internal(f"WireGuard takes no configuration: {said}")
-                await asyncio.sleep(0.02)
+                    words = self._wireguard().last_words() if self._kind == "tun" else ""
+                    raise Internal(f"WireGuard takes no configuration: {'; '.join(filter(None, (said, words)))}")
+                await asyncio.sleep(_AGAIN)
 
     async def view(self) -> MeshView:
         """Of a fabric that was started."""
         assert self._own and self.facts
         ways = await self._standing.look()
-        _, dump = await _run("wg", "show", WIREGUARD, "dump") if self._kind else ("", "")
-        return MeshView(self._own, self._kind, self.facts.mtu, self._standing.of(self._peers, ways, tunnels(dump)))
+        found = tunnels(await self._dump()) if self._kind else {}
+        return MeshView(self._own, self._kind, self.facts.mtu, self._standing.of(self._peers, ways, found))
+
+    async def _dump(self) -> str:
+        """What WireGuard says of itself and its peers; "" while it is not there."""
+        return (await _run("wg", "show", WIREGUARD, "dump"))[1]
+
+    async def _seek(self) -> None:
+        """Who does not answer at one of its places is tried at the next, and so on around."""
+        while True:
+            await asyncio.sleep(_TRY)
+            if any(len(peer.endpoints) > 1 for peer in self._peers):
+                try:
+                    await self._configure()
+                except LinkspanError as error:
+                    log.debug("%s", error)
 
     # -- who the others are -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ which babeld's neighbours know it. So nothing but the mesh address has to be tol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
@@ -39,6 +39,7 @@ CARRIERS = IPv4Network("100.126.0.0/16")  # addresses inside WireGuard
 AROUND_SEGMENT = 14 + 8 + 8 + 20  # what the segment puts around a packet: Ethernet, VXLAN, UDP, IPv4
 # What WireGuard puts around one: its header and its tag, UDP, and the packet's own IP header.
 AROUND_WIREGUARD = {4: 32 + 8 + 20, 6: 32 + 8 + 40}
+HEARD = 180  # seconds after its last handshake that WireGuard takes a peer's packets
 HELLO = 0.5  # seconds between babeld's hellos; a neighbour that was not heard twice is left
 
 
@@ -150,12 +151,28 @@ def _guards(facts: FabricFacts, links: Iterable[str]) -> Iterator[KernelObject]:
         yield NftElement("mesh_links", f'"{link}"')
 
 
-def wireguard_configuration(own: MeshIdentity, peers: Iterable[MeshPeer]) -> str:
-    """As `wg syncconf` takes it. A peer without an endpoint is one that may reach us."""
+def places_to_try(
+    peers: Iterable[MeshPeer], handshakes: Mapping[str, int | None], tried: Mapping[str, str]
+) -> dict[str, str]:
+    """Where WireGuard is to try peers that it has not heard of for long, by host id: at the place after the one that
+    was `tried` last. Whoever is heard stays where it is heard. `handshakes` are ages in seconds, by public key."""
+    found = {}
+    for peer in peers:
+        age = handshakes.get(peer.public_key)
+        if peer.endpoints and (age is None or age > HEARD):
+            last = tried.get(peer.host_id, "")
+            following = peer.endpoints.index(last) + 1 if last in peer.endpoints else 0
+            found[peer.host_id] = peer.endpoints[following % len(peer.endpoints)]
+    return found
+
+
+def wireguard_configuration(own: MeshIdentity, peers: Iterable[MeshPeer], places: Mapping[str, str]) -> str:
+    """As `wg syncconf` takes it. A peer without a place stays where it is heard, or may come to us."""
     lines = ["[Interface]", f"PrivateKey = {own.private_key}", f"ListenPort = {own.port}"]
     for peer in sorted(peers, key=lambda peer: peer.host_id):
         lines += ["[Peer]", f"PublicKey = {peer.public_key}", f"AllowedIPs = {carrier_of(peer.address)}/32"]
-        lines += [f"Endpoint = {endpoint}" for endpoint in peer.endpoints[:1]]
+        if place := places.get(peer.host_id):
+            lines.append(f"Endpoint = {place}")
     return "\n".join(lines) + "\n"
 
 
