@@ -69,6 +69,8 @@ class Simulated:
         )
         self._mutation.cluster = self._cluster
         await self._cluster.start()
+        while (await self._cluster.view()).trouble:  # noqa: ASYNC110 - as a user would look
+            await asyncio.sleep(0.1)
 
     async def _evict(self, endpoint: Endpoint, address: str) -> None:
         raise AssertionError(f"{address} is somebody else's, too")

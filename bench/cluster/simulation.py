@@ -106,7 +106,8 @@ class Simulation:
         after = [worker.call("seen") for worker in whole]
         events = 2 * moves
         tell(f"  {moves} moves written in {moved['seconds']:.1f} s: {moves / moved['seconds']:.0f} a second")
-        tell(f"  the last whole host has rendered {max(caught) - moved['at']:.2f} s after the last write")
+        late = ", ".join(f"{at - moved['at']:.2f}" for at in caught)
+        tell(f"  the whole hosts have rendered {late} s after the last write")
         tell(f"  the last of {number - WHOLE} watches has heard {watched['last'] - moved['at']:.2f} s after it")
         heard_by = number if self._how == "everything" else NETWORK_HOSTS
         rate = events * heard_by / (max(watched["last"], max(caught)) - moved["began"])

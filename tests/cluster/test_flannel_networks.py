@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -74,6 +76,71 @@ def test_containers_on_three_hosts(hosts: Cluster, backend: str) -> None:
     assert h1.out("exec", "c-h1", "timeout", "5", "wget", "-qO-", "http://c-h2/cgi-bin/who") == seen
     hosts.clear()
     until(lambda: not keys(hosts, where), "leases are given back")
+
+
+def test_ipv6_beside_ipv4(hosts: Cluster) -> None:
+    """A /64 for each host too, by the same way: names, packets of all sizes, and what leaves is masqueraded."""
+    with ipv6_between(hosts):
+        _with_ipv6(hosts, 1430, "-o", "flannel.prefix=/flannel-six-vxlan", "-o", "flannel.vni=13")
+        _with_ipv6(hosts, 1500, "-o", "flannel.prefix=/flannel-six-gw", "-o", "flannel.backend=host-gw")
+
+
+def _with_ipv6(hosts: Cluster, mtu: int, *options: str) -> None:
+    flannel(hosts, "--subnet", "fd77::/56", "--ipv6", *options)
+    addresses = {}
+    for member in hosts:
+        run(member, f"c-{member.name}")
+        addresses[member.name] = address6(member, f"c-{member.name}")
+    assert len({address.rpartition(":")[0] for address in addresses.values()}) == 3
+    spaces = {member.name: member.sandbox(f"c-{member.name}") for member in hosts}
+    for one in hosts:
+        for other in hosts:
+            if one is other:
+                continue
+            with echoes(spaces[other.name], addresses[other.name]):
+                assert udp(spaces[one.name], addresses[other.name], mtu, whole=True) == addresses[one.name]
+                assert udp(spaces[one.name], addresses[other.name], 4000) == addresses[one.name]
+                assert tcp(spaces[one.name], addresses[other.name])
+    h1, h2, h3 = hosts
+    until(lambda: addresses["h2"] in h1.docker("exec", "c-h1", "nslookup", "c-h2", status=None).both, "the name")
+    with who_server(hosts.there, "fd00:55::9", 8000):
+        assert ask(spaces["h1"], "fd00:55::9", 8000) == "fd00:55::4"
+    with echoes(spaces["h2"], addresses["h2"]):
+        kill_daemon(h2)
+        assert udp(spaces["h1"], addresses["h2"], mtu) == addresses["h1"]
+        h2.start(*h2.flags)
+        assert udp(spaces["h1"], addresses["h2"], mtu) == addresses["h1"]
+        h3.host.run(["ip", "-6", "route", "flush", "proto", "76"])
+        until(lambda: udp(spaces["h3"], addresses["h2"], tries=1) == addresses["h3"], "the routes are put back")
+    hosts.clear()
+    until(lambda: not keys(hosts, prefix(options)), "leases are given back")
+
+
+@contextlib.contextmanager
+def ipv6_between(hosts: Cluster) -> Iterator[None]:
+    """fd00:55::N for 10.211.55.N."""
+    machines = {**{member.at: member.host for member in hosts}, "10.211.55.9": hosts.outside}
+    given = {f"fd00:55::{at.rpartition('.')[2]}/64": machine for at, machine in machines.items()}
+    for address, machine in given.items():
+        machine.run(["ip", "address", "add", address, "dev", "eth0", "nodad"])
+    hosts.each(_restarted)  # where a host is reached is found out at the start
+    try:
+        yield
+    finally:
+        hosts.clear()
+        for address, machine in given.items():
+            machine.run(["ip", "address", "del", address, "dev", "eth0"])
+        hosts.each(_restarted)
+
+
+def _restarted(member: Member) -> None:
+    kill_daemon(member)
+    member.start(*member.flags)
+
+
+def address6(member: Member, name: str) -> str:
+    found = json.loads(member.out("inspect", name))[0]["NetworkSettings"]["Networks"]["fl"]
+    return str(found["GlobalIPv6Address"])
 
 
 def test_a_host_with_flanneld_on_the_same_network(hosts: Cluster) -> None:
@@ -174,6 +241,17 @@ def test_a_daemon_that_starts_without_etcd_makes_what_it_knew(hosts: Cluster) ->
         finally:
             h1.parted_from_etcd(False)
         until(lambda: h1.docker("run", "-d", "--network", "fl", "web", status=None).status == 0, "work goes on", 20)
+
+
+def test_a_network_that_goes_while_a_host_s_daemon_is_away_leaves_no_lease(hosts: Cluster) -> None:
+    flannel(hosts, "-o", "flannel.prefix=/flannel-gone", "-o", "flannel.vni=12")
+    h3 = hosts["h3"]
+    kill_daemon(h3)
+    hosts["h1"].docker("network", "rm", "fl")
+    until(lambda: len(keys(hosts, "/flannel-gone")) == 1, "the others have given theirs back")
+    h3.start(*h3.flags)
+    until(lambda: not keys(hosts, "/flannel-gone"), "the last one, too")
+    assert not h3.host.run(["ip", "link", "show", "flannel.12"], check=False).stdout
 
 
 def test_a_subnet_that_another_host_took(hosts: Cluster) -> None:

@@ -299,7 +299,7 @@ def udp(space: str, address: str, size: int = 100, port: int = 7, *, whole: bool
 
 def tcp(space: str, address: str, size: int = 1 << 20, port: int = 7) -> bool:
     """Whether as many bytes go there and come back."""
-    with socket_in(space) as client:
+    with socket_in(space, family=_family(address)) as client:
         client.settimeout(10)
         try:
             client.connect((address, port))

@@ -238,7 +238,7 @@ class Daemon:
             announcing.follow(before, after, containers)
             self._dhcp.follow(before, after, containers)
             if self.networks.flannel and before.networks is not after.networks:
-                self.networks.flannel.follow()
+                self.networks.flannel.follow(before)
             if self.bgp:
                 self.bgp.follow(before, after)
             if self.mesh and before.hosts is not after.hosts:

@@ -83,10 +83,19 @@ class Keeper:
                 await asyncio.sleep(_PAUSES[-1])
 
     async def release(self) -> None:
-        """Gives the lease back, where we have one; a reservation stays."""
-        if self._own and not self._own.lease.reserved:
-            await self._registry.delete(self._own)
+        """Gives the lease back, also one that an earlier life of this host had; a reservation stays."""
+        own = self._own or await self._left()
+        if own and not own.lease.reserved:
+            await self._registry.delete(own)
         self._own = None
+
+    async def _left(self) -> Entry | None:
+        try:
+            address = self._describe(await self._registry.config()).public_ip
+        except NotFound:
+            return None
+        entries = (await self._registry.list()).entries.values()
+        return next((entry for entry in entries if entry.lease.public_ip == address), None)
 
     # --- one listing, and what comes after it
 

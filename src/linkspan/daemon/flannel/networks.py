@@ -41,10 +41,11 @@ class FlannelNetworks:
         self._etcd, self._driver, self._folder = etcd, driver, folder
         self._now, self._take_over = now, take_over
         self._parts: dict[str, _PartOfNetwork] = {}
+        self._heard: set[str] = set()  # networks that we have had a part of since we started
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def follow(self) -> None:
-        """The networks may have changed."""
+    def follow(self, before: Snapshot | None = None) -> None:
+        """The networks may have changed, since `before` if it is known."""
         snapshot = self._now()
         networks = snapshot.networks
         # Of a network that went while no daemon ran.
@@ -55,9 +56,19 @@ class FlannelNetworks:
             self._run(self._parts.pop(id_).leave())
         for network in networks.values():
             if network.driver == DRIVER and network.id not in self._parts:
-                part = _PartOfNetwork(network, self._etcd, self._driver, self._folder, self._now, self._take_over)
-                self._parts[network.id] = part
+                self._parts[network.id] = part = self._part(network)
                 part.start()
+        taken = {prefix_of(part.network.options) for part in self._parts.values()}
+        for network in before.networks.values() if before else ():
+            # One that went while no daemon ran: of it we hear at the start, and still have a lease.
+            if network.id in networks or network.id in self._heard or network.driver != DRIVER:
+                continue
+            if prefix_of(network.options) not in taken:
+                self._run(self._part(network).leave())
+        self._heard.update(self._parts)
+
+    def _part(self, network: Network) -> _PartOfNetwork:
+        return _PartOfNetwork(network, self._etcd, self._driver, self._folder, self._now, self._take_over)
 
     async def _forget(self, subnets: Sequence[HostSubnet]) -> None:
         await self._take_over([*map(drop, subnets)], ())
@@ -112,7 +123,7 @@ class _PartOfNetwork:
         now: Callable[[], Snapshot],
         take_over: TakeOver,
     ) -> None:
-        self._network, self._driver = network, driver
+        self.network, self._driver = network, driver
         self._socket = folder / f"flannel-{network.id[:12]}.sock"
         self._now, self._take_over = now, take_over
         own = now().own_subnet(network)
@@ -131,7 +142,7 @@ class _PartOfNetwork:
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(work) for work in (self._keeper.run(), self._follow())]
-        if self._now().own_subnet(self._network):
+        if self._now().own_subnet(self.network):
             self._follow_tunnel()  # as it was, until etcd says otherwise
 
     def stop(self) -> None:
@@ -145,7 +156,7 @@ class _PartOfNetwork:
         """The network is gone: so are our lease, the records, and the tunnel."""
         self.stop()
         await self.ended()
-        left = [drop(subnet) for subnet in self._now().subnets_at(self._network)]
+        left = [drop(subnet) for subnet in self._now().subnets_at(self.network)]
         await self._take_over(left, ())
         if self._tunnel:
             await self._tunnel.end()
@@ -153,7 +164,7 @@ class _PartOfNetwork:
             await self._keeper.release()
         except LinkspanError as error:
             log.warning(
-                "the flannel lease of network %s is not given back: it ends by itself: %s", self._network.name, error
+                "the flannel lease of network %s is not given back: it ends by itself: %s", self.network.name, error
             )
 
     def _describe(self, config: FlannelConfig) -> Lease:
@@ -177,7 +188,7 @@ class _PartOfNetwork:
 
     def _writes(self, view: View) -> Iterator[Write]:
         """The records of the leases, as far as they are other ones."""
-        snapshot, id_ = self._now(), self._network.id
+        snapshot, id_ = self._now(), self.network.id
         if id_ not in snapshot.networks:
             return
         wanted = {
@@ -187,7 +198,7 @@ class _PartOfNetwork:
                 for lease in (view.own, *view.others)
             )
         }
-        for subnet in snapshot.subnets_at(self._network):
+        for subnet in snapshot.subnets_at(self.network):
             if subnet.id not in wanted:
                 yield drop(subnet)
         for subnet in wanted.values():
@@ -197,17 +208,15 @@ class _PartOfNetwork:
     def _follow_tunnel(self) -> None:
         """The udp backend's process, and what is said of hosts that host-gw does not reach."""
         snapshot = self._now()
-        own = snapshot.own_subnet(self._network)
-        part = self._driver.part(self._network, own) if own else None
+        own = snapshot.own_subnet(self.network)
+        part = self._driver.part(self.network, own) if own else None
         if part is None:
             return
-        others = tuple(subnet.lease for subnet in snapshot.subnets_at(self._network) if not subnet.own)
+        others = tuple(subnet.lease for subnet in snapshot.subnets_at(self.network) if not subnet.own)
         far = off_link(part, others)
         for lease in far:
             if lease not in self._passed_over:
-                log.error(
-                    "network %s: host %s is behind a router, and not reached", self._network.name, lease.public_ip
-                )
+                log.error("network %s: host %s is behind a router, and not reached", self.network.name, lease.public_ip)
         self._passed_over = far
         if part.config.backend.type != "udp":
             return
