@@ -69,10 +69,10 @@ def test_a_network_takes_over_what_its_pool_says_later(world: World) -> None:
         "{cidr: 10.77.0.0/16, vxlanMode: CrossSubnet}",
         "{cidr: 10.77.0.0/16, vxlanMode: Always, blockSize: 30}",
     ):
-        with pytest.raises(Conflict, match="IPPool city: network city has containers"):
+        with pytest.raises(Conflict, match="IPPool city: network city is in use"):
             say(world, "IPPool", "city", spec)
     world.now = world.now.after([drop(endpoint) for endpoint in world.now.endpoints.values()])
-    with pytest.raises(Conflict, match="hosts hold blocks of network city still"):
+    with pytest.raises(Conflict, match="IPPool city: network city is in use"):
         say(world, "IPPool", "city", "{cidr: 10.77.0.0/16, vxlanMode: Always, blockSize: 30}")
     world.now = world.now.after([drop(block) for block in world.now.blocks.values()])
     say(world, "IPPool", "city", "{cidr: 10.77.0.0/16, vxlanMode: CrossSubnet, blockSize: 30}")

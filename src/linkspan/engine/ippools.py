@@ -73,15 +73,12 @@ def _with(snapshot: Snapshot, network: Network, options: Mapping[str, str], host
 
 
 def _check_unused(snapshot: Snapshot, network: Network, pool: IpPool) -> None:
-    if snapshot.endpoints_on.get(network.id) or snapshot.elsewhere.on.get(network.id):
+    """Of containers on other hosts only the blocks of addresses are sure to be known here."""
+    held = any(block.network_id == network.id for block in snapshot.blocks.values())
+    if held or snapshot.endpoints_on.get(network.id) or snapshot.elsewhere.on.get(network.id):
         raise Conflict(
-            f"IPPool {pool.name}: network {network.name} has containers: how it is encapsulated, and its blocks, "
-            "change only while it has none"
-        )
-    if any(block.network_id == network.id for block in snapshot.blocks.values()):
-        raise Conflict(
-            f"IPPool {pool.name}: hosts hold blocks of network {network.name} still: they give them back a minute "
-            "after their last container there has gone"
+            f"IPPool {pool.name}: network {network.name} is in use: how it is encapsulated, and its blocks, change "
+            "only while no host has a block of it, a minute after the last container has gone"
         )
 
 
