@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -26,12 +27,13 @@ from linkspan.state.guard import (
     GuardRule,
     GuardSet,
     Is,
+    Seal,
     stamp,
 )
 from linkspan.state.objects import Namespace, State, state_of
 from linkspan.state.plan import Plan, diff, revert
-from tests.hosts import hosts
-from tests.kernel.conftest import World
+from tests.hosts import hosts, socket_in
+from tests.kernel.conftest import World, on_linux
 
 
 def guard(path: str, *addresses: str, port: int = 80, interface: str = "eth0") -> Guard:
@@ -110,6 +112,49 @@ def test_one_that_is_not_what_was_thought_is_written_anew(world: World) -> None:
     first, second, third = (guard(path, f"10.0.0.{n}", port=n) for n in (2, 3, 4))
     world.reach({}, sandbox(world, first))
     world.reach(sandbox(world, second), sandbox(world, third))  # second was never there
+
+
+def test_interfaces_are_sealed_and_opened(world: World) -> None:
+    path = f"{world.folder}/c2"
+    plain = state_of([*world.network(), *world.endpoint(2)])
+    sealed = state_of([*plain.values(), guard(path, "10.0.0.2"), Seal(path, "eth0")])
+    world.reach({}, plain)
+    world.reach(plain, sealed)
+    world.kernel.apply(diff(plain, sealed))  # once more
+    world.expect(sealed)
+    world.reach(sealed, plain)
+    world.kernel.apply(revert(sealed, plain))
+    world.expect(sealed)
+    world.reach(sealed, {})
+
+
+@on_linux
+def test_what_is_sent_past_the_stack_goes_nowhere(world: World) -> None:
+    path = f"{world.folder}/c2"
+    plain = state_of([*world.network(), *world.endpoint(2), *world.endpoint(3)])
+    world.reach({}, plain)
+    packet = bytes.fromhex("4500001c00000000401122aaac110002ac1100030400005000080000")  # UDP from .2 to .3, port 80
+    with socket_in(f"{world.folder}/c3", socket.SOCK_DGRAM) as server, packet_socket(path) as client:
+        server.bind(("0.0.0.0", 80))
+        server.settimeout(0.3)
+        to = ("eth0", 0x0800, 0, 0, bytes.fromhex("0242ac110003"))
+        client.sendto(packet, to)
+        assert server.recv(100) == b""
+        world.reach(plain, state_of([*plain.values(), Seal(path, "eth0")]))
+        for bypass in (0, 1):
+            client.setsockopt(263, 20, bypass)  # SOL_PACKET, PACKET_QDISC_BYPASS
+            with pytest.raises(OSError, match="No buffer space"):
+                client.sendto(packet, to)
+        with pytest.raises(TimeoutError):
+            server.recv(100)
+        with socket_in(path, socket.SOCK_DGRAM) as honest:
+            honest.sendto(b"x", ("172.17.0.3", 80))
+            assert server.recv(100) == b"x"
+        world.kernel.announce(path, "eth0", ("172.17.0.2", "fd00::2"))
+
+
+def packet_socket(path: str) -> socket.socket:
+    return socket_in(path, socket.SOCK_DGRAM, socket.AF_PACKET)
 
 
 @pytest.mark.root

@@ -17,7 +17,7 @@ from linkspan.drivers.inside import DEFAULT_ROUTES
 from linkspan.drivers.plug import leading_versions, render_ground, render_plugs
 from linkspan.engine.blocks import remotes_in, strays
 from linkspan.engine.mesh.fabric import render_fabric
-from linkspan.engine.policy.guards import concerned, guard_of, host_concerned, host_guard
+from linkspan.engine.policy.guards import concerned, guard_of, host_concerned, host_guard, seals
 from linkspan.model.cluster import GLOBAL, Block, Host, Remote
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
@@ -324,6 +324,7 @@ def _render_sandbox(snapshot: Snapshot, sandbox: Sandbox) -> Iterator[KernelObje
         yield Namespace(sandbox.path)
         if guard := guard_of(snapshot, sandbox):
             yield guard
+            yield from seals(guard)
 
 
 def _render_endpoint(snapshot: Snapshot, endpoint: Endpoint, drivers: Drivers) -> Iterator[KernelObject]:

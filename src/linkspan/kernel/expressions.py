@@ -30,7 +30,7 @@ _REGISTER = be32(1, 1)  # of what loads: into register 1
 _FROM = be32(1, 1)  # of what compares: from there
 _NETWORK, _TRANSPORT = 1, 2
 _META = {FAMILY: (15, 1), PROTOCOL: (16, 1)}  # key, length
-_IIFNAME, _OIFNAME = 6, 7
+_PROTOCOL, _IIFNAME, _OIFNAME, _RTCLASSID = 1, 6, 7, 13
 _PAYLOAD = {  # base, offset, length
     SOURCE4: (_NETWORK, 12, 4),
     DESTINATION4: (_NETWORK, 16, 4),
@@ -43,7 +43,7 @@ _PAYLOAD = {  # base, offset, length
 }
 _FAMILIES = {4: 2, 6: 10}  # NFPROTO_IPV4, NFPROTO_IPV6
 _OF_FAMILY = {SOURCE4: 4, DESTINATION4: 4, SOURCE6: 6, DESTINATION6: 6}
-_EQUAL, _UNEQUAL = 0, 1
+_EQUAL, _UNEQUAL, _AT_LEAST = 0, 1, 5
 _INVERTED = 1  # NFT_LOOKUP_F_INV
 _VERDICTS = {"drop": 0, "accept": 1, "jump": -3, "goto": -4, "return": -5}
 _ESTABLISHED_RELATED = 0x2 | 0x4
@@ -95,6 +95,29 @@ def interface(*, incoming: bool) -> bytes:
     return _expression("meta", _REGISTER, be32(2, _IIFNAME if incoming else _OIFNAME))
 
 
+def is_routed() -> bytes:
+    """The packet has a way, which the stack gave it: whatever is said of its realm. (Else the rule ends.)"""
+    return _expression("meta", _REGISTER, be32(2, _RTCLASSID)) + _compared(bytes(4), _AT_LEAST)
+
+
+def is_arp() -> bytes:
+    return _expression("meta", _REGISTER, be32(2, _PROTOCOL)) + _compared(b"\x08\x06")
+
+
+def is_discovery() -> bytes:
+    """Router or neighbour discovery of IPv6, by a frame's bytes: an address is announced so."""
+    return b"".join(
+        (
+            _expression("meta", _REGISTER, be32(2, _PROTOCOL)),
+            _compared(b"\x86\xdd"),
+            _bytes(_NETWORK, 6, 1),
+            _compared(bytes((58,))),
+            _bytes(_NETWORK, 40, 1),
+            _ranged(bytes((133,)), bytes((137,)), _EQUAL),
+        )
+    )
+
+
 def is_loopback(*, incoming: bool) -> bytes:
     return interface(incoming=incoming) + _compared(b"lo".ljust(16, b"\0"))
 
@@ -111,15 +134,22 @@ def _matched(match: Match) -> bytes:
     )
     if first == last:
         return _loaded(match.field) + _compared(first, _UNEQUAL if match.negated else _EQUAL)
-    bounds = nested(3, attribute(1, first)), nested(4, attribute(1, last))
-    return _loaded(match.field) + _expression("range", _FROM, be32(2, _UNEQUAL if match.negated else _EQUAL), *bounds)
+    return _loaded(match.field) + _ranged(first, last, _UNEQUAL if match.negated else _EQUAL)
 
 
 def _loaded(field: str) -> bytes:
     if field in _META:
         return _expression("meta", _REGISTER, be32(2, _META[field][0]))
-    base, offset, length = _PAYLOAD[field]
+    return _bytes(*_PAYLOAD[field])
+
+
+def _bytes(base: int, offset: int, length: int) -> bytes:
     return _expression("payload", _REGISTER, be32(2, base), be32(3, offset), be32(4, length))
+
+
+def _ranged(first: bytes, last: bytes, operation: int) -> bytes:
+    bounds = nested(3, attribute(1, first)), nested(4, attribute(1, last))
+    return _expression("range", _FROM, be32(2, operation), *bounds)
 
 
 def _compared(value: bytes, operation: int = _EQUAL) -> bytes:

@@ -14,7 +14,7 @@ from linkspan.errors import Conflict, LinkspanError, NotFound, PortInUse, PortUn
 from linkspan.kernel.contract import EphemeralPorts, Interface, RouteEntry, Statistics
 from linkspan.kernel.devices import FEATURES, device_data
 from linkspan.model.port import ANY, ANY_IPV4, ANY_IPV6, clash, with_port
-from linkspan.state.guard import Guard
+from linkspan.state.guard import Guard, Seal
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
     HOST,
@@ -143,6 +143,7 @@ class FakeKernel:
                 Address(namespace=namespace, interface=interface)
                 | Route(namespace=namespace, interface=interface)
                 | Shaper(namespace=namespace, interface=interface)
+                | Seal(namespace=namespace, interface=interface)
             ):
                 self._need_namespace(namespace, item)
                 if not self._has_link(namespace, interface):

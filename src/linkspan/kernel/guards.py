@@ -15,6 +15,7 @@ import contextlib
 import errno
 import functools
 import ipaddress
+import logging
 import socket
 import struct
 import time
@@ -33,6 +34,7 @@ from linkspan.kernel.netlink import (
     attributes,
     be32,
     nested,
+    string,
     text,
 )
 from linkspan.model.policy import EGRESS, FAILSAFE, INGRESS
@@ -48,8 +50,10 @@ from linkspan.state.guard import (
     GuardRule,
     GuardSet,
     Is,
+    Seal,
 )
 
+log = logging.getLogger(__name__)
 TABLE = "linkspan-policy"
 _SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
@@ -57,9 +61,13 @@ _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE, _NEWS
     _SUBSYSTEM | number for number in (0, 1, 2, 3, 5, 6, 8, 9, 11)
 )
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = (_SUBSYSTEM | number for number in (12, 13, 14))
+_GETCHAIN = _SUBSYSTEM | 4
 _BATCH = struct.pack("=BBH", 0, 0, socket.htons(10))
 _INET = struct.pack("=BBH", 1, 0, 0)
 _OURS = _INET + text(1, TABLE)
+_NETDEV = struct.pack("=BBH", 5, 0, 0)
+_NETDEV_OURS = _NETDEV + text(1, TABLE)
+_EGRESS = 1  # NF_NETDEV_EGRESS
 _OWNED = be32(2, 0x2 | 0x4)  # NFT_TABLE_F_OWNER, NFT_TABLE_F_PERSIST
 _INTERVAL, _MAP, _INTERVAL_END = 0x4, 0x8, 1
 _INTERFACE, _SERVICE, _IPV4, _IPV6 = 41, 13, 7, 8  # nft's numbers of types
@@ -77,6 +85,9 @@ _DISCOVERY = (
     GuardRule((Is(PROTOCOL, 58, 58), Is(ICMP_TYPE, 143, 143)), ACCEPT),
 )
 
+# What passes a seal: what the stack sends, and how neighbours are found.
+_PAST_A_SEAL = (expressions.is_routed(), expressions.is_arp(), expressions.is_discovery())
+
 Message = tuple[int, int, bytes]
 
 
@@ -86,6 +97,7 @@ class Guards:
     def __init__(self, namespaces: Namespaces, *, owned: bool = True) -> None:
         self._namespaces, self._owned = namespaces, owned
         self._connections: dict[str, NetlinkSocket] = {}
+        self._unsealed = set[Seal]()  # what this kernel cannot do
         self._without = set[str]()  # sandboxes that are known to have no table
 
     def close(self) -> None:
@@ -135,21 +147,69 @@ class Guards:
             return
         if self._there(connection):
             _transaction(connection, [(_DELTABLE, 0, _OURS)])
-        self.forget(path)
-        self._without.add(path)
 
-    def read(self, path: str) -> Guard | None:
-        """What is there, by its stamp. OSError."""
+    def seal(self, item: Seal) -> None:
+        """OSError. A kernel that cannot (before Linux 5.16, or without routing realms) goes without: it is said."""
+        connection = self._into(item.namespace)
+        self._without.discard(item.namespace)
+        name = item.interface
+        hook = nested(4, be32(1, _EGRESS), be32(2, 0), text(3, name))
+        made = [
+            (_NEWTABLE, CREATE, _NETDEV + text(1, TABLE) + (_OWNED if self._owned else be32(2, 0))),
+            *([(_DELCHAIN, 0, _NETDEV_OURS + text(3, name))] if name in self._sealed(connection) else []),
+            (_NEWCHAIN, CREATE, _NETDEV_OURS + text(3, name) + hook + be32(5, 1) + text(7, "filter")),
+            *(
+                _sealing(name, parts)
+                for parts in (expressions.is_routed(), expressions.is_arp(), expressions.is_discovery())
+            ),
+            (_NEWRULE, CREATE | APPEND, _NETDEV_OURS + text(2, name) + nested(4, expressions.judged("drop"))),
+        ]
+        try:
+            _transaction(connection, made)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOENT):
+                raise
+            if not self._unsealed:
+                log.warning("this kernel cannot keep packet sockets from sending past policies: %s", error)
+            self._unsealed.add(item)
+
+    def unseal(self, item: Seal) -> None:
+        """OSError. What is gone already is no error."""
+        self._unsealed.discard(item)
+        try:
+            connection = self._into(item.namespace)
+        except FileNotFoundError:
+            return
+        there = self._sealed(connection)
+        if item.interface in there:
+            last = len(there) == 1
+            _transaction(
+                connection,
+                [(_DELTABLE, 0, _NETDEV_OURS) if last else (_DELCHAIN, 0, _NETDEV_OURS + text(3, item.interface))],
+            )
+
+    def _sealed(self, connection: NetlinkSocket) -> list[str]:
+        """The interfaces that have a chain."""
+        chains = (attributes(body, 4) for body in connection.dump(_GETCHAIN, _NETDEV))
+        return [string(values.get(3, b"")) for values in chains if string(values.get(1, b"")) == TABLE]
+
+    def read(self, path: str) -> Iterator[Guard | Seal]:
+        """What is there, the guard by its stamp. OSError."""
         if path in self._without:
-            return None
+            return
         connection = self._into(path)
-        if not self._there(connection):
+        sealed = self._sealed(connection)
+        guarded = self._there(connection)
+        if not guarded and not sealed:
             self.forget(path)
             self._without.add(path)
-            return None
+            return
         if self._owned:
-            self._take(connection)
-        return Guard(path, _read_stamp(connection))
+            self._take(connection, [_OURS] if guarded else [], [_NETDEV_OURS] if sealed else [])
+        if guarded:
+            yield Guard(path, _read_stamp(connection))
+        yield from (Seal(path, name) for name in sealed)
+        yield from (item for item in self._unsealed if item.namespace == path)
 
     def _into(self, path: str) -> NetlinkSocket:
         if path not in self._connections:
@@ -166,12 +226,12 @@ class Guards:
             raise
         return True
 
-    def _take(self, connection: NetlinkSocket) -> None:
-        """A table that the last daemon has left becomes ours; it may take the kernel a moment to see that it ended."""
+    def _take(self, connection: NetlinkSocket, *tables: list[bytes]) -> None:
+        """Tables that the last daemon has left become ours; it may take the kernel a moment to see that it ended."""
         patience = time.monotonic() + _LETTING_GO
         while True:
             try:
-                _transaction(connection, [(_NEWTABLE, CREATE, _OURS + _OWNED)])
+                _transaction(connection, [(_NEWTABLE, CREATE, each + _OWNED) for table in tables for each in table])
                 return
             except OSError as error:
                 if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
@@ -327,6 +387,10 @@ def _set(name: str, kind: int, length: int, *, verdicts: bool = False, spans: bo
     shown = attribute(13, _HOST_ORDER) if kind == _INTERFACE else b""
     body = _OURS + text(2, name) + be32(3, flags) + be32(4, kind) + be32(5, length) + data + be32(10, 1) + shown
     return _NEWSET, CREATE, body
+
+
+def _sealing(chain: str, parts: bytes) -> Message:
+    return _NEWRULE, CREATE | APPEND, _NETDEV_OURS + text(2, chain) + nested(4, parts + expressions.judged("accept"))
 
 
 def _rule(chain: str, parts: bytes) -> Message:

@@ -32,7 +32,7 @@ from linkspan.kernel.rows import Refused, Row, take_rows
 from linkspan.kernel.steps import GOING_TOGETHER, explained, grouped, place, subject, udp_port
 from linkspan.kernel.watch import Watch
 from linkspan.kernel.wireless import wireless
-from linkspan.state.guard import Guard
+from linkspan.state.guard import Guard, Seal
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.objects import (
     HOST,
@@ -231,6 +231,8 @@ class LinuxKernel:
                 self._create_namespace(path)
             case Guard():
                 self._guards.put(None, item)
+            case Seal():
+                self._guards.seal(item)
             case Bridge() | Joint() | Veth() | Device() | Vxlan():
                 self._links.create(item)
                 if isinstance(item, Device):
@@ -289,6 +291,8 @@ class LinuxKernel:
                 self._enslaving.free(item)
             case Guard():
                 self._guards.remove(item.namespace)
+            case Seal():
+                self._guards.unseal(item)
             case Address() | Shaper():
                 try:
                     inside = self._inside(item.namespace)
@@ -374,12 +378,10 @@ class LinuxKernel:
         names = {item.interface.index: item.interface.name for item in host}
         peers: dict[int, tuple[str, rtnetlink.Link]] = {}  # by the host end's index
         whole = set[int]()
-        if guard := self._guards.read(HOST):
-            yield guard
+        yield from self._guards.read(HOST)
         for path in self._namespaces.paths():
             yield Namespace(path)
-            if guard := self._guards.read(path):
-                yield guard
+            yield from self._guards.read(path)
             inside = self._inside(path)
             found = rtnetlink.links(inside)
             mine = {}

@@ -9,7 +9,7 @@ from linkspan.errors import LinkspanError
 from linkspan.kernel.failure import explain
 from linkspan.kernel.ovs.switch import SwitchObject
 from linkspan.kernel.rows import Row
-from linkspan.state.guard import Guard
+from linkspan.state.guard import Guard, Seal
 from linkspan.state.objects import (
     HOST,
     Address,
@@ -88,6 +88,8 @@ def _name(item: KernelObject) -> str:
             return f"network namespace {path}"
         case Guard(namespace=path):
             return f"policy in network namespace {path}" if path else "policy of the host's own interfaces"
+        case Seal(interface=interface):
+            return f"seal of interface {interface}"
         case Bridge(name=name):
             return f"bridge {name}"
         case Enslaved(name=name, nic=nic):

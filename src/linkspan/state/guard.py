@@ -128,6 +128,19 @@ class Guard:
         return ("guard", self.namespace)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seal:
+    """What programs in a sandbox send at an interface past the stack, by packet sockets, goes nowhere, but for ARP
+    and IPv6's neighbour discovery: no guard would see it. Known by its table, `netdev linkspan-policy`."""
+
+    namespace: str
+    interface: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("seal", self.namespace, self.interface)
+
+
 def stamp(entries: Iterable[Entry], sets: Iterable[GuardSet]) -> str:
     """32 hexadecimal digits, the same in every process. What chains hold, their names say."""
     parts = [VERSION, *map(repr, entries), *(f"{one.name} {one.mark:x}" for one in sets)]

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from linkspan.state.guard import Guard
+from linkspan.state.guard import Guard, Seal
 from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink
 
 HOST = ""
@@ -384,6 +384,7 @@ KernelObject: TypeAlias = (
     | OvsBridge
     | OvsUplink
     | OvsPort
+    | Seal
     | Address
     | Shaper
     | Neighbour

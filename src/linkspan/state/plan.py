@@ -2,10 +2,10 @@
 
 Created first, referents before what refers to them: ports → namespaces → what sandboxes let in and out → bridges, those
 of the host's own interfaces last → joints → bridges of Open vSwitch's → devices (those that others stand on first) →
-network cards → tunnels → veths → ports of Open vSwitch's → sysctls → addresses → shapers → neighbours → forwarding
-entries → routes → addresses answered for → elements of the ruleset → rules in others' chains. A port comes first
-because it is the step most likely to fail, and costs nothing to undo; the elements come last because they let traffic
-in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.)
+network cards → tunnels → veths → ports of Open vSwitch's → seals → sysctls → addresses → shapers → neighbours →
+forwarding entries → routes → addresses answered for → elements of the ruleset → rules in others' chains. A port comes
+first because it is the step most likely to fail, and costs nothing to undo; the elements come last because they let
+traffic in. (An interface with IPv6 turned off takes no IPv6 address: so settings come before addresses.)
 Deletions follow, in reverse. Exceptions:
 
 - Elements are applied as one transaction, deletions first: an interval set refuses a subnet that overlaps one that is
@@ -25,7 +25,7 @@ import dataclasses
 from collections.abc import Container, Iterable, Iterator
 from typing import TypeAlias
 
-from linkspan.state.guard import Guard
+from linkspan.state.guard import Guard, Seal
 from linkspan.state.objects import (
     HOST,
     Address,
@@ -93,7 +93,7 @@ class Plan:
 
 _ORDER = (
     *(BoundPort, Namespace, Guard, Bridge, Enslaved, Joint, OvsBridge, OvsUplink, Device, Nic, Vxlan, Veth, OvsPort),
-    *(Sysctl, Address, Shaper, Neighbour, FdbEntry, Route, Proxied, NftElement, ForwardAccept),
+    *(Seal, Sysctl, Address, Shaper, Neighbour, FdbEntry, Route, Proxied, NftElement, ForwardAccept),
 )
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 _RANK_NFT = _RANK[NftElement]
@@ -249,6 +249,7 @@ def without_ground(
                 | Nic(namespace=namespace, name=name)
                 | Address(namespace=namespace, interface=name)
                 | Shaper(namespace=namespace, interface=name)
+                | Seal(namespace=namespace, interface=name)
             ):
                 return (namespace, name) not in places
             case Route(namespace=namespace, interface=name):
@@ -373,7 +374,7 @@ class _Vanishing:
     places: frozenset[_Place]
 
     def covers(self, item: KernelObject) -> bool:
-        if isinstance(item, Guard):
+        if isinstance(item, (Guard, Seal)):
             return item.namespace in self.namespaces
         if isinstance(item, (Address, Route, Shaper)):
             return item.namespace in self.namespaces or (item.namespace, item.interface) in self.places

@@ -13,7 +13,7 @@ from linkspan.model.endpoint import Endpoint, Sandbox
 from linkspan.model.policy import ALLOW_PROFILE, EGRESS, INGRESS, HostEndpoint
 from linkspan.model.selections import Held, Selections, addresses, mark_of
 from linkspan.model.snapshot import Snapshot
-from linkspan.state.guard import ACCEPT, DROP, HOST, Entry, Guard, GuardSet, stamp
+from linkspan.state.guard import ACCEPT, DROP, HOST, Entry, Guard, GuardSet, Seal, stamp
 from linkspan.state.host import HostFacts
 
 
@@ -39,6 +39,11 @@ def _guard(snapshot: Snapshot, namespace: str, entries: list[Entry], pieces: lis
     sets = tuple(filled(whom[name], snapshot.selections) for name in sorted(whom))
     led = tuple(sorted(entries))
     return Guard(namespace, stamp(led, sets), led, tuple(chains.values()), sets, tuple(ports.values()))
+
+
+def seals(guard: Guard) -> Iterator[Seal]:
+    """Of the interfaces at which something is said of what goes out."""
+    return (Seal(guard.namespace, interface) for interface, _, outgoing in guard.entries if outgoing)
 
 
 def host_guard(snapshot: Snapshot, host: HostFacts) -> Guard | None:
