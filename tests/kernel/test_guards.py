@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.kernel.guards import TABLE
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.selections import mark_of
 from linkspan.state.guard import (
@@ -20,6 +19,7 @@ from linkspan.state.guard import (
     SOURCE4,
     SOURCE6,
     SOURCE_PORT,
+    TABLE,
     Among,
     Guard,
     GuardChain,
@@ -182,6 +182,37 @@ def test_a_daemon_finds_what_the_last_one_left_and_nobody_else_may_change_it(tmp
             host.call(lambda: kernel.apply(diff(kernel.read(), {})))
             host.call(kernel.close)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.root
+def test_where_the_table_is_not_owned_what_others_do_to_it_is_undone(tmp_path: Path) -> None:
+    folder = tmp_path / "netns"
+    path = str(folder / "c1")
+    desired = state_of([Namespace(path), guard(path, "10.0.0.2")])
+    with hosts(main="10.211.55.4/24") as made:
+        host = made["main"]
+        kernel = host.call(LinuxKernel, folder, owned_table=False)
+        watch = host.call(kernel.watch)
+        try:
+            host.call(kernel.apply, diff({}, desired))
+            assert not host.call(watch.lost)
+            for harm in (
+                "flush chain inet {0} input",
+                "add element inet {0} ip-a {{ 10.0.0.9 }}",
+                "delete table inet {0}",
+            ):
+                assert not nft(path, harm.format(TABLE)).returncode
+                assert host.call(watch.lost), harm
+                plan = diff(host.call(kernel.read), desired)
+                assert plan, harm
+                host.call(kernel.apply, plan)
+                assert not host.call(watch.lost), harm
+                assert diff(host.call(kernel.read), desired) == Plan()
+            shown = nft(path, "list", "ruleset").stdout
+            assert "10.0.0.9" not in shown and "iifname vmap @in" in shown
+        finally:
+            host.call(lambda: kernel.apply(diff(kernel.read(), {})))
+            host.call(kernel.close)
 
 
 def nft(path: str, *words: str) -> subprocess.CompletedProcess[str]:

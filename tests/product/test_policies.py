@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from linkspan.kernel.guards import TABLE
+from linkspan.state.guard import TABLE
 from tests.product.network import Watch, answers, ask, silent
 from tests.product.place import HOST, OUTSIDE, Place, place
 from tests.product.traces import settles, traces

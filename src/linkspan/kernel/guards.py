@@ -5,8 +5,8 @@ it, and it stays when the daemon ends. One element in it, the stamp, says what i
 old stamp first, so that a transaction on something other than what was thought there fails as a whole. Then, and where
 nothing is known of what is there, the table is written anew: also in one transaction.
 
-Where the kernel cannot keep a table for its owner (before Linux 6.9), the table is a plain one, and `Inner` hears when
-it is changed.
+Where the kernel cannot keep a table for its owner (before Linux 6.9), the table is a plain one: `Inner` hears when it
+is changed, and it is written anew.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from linkspan.kernel import expressions
+from linkspan.kernel.inner import Inner
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import (
     ACK,
@@ -44,6 +45,7 @@ from linkspan.state.guard import (
     HOST,
     ICMP_TYPE,
     PROTOCOL,
+    TABLE,
     Entry,
     Guard,
     GuardPorts,
@@ -54,7 +56,6 @@ from linkspan.state.guard import (
 )
 
 log = logging.getLogger(__name__)
-TABLE = "linkspan-policy"
 _SUBSYSTEM = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _DELCHAIN, _NEWRULE, _DELRULE, _NEWSET, _DELSET = (
@@ -94,8 +95,9 @@ Message = tuple[int, int, bytes]
 class Guards:
     """Belongs to the kernel thread. There is one connection into each sandbox that has a table."""
 
-    def __init__(self, namespaces: Namespaces, *, owned: bool = True) -> None:
-        self._namespaces, self._owned = namespaces, owned
+    def __init__(self, namespaces: Namespaces, inner: Inner, *, owned: bool = True) -> None:
+        """Tables that are not `owned`, by choice or for want of a newer kernel, `inner` listens to."""
+        self._namespaces, self._inner, self._owned = namespaces, inner, owned
         self._connections: dict[str, NetlinkSocket] = {}
         self._unsealed = set[Seal]()  # what this kernel cannot do
         self._without = set[str]()  # sandboxes that are known to have no table
@@ -116,16 +118,11 @@ class Guards:
         """A namespace was just made: there is nothing in it yet."""
         self._without.add(path)
 
-    @property
-    def plain(self) -> Iterator[str]:
-        """Sandboxes whose tables others could change."""
-        return iter(()) if self._owned else iter(self._connections)
-
     def put(self, before: Guard | None, after: Guard) -> None:
         """OSError, with nothing changed."""
         self._without.discard(after.namespace)
         connection = self._into(after.namespace)
-        if before and before.entries:
+        if before and before.entries and after.namespace not in self._inner.tampered:
             with contextlib.suppress(OSError):
                 _transaction(connection, list(_difference(before, after)))
                 return
@@ -133,11 +130,14 @@ class Guards:
             there = self._there(connection)
             try:
                 _transaction(connection, [*([(_DELTABLE, 0, _OURS)] if there else []), *self._whole(after)])
-                return
+                break
             except OSError as error:
                 if not self._owned or error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
                 self._owned = False  # and once more
+        self._inner.tampered.discard(after.namespace)
+        if not self._owned:
+            self._inner.guard(after.namespace, connection.port)
 
     def remove(self, path: str) -> None:
         """OSError. What is gone already is no error."""
@@ -147,6 +147,7 @@ class Guards:
             return
         if self._there(connection):
             _transaction(connection, [(_DELTABLE, 0, _OURS)])
+        self._let_go(path, connection)
 
     def seal(self, item: Seal) -> None:
         """OSError. A kernel that cannot (before Linux 5.16, or without routing realms) goes without: it is said."""
@@ -187,6 +188,13 @@ class Guards:
                 connection,
                 [(_DELTABLE, 0, _NETDEV_OURS) if last else (_DELCHAIN, 0, _NETDEV_OURS + text(3, item.interface))],
             )
+        self._let_go(item.namespace, connection)
+
+    def _let_go(self, path: str, connection: NetlinkSocket) -> None:
+        """Of the connection, where nothing of ours is there any more."""
+        if not self._sealed(connection) and not self._there(connection):
+            self.forget(path)
+            self._without.add(path)
 
     def _sealed(self, connection: NetlinkSocket) -> list[str]:
         """The interfaces that have a chain."""
@@ -206,8 +214,10 @@ class Guards:
             return
         if self._owned:
             self._take(connection, [_OURS] if guarded else [], [_NETDEV_OURS] if sealed else [])
+        if not self._owned:
+            self._inner.guard(path, connection.port)
         if guarded:
-            yield Guard(path, _read_stamp(connection))
+            yield Guard(path, "" if path in self._inner.tampered else _read_stamp(connection))
         yield from (Seal(path, name) for name in sealed)
         yield from (item for item in self._unsealed if item.namespace == path)
 

@@ -99,7 +99,7 @@ class LinuxKernel:
             self._nics = Nics(self._namespaces, self._inside)
             self._enslaving = Enslaving(self._sockets[HOST])
             self._inner = Inner(self._namespaces)
-            self._guards = Guards(self._namespaces, owned=owned_table)
+            self._guards = Guards(self._namespaces, self._inner, owned=owned_table)
             self._switch = Switch(self._sockets[HOST], switch, datapath)
             opened.pop_all()
 

@@ -16,12 +16,13 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
-from linkspan.kernel import forwarding, guards, shaping, user_table
+from linkspan.kernel import forwarding, shaping, user_table
 from linkspan.kernel.inner import Inner
 from linkspan.kernel.neighbours import legacy_tables
 from linkspan.kernel.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, attributes, string
 from linkspan.kernel.nftables import TABLE
 from linkspan.kernel.rtnetlink import ALIAS, PROTOCOL
+from linkspan.state.guard import TABLE as POLICY_TABLE
 from linkspan.state.objects import (
     Address,
     Bridge,
@@ -262,7 +263,7 @@ def _table_loss(kind: int, body: bytes) -> bool:
 
 
 def _stirs(kind: int, body: bytes) -> bool:
-    return kind in _STIRS and _table(body) not in (TABLE, user_table.TABLE, guards.TABLE)
+    return kind in _STIRS and _table(body) not in (TABLE, user_table.TABLE, POLICY_TABLE)
 
 
 def _table(body: bytes) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 HOST = ""  # the host's own namespace
+TABLE = "linkspan-policy"  # of nftables, of the families inet and netdev
 VERSION = "1"  # of the chains that every guard has, and of what rules become in the kernel
 
 # What a rule looks at. Addresses and ports are the packet's own, whichever end is the sandbox's.
