@@ -26,6 +26,7 @@ SAID = configuration(
     communities=[{"name": "ours", "value": "64512:65"}],
     prefixAdvertisements=[{"cidr": "10.65.0.0/16", "communities": ["ours", "64512:1:2"]}],
 )
+WHY = "Received: Administrative reset"
 BLOCKS = {f"10.65.{number}.0/26" for number in (1, 2, 3)}
 
 
@@ -123,7 +124,10 @@ def test_a_router_that_flaps_is_said_and_disturbs_nobody_else(racked: Lab, caplo
         until(lambda before=before: (now := session(h1, "rack")).up and now.is_another_than(before), "it is back", 40)
     until(lambda: h1.routes().get("192.0.2.0/24") == TOR, "its routes are back")
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert any(one.startswith("BGP: rack (10.211.55.9) ") and "Administrative reset" in one for one in said)
+    ours = [one for one in said if one.startswith("BGP: rack (10.211.55.9) ")]
+    assert ours[-1] == "BGP: rack (10.211.55.9) flaps: it has gone 3 times in five minutes, the last time: " + WHY
+    (view,) = [view for view in h1.view().sessions if view.neighbour.said == "rack"]
+    assert view.gone == 3 == len(ours)
     assert "host h2" in h1.peers()
     assert [one for one in said if "rack" not in one] == []
 

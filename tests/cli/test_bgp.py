@@ -15,6 +15,7 @@ SESSION = {
     "State": "Active",
     "Since": "14:02:11.310",
     "Trouble": "Socket: Connection refused",
+    "Gone": 2,
     "Imported": 1,
     "Filtered": 2,
     "Exported": 3,
@@ -47,8 +48,10 @@ def test_everything_is_shown(linkspan: Command, daemon: FakeDaemon) -> None:
         "Problem:     BGPPeer rack: there is no BGPFilter f\n"
         "Not taken:   10.65.1.0/28, which is ours, by rack\n"
         "\n"
-        "PEER      ADDRESS    AS        STATE                                 SINCE          TAKEN     REFUSED   TOLD\n"
-        "host h2   10.0.0.2   64512     Active (Socket: Connection refused)   14:02:11.310   1         2         3\n"
+        "PEER      ADDRESS    AS        STATE                                                               "
+        "SINCE          TAKEN     REFUSED   TOLD\n"
+        "host h2   10.0.0.2   64512     Active (Socket: Connection refused), lost 2 times in five minutes   "
+        "14:02:11.310   1         2         3\n"
         "\n"
         "ANNOUNCED\n"
         "10.65.1.0/26\n"

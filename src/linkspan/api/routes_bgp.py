@@ -49,6 +49,7 @@ def _session(view: SessionView) -> dict[str, Any]:
         "State": session.state if session else "",
         "Since": session.since if session else "",
         "Trouble": session.trouble if session else "",
+        "Gone": view.gone,
         "Imported": session.imported if session else 0,
         "Filtered": session.filtered if session else 0,
         "Exported": session.exported if session else 0,

@@ -176,8 +176,8 @@ class Daemon:
         if self.cluster and "labels" in found.taken:
             self.cluster.restate(labels=_labels(found.configuration))
             self.networks.own_host = self.cluster.own
-            if self.bgp:
-                self.bgp.look_again()
+        if self.bgp:
+            self.bgp.look_again()
         attributes = {"name": platform.node(), "labels": json.dumps(found.configuration.labels)}
         attributes["insecure-registries"] = json.dumps(found.configuration.insecure_registries)
         attributes["debug"] = str(found.configuration.log_level == "debug").lower()

@@ -33,7 +33,9 @@ def status(call: Invocation) -> int:
     print(table.align(rows))
     sessions = [["PEER", "ADDRESS", "AS", "STATE", "SINCE", "TAKEN", "REFUSED", "TOLD"]]
     for one in found["Sessions"]:
-        state = one["State"] + (f" ({one['Trouble']})" if one["Trouble"] else "")
+        state = one["State"] + (f" ({one['Trouble']})" if one["Trouble"] and one["State"] != "Established" else "")
+        if one["Gone"]:
+            state += f", lost {one['Gone']} times in five minutes"
         numbers = [str(one[key]) for key in ("Imported", "Filtered", "Exported")]
         sessions.append([one["Peer"], one["Address"], str(one["AS"]), state, one["Since"], *numbers])
     print(table.align(sessions))

@@ -2,5 +2,6 @@
 
 bird      the process, and what is said to it over its socket
 keeper    what follows from the records, made so: started, told, ended
+watch     what becomes of the sessions
 status    how it stands, for people
 """

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from linkspan.daemon.bgp.bird import PROTOCOL, Bird
-from linkspan.daemon.bgp.status import BgpView, Refused, SessionView
+from linkspan.daemon.bgp.status import BgpView
+from linkspan.daemon.bgp.watch import Watch
 from linkspan.engine.bgp.bird import FIRST_WAIT, METRIC, bird_conf
 from linkspan.engine.bgp.frr import frr_conf
 from linkspan.engine.bgp.gobgp import gobgp_conf, gobgp_prefixes
 from linkspan.engine.bgp.plan import Plan, plan
 from linkspan.engine.bgp.resources import Resources, Secrets, resources
-from linkspan.engine.bgp.words import SESSIONS, SESSIONS_AND_ROUTES, Session, parse_refused, parse_sessions, refused
 from linkspan.errors import LinkspanError
 from linkspan.kernel.contract import Kernel
 from linkspan.model.bgp import SecretKey
@@ -29,7 +28,6 @@ from linkspan.model.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 _LOOK = 5.0  # seconds between two looks at the sessions
-_SILENT = "no answer: with another password there is none"  # the kernel drops what is signed otherwise
 _PAUSE = 2.0  # seconds before what failed is tried again
 _FILES = {"frr.conf": frr_conf, "gobgpd.toml": gobgp_conf, "gobgp.prefixes": gobgp_prefixes}
 Run = Callable[[Callable[[Kernel], object]], Awaitable[object]]
@@ -57,15 +55,13 @@ class Keeper:
         self._loaded = ""  # the configuration that BIRD has
         self._said: dict[str, None] = {}  # problems, each said once
         self._trouble = ""
-        self._asked = 0  # which BIRD has been asked, by its process id
-        self._known: dict[str, Session] = {}
-        self._refused: dict[Refused, None] = {}
+        self._watch = Watch(self.bird)
 
     def start(self) -> None:
         self._stirred.set()
         self._tasks = [asyncio.create_task(self._follow())]
         if self.mode == "bird":
-            self._tasks.append(asyncio.create_task(self._watch()))
+            self._tasks.append(asyncio.create_task(self._keep_looking()))
         for task in self._tasks:
             task.add_done_callback(_say_failure)
 
@@ -75,7 +71,7 @@ class Keeper:
             self._stirred.set()
 
     def look_again(self) -> None:
-        """What this host says of itself has changed: its labels."""
+        """What no record says may have changed: this host's labels, secrets."""
         self._stirred.set()
 
     async def close(self) -> None:
@@ -142,7 +138,7 @@ class Keeper:
     async def _end(self) -> None:
         await end_bird(self.bird, self._kernel)
         self._loaded = ""
-        self._known, self._refused = {}, {}
+        self._watch.forget()
 
     async def _learned(self) -> bool:
         return bool(await self._kernel(lambda kernel: kernel.learned(PROTOCOL, METRIC)))
@@ -168,48 +164,20 @@ class Keeper:
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    async def _watch(self) -> None:
+    async def _keep_looking(self) -> None:
         """Says what happens to the sessions."""
         while True:
             await asyncio.sleep(_LOOK)
             if self._plan and self._loaded:
                 with contextlib.suppress(LinkspanError):
-                    await self._look(SESSIONS)
-
-    async def _look(self, question: str) -> None:
-        sessions = {session.name: session for session in parse_sessions(await self.bird.ask(question))}
-        if (process := self.bird.now()) and process.pid != self._asked:
-            self._asked, self._known = process.pid, {}  # that another one's sessions have gone says nothing of peers
-        names = {neighbour.name: neighbour for neighbour in self._plan.neighbours} if self._plan else {}
-        for name, session in sessions.items():
-            before, neighbour = self._known.get(name), names.get(name)
-            if neighbour is None:
-                continue
-            who, why = f"BGP: {neighbour.said} ({neighbour.address})", session.trouble or "it says nothing"
-            if before and before.up and not session.up:
-                log.warning("%s is no peer any more: %s", who, why)
-            elif before and before.up and session.is_another_than(before):
-                log.warning("%s was no peer for a moment: %s", who, why)
-            elif session.up and not (before and before.up):
-                log.info("%s is a peer", who)
-            elif not session.up and session.trouble and (before is None or session.trouble != before.trouble):
-                log.warning("%s is no peer: %s", who, why)
-        found: dict[Refused, None] = {}
-        for version in self._plan.versions if self._plan else ():
-            for prefix, name in parse_refused(await self.bird.ask(refused(version))):
-                by = names[name].said if name in names else name
-                found[Refused(prefix, by)] = None
-        for one in found:
-            if one not in self._refused:
-                log.error("BGP: %s announces %s, which is this host's own: it is not taken", one.by, one.prefix)
-        self._known, self._refused = sessions, found
+                    await self._watch.look(self._plan)
 
     async def view(self) -> BgpView:
         """Raises nothing: what is wrong is part of it."""
         trouble = self._trouble
         if self.mode == "bird" and self._plan and self._loaded:
             try:
-                await self._look(SESSIONS_AND_ROUTES)
+                await self._watch.look(self._plan, routes=True)
             except LinkspanError as error:
                 trouble = trouble or str(error)
         return BgpView(
@@ -218,17 +186,10 @@ class Keeper:
             str(self._folder),
             trouble,
             tuple(self._said),
-            tuple(self._sessions()),
-            tuple(self._refused),
+            tuple(self._watch.sessions(self._plan)) if self._plan else (),
+            self._watch.refused,
             running.restarts if (running := self.bird.now()) else 0,
         )
-
-    def _sessions(self) -> Iterator[SessionView]:
-        for neighbour in self._plan.neighbours if self._plan else ():
-            session = self._known.get(neighbour.name)
-            if session and not session.up and neighbour.password and not session.trouble:
-                session = dataclasses.replace(session, trouble=_SILENT)
-            yield SessionView(neighbour, session)
 
 
 def _say_failure(task: asyncio.Task[None]) -> None:

@@ -11,10 +11,12 @@ from linkspan.engine.bgp.words import Session
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionView:
-    """`session` is None where BIRD has said nothing of it, as it is not ours to ask, or does not run."""
+    """`session` is None where BIRD has said nothing of it, as it is not ours to ask, or does not run. `gone` is how
+    often it was lost in the last five minutes."""
 
     neighbour: Neighbour
     session: Session | None
+    gone: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
