@@ -227,3 +227,10 @@ def test_what_a_change_touches_is_that_part_of_the_whole(hosts: Hosts) -> None:
             whole = {k: o for k, o in render_all(moment, {}, FACTS).items() if isinstance(o, Guard)}
             assert {k: o for k, o in render_touched(moment, parts, {}, FACTS).items() if isinstance(o, Guard)} == whole
     assert not touched(hosts.now, hosts.now.after([put(H3)]), [put(H3)]).own_interfaces
+
+
+def test_a_large_cluster_is_not_looked_at_pair_by_pair(hosts: Hosts) -> None:
+    others = [Host(id=f"{n}", name=f"h{n}", address=f"10.8.{n >> 8}.{n & 255}") for n in range(10, 510)]
+    hosts.now = Snapshot().after([put(BACK), *map(put, others)])
+    hosts.apply("".join(interface(host.name) for host in others), force=True)
+    assert 0 < len(list(cut_off(hosts.now, OWN))) <= 400

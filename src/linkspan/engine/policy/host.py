@@ -8,6 +8,7 @@ whatever is said, as Calico's do: a host can be reached by ssh, gets its own add
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
@@ -19,6 +20,7 @@ from linkspan.model.snapshot import Snapshot
 
 TCP, UDP, IPIP = 6, 17, 4
 _VXLAN, _FLANNEL_VXLAN = 4789, 8472
+_MOST_PAIRS = 200  # of an interface and another host, each of which takes some milliseconds where sets are large
 _STRANGERS = {4: "198.51.100.77", 6: "2001:db8:5163::77"}  # addresses that no rule means in particular
 
 
@@ -59,15 +61,21 @@ def about(snapshot: Snapshot, endpoint: HostEndpoint) -> list[Held]:
 
 
 def cut_off(snapshot: Snapshot, own: Own) -> Iterator[str]:
-    """What hosts lose by what is said of their interfaces: the ways between them, and the API."""
+    """What hosts lose by what is said of their interfaces: the ways between them, and the API.
+
+    Of a large cluster not every pair of hosts is looked at: each interface with some of the others.
+    """
     hosts = sorted((*snapshot.hosts.values(), own.host), key=lambda host: host.name)
-    for endpoint in sorted(snapshot.host_endpoints.values(), key=lambda one: one.name):
-        for host in (one for one in hosts if one.name == endpoint.spec.node):
-            for other in (one for one in hosts if one.id != host.id):
-                for need in _needs(snapshot, host, other):
-                    yield from _cut(snapshot, endpoint, need, (host, other), own)
-            if host is own.host:
-                yield from _api_cut(snapshot, endpoint, own)
+    by_name = {host.name: host for host in hosts}
+    endpoints = sorted(snapshot.host_endpoints.values(), key=lambda one: (one.spec.node != own.host.name, one.name))
+    named = [(endpoint, by_name[endpoint.spec.node]) for endpoint in endpoints if endpoint.spec.node in by_name]
+    pairs = ((endpoint, host, other) for other in hosts for endpoint, host in named if host is not other)
+    for endpoint, host, other in itertools.islice(pairs, _MOST_PAIRS):
+        for need in _needs(snapshot, host, other):
+            yield from _cut(snapshot, endpoint, need, (host, other), own)
+    for endpoint, host in named:
+        if host is own.host:
+            yield from _api_cut(snapshot, endpoint, own)
 
 
 def _needs(snapshot: Snapshot, host: Host, other: Host) -> Iterator[Need]:
