@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import shutil
 import signal
@@ -11,9 +12,19 @@ from typing import Any
 
 from demo.hosts import Fabric
 
-from tests.cluster.place import Member, until
+from demo import hosts
+from tests.cluster.place import Member
+from tests.cluster.place import until as patiently
 
 FLAGS = ("--mesh", "--mesh-encryption=off")
+
+
+class Host(Member):
+    """One of a mesh."""
+
+    def forget_everything(self) -> None:
+        """Its disk is empty."""
+        shutil.rmtree(self.data_root, ignore_errors=True)
 
 
 class Mesh:
@@ -23,37 +34,60 @@ class Mesh:
         self.folder, self.flags = folder, flags
         folder.mkdir(parents=True)
         self.fabric = Fabric()
-        self.hosts: dict[str, Member] = {}
+        self.hosts: dict[str, Host] = {}
         for number in range(1, count + 1):
-            address = f"10.211.55.{number}"
-            host = self.fabric.plug(f"h{number}", f"{address}/24")
-            # wireguard-go is spoken to in a folder that the hosts would share.
-            host.run(["mkdir", "-p", "/var/run/wireguard"])
-            host.run(["mount", "-t", "tmpfs", "none", "/var/run/wireguard"])
-            self.hosts[f"h{number}"] = Member(folder / f"h{number}", host, address)
+            name, address = f"h{number}", f"10.211.55.{number}"
+            self.hosts[name] = Host(folder / name, self._plugged(name, address), address)
 
-    def __getitem__(self, number: int) -> Member:
+    def _plugged(self, name: str, address: str) -> hosts.Host:
+        host = self.fabric.plug(name, f"{address}/24")
+        # wireguard-go is spoken to in a folder that the hosts would share.
+        host.run(["mkdir", "-p", "/var/run/wireguard"])
+        host.run(["mount", "-t", "tmpfs", "none", "/var/run/wireguard"])
+        return host
+
+    def __getitem__(self, number: int) -> Host:
         return self.hosts[f"h{number}"]
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[Host]:
         return iter(self.hosts.values())
 
     def begin(self) -> None:
         """The first host begins a mesh."""
         self[1].start(*self.flags)
-        until(self[1].usable, "the first host can use its store", 30)
+        until(self[1].usable, "the first host can use its store")
 
     def join(self, number: int, at: int = 1) -> None:
         """A host joins by a token, and by the address of one host that is in the mesh."""
         token = self[at].linkspan("mesh", "token").out.strip()
         self[number].start(*self.flags, "--join", self[at].at, "--token", token)
-        until(self[number].usable, f"host {number} can use the store", 30)
+        until(self[number].usable, f"host {number} can use the store")
+
+    def each(self, numbers: Sequence[int], work: Callable[[Host], object]) -> None:
+        """The work done on these hosts at once."""
+        with concurrent.futures.ThreadPoolExecutor(len(numbers)) as threads:
+            list(threads.map(work, [self[number] for number in numbers]))
+
+    def kill(self, number: int) -> None:
+        """Every process of the host is gone at once, and with them its links, mounts and rules. Its disk stays."""
+        member = self[number]
+        member.host.end()
+        assert member.process
+        member.process.wait(20)
+
+    def plug(self, number: int) -> None:
+        """The machine runs again, and nothing on it yet. The kernel would end it with the thread that does this."""
+        member = self[number]
+        member.host = self._plugged(member.name, member.at)
+        member.remove_control_groups()
+        shutil.rmtree(member.exec_root)
 
     def voters(self, number: int) -> list[str]:
         """Names of the hosts that have a vote in the store, as one host sees it."""
         addresses = {host["Address"]: host["Name"] for host in self[number].request("GET", "/hosts")[1]}
         members: list[Mapping[str, Any]] = self[number].request("GET", "/cluster")[1]["Members"]
-        return sorted(addresses[member["Address"].rpartition(":")[0]] for member in members)
+        places = (member["Address"].rpartition(":")[0] for member in members)
+        return sorted(addresses.get(place, place) for place in places)
 
     def close(self) -> None:
         """Ends the hosts with everything in them, and removes what they leave."""
@@ -83,5 +117,10 @@ def restart(member: Member, number: signal.Signals = signal.SIGTERM) -> None:
     member.start(*FLAGS)
 
 
-def same(read: Callable[[], object], wanted: object, what: str, within: float = 20) -> None:
-    until(lambda: read() == wanted, what, within)
+def until(holds: Callable[[], object], what: str, within: float = 60) -> float:
+    """As in tests/cluster, with the patience that several etcd on a busy machine need."""
+    return patiently(holds, what, within)
+
+
+def same(read: Callable[[], object], wanted: object, what: str) -> None:
+    until(lambda: read() == wanted, what)

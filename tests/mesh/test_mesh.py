@@ -1,27 +1,130 @@
-"""A mesh of real hosts, from the first one on."""
+"""A mesh of real hosts, from the first one on: joining, coming back, being taken out, and what is left of it."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster.place import until
 from tests.cluster.probes import carries
-from tests.mesh.place import mesh
+from tests.mesh.place import FLAGS, Mesh, mesh, restart, same, until
 
 
-def test_a_token_and_one_address_are_enough(new_folder: Callable[[], Path]) -> None:
-    with mesh(new_folder(), 2) as hosts:
+def store_of(hosts: Mesh, number: int) -> int:
+    """The process id of a host's member of the store; 0 where none runs."""
+    mark = f"LINKSPAN_SUPERVISED={hosts[number].data_root}/mesh/etcd/etcd ".encode()
+    for folder in Path("/proc").iterdir():
+        try:
+            found = mark in (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if found:
+            return int(folder.name)
+    return 0
+
+
+def test_three_hosts(new_folder: Callable[[], Path]) -> None:
+    with mesh(new_folder(), 4) as hosts:
         hosts.begin()
         hosts.join(2)
-        one, two = hosts
-        one.import_images()
-        two.import_images()
-        made = one.out("network", "create", "-d", "overlay", "city")
-        until(lambda: two.request("GET", f"/networks/{made}")[0] == 200, "the network is there")
-        one.run("--name", "server", "--net", "city", "plain", "sleep", "1000")
-        two.run("--name", "client", "--net", "city", "plain", "sleep", "1000")
-        until(
-            lambda: carries(two.sandbox("client"), one.sandbox("server"), one.address("server"), "tcp", 100, within=1),
-            "they reach each other",
-        )
+        hosts.join(3, at=2)  # any host of the mesh lets others in
+        assert hosts.voters(3) == ["h1"]
+        containers_reach_each_other(hosts)
+        same(lambda: hosts.voters(3), ["h1", "h2", "h3"], "three have a vote")
+        what_stands_in_the_way(hosts)
+        a_daemon_comes_back(hosts)
+        the_store_is_killed(hosts)
+        all_start_at_once(hosts)
+        most_of_the_members_are_gone_for_good(hosts)
+        a_host_is_lost(hosts)
+
+
+def containers_reach_each_other(hosts: Mesh) -> None:
+    for member in (hosts[1], hosts[2]):
+        member.import_images()
+    made = hosts[1].out("network", "create", "-d", "overlay", "city")
+    until(lambda: hosts[2].request("GET", f"/networks/{made}")[0] == 200, "the network is there")
+    hosts[1].run("--name", "server", "--net", "city", "--restart", "always", "plain", "sleep", "1000")
+    hosts[2].run("--name", "client", "--net", "city", "--restart", "always", "plain", "sleep", "1000")
+    until(lambda: reach(hosts), "they reach each other")
+
+
+def reach(hosts: Mesh) -> bool:
+    here, there = hosts[2].sandbox("client"), hosts[1].sandbox("server")
+    return carries(here, there, hosts[1].address("server"), "tcp", 100, within=1)
+
+
+def what_stands_in_the_way(hosts: Mesh) -> None:
+    """Nothing is left of an attempt."""
+    token = hosts[1].linkspan("mesh", "token").out.strip()
+    wrong = token[:-20] + "a" * 20
+    refused = hosts[4].refuses(*FLAGS, "--join", hosts[1].at, "--token", wrong)
+    assert "it is not whole, or something in it was changed" in refused
+    hosts[4].host.run(["hostname", "h2"])
+    refused = hosts[4].refuses(*FLAGS, "--join", f"{hosts[3].at}:6783", "--token", token)
+    assert "the name h2 is another host's of the mesh, at 10.211.55.2" in refused
+    hosts[4].host.run(["hostname", "h4"])
+    rotated = hosts[2].linkspan("mesh", "token", "rotate", "--expires", "24h").out.strip()
+    assert rotated != token == token.lower() and rotated == hosts[3].linkspan("mesh", "token").out.strip()
+    refused = hosts[4].refuses(*FLAGS, "--join", hosts[1].at, "--token", token)
+    assert "refuses the token: it is not, or no more, the mesh's" in refused
+    assert "wanted to join with a wrong token" in hosts[1].log.read_text()
+    assert not (hosts[4].data_root / "mesh").exists()
+
+
+def a_daemon_comes_back(hosts: Mesh) -> None:
+    before = store_of(hosts, 1)
+    restart(hosts[1], signal.SIGKILL)
+    until(hosts[1].usable, "it is back")
+    assert store_of(hosts, 1) == before and reach(hosts)
+
+
+def the_store_is_killed(hosts: Mesh) -> None:
+    for number in (1, 2, 3):
+        before = store_of(hosts, number)
+        os.kill(before, signal.SIGKILL)
+    until(lambda: all(store_of(hosts, n) for n in (1, 2, 3)) and hosts[1].usable(), "all three run again")
+    until(lambda: not hosts[2].docker("network", "create", "-d", "overlay", "m", status=None).status, "it can be used")
+
+
+def all_start_at_once(hosts: Mesh) -> None:
+    """As after a power cut: without a token, and without anybody who is there already."""
+    for number in (1, 2, 3):
+        hosts.kill(number)
+    for number in (1, 2, 3):
+        hosts.plug(number)
+    hosts.each((1, 2, 3), lambda member: member.start(*FLAGS))
+    for number in (1, 2, 3):
+        until(hosts[number].usable, f"h{number} can use the store")
+    until(lambda: reach(hosts), "their containers reach each other again")
+
+
+def most_of_the_members_are_gone_for_good(hosts: Mesh) -> None:
+    refused = hosts[2].linkspan("mesh", "recover", status=1)
+    assert "the store answers: there is nothing to recover" in refused.err
+    for number in (1, 3):
+        hosts.kill(number)
+    hosts[2].linkspan("mesh", "recover")
+    until(hosts[2].usable, "it goes on alone")
+    hosts[2].linkspan("mesh", "forget", "--force", "h1", "h3")
+    assert hosts.voters(2) == ["h2"]
+    hosts[2].run("--net", "city", "plain", "sleep", "1000")
+    for number in (1, 3):
+        hosts.plug(number)
+        hosts[number].forget_everything()
+        hosts.join(number, at=2)
+    assert "city" in hosts[1].out("network", "ls")
+    same(lambda: hosts.voters(1), ["h1", "h2", "h3"], "three have a vote again")
+
+
+def a_host_is_lost(hosts: Mesh) -> None:
+    token = hosts[2].linkspan("mesh", "token").out.strip()
+    refused = hosts[2].linkspan("mesh", "forget", "h3", status=1)
+    assert "host h3 answers: stop its linkspand first, or use --force" in refused.err
+    hosts[2].linkspan("mesh", "forget", "--force", "h3")
+    assert hosts[1].linkspan("mesh", "token").out.strip() != token
+    same(lambda: len(hosts.voters(2)), 1, "two hosts have one vote")
+    until(lambda: not hosts[3].usable(), "who was taken out does not reach the store")
+    assert {host["Name"] for host in hosts[1].request("GET", "/hosts")[1]} == {"h1", "h2"}
+    hosts.join(4, at=2)

@@ -43,6 +43,7 @@ from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.mesh.fabric import MeshFabric
 from linkspan.daemon.mesh.mesh import Mesh
+from linkspan.daemon.mesh.register import barred
 from linkspan.daemon.moving import Moving
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.names import Names
@@ -350,6 +351,7 @@ class Daemon:
             evict=self.networks.evict,
             settled=lambda: self._ledger.told,
             everything=self.configuration.host_dns is not None,  # the host may ask for anybody's name
+            barred=barred(own.id) if self.mesh else "",
         )
         self._mutation.cluster = self.cluster
         self.networks.whole = self.cluster.whole

@@ -90,15 +90,16 @@ class Cluster:
         evict: Callable[[Endpoint, str], Awaitable[None]],
         settled: Callable[[], Snapshot] | None = None,
         everything: bool = False,
+        barred: str = "",
     ) -> None:
         """`root` begins all keys, with a slash at its end. `settled` are the records without what is still being
         asked for. `change` carries out what this host decides of itself; `evict` takes an endpoint off its network, of
         which another host has the address. With `everything` this host follows who is on a network also where it is on
-        none of them."""
+        none of them. A key `barred` says that this host was taken out for good."""
         self.own, self.address, self.root = own, address, root
         self._etcd, self._root, self._now, self._change, self._evict = etcd, root, now, change, evict
         self._settled = settled or now
-        self._publisher = Publisher(etcd, root, own, now, lambda id_: self._follower.follows(id_))
+        self._publisher = Publisher(etcd, root, own, now, lambda id_: self._follower.follows(id_), barred)
         self._follower = Follower(etcd, root, self._publisher, now, follow, everything=everything)
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,6 +127,7 @@ class Cluster:
 
     async def _check(self) -> None:
         """Before anything is read."""
+        await self._publisher.check_barred()
         try:
             await check_store(self._etcd, self._root)
         except Conflict as error:

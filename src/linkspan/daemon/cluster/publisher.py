@@ -56,11 +56,18 @@ _AT_ONCE = 60  # keys in one transaction of many: etcd takes 128 operations, and
 
 class Publisher:
     def __init__(
-        self, etcd: Etcd, root: str, own: Host, now: Callable[[], Snapshot], follows: Callable[[str], bool]
+        self,
+        etcd: Etcd,
+        root: str,
+        own: Host,
+        now: Callable[[], Snapshot],
+        follows: Callable[[str], bool],
+        barred: str = "",
     ) -> None:
         """`root` is what all our keys begin with, with a slash at its end. `follows` says whether it is known here who
-        is on a network."""
+        is on a network. Where there is a key `barred`, this host was taken out for good: nothing of it is published."""
         self._etcd, self._root, self.own, self._now, self._follows = etcd, root, own, now, follows
+        self._barred = f"{root}{barred}" if barred else ""
         self._known: dict[str, bytes] = {}
         self._doubtful: set[str] = set()  # what was to be removed, and may be yet: the answer was lost
         self._serial: KeyValue | None = None  # as the records were when it was last written
@@ -189,6 +196,7 @@ class Publisher:
             guards = [_still(self._root + key, value) for key, value in claims.items()]
             guards += self._conditions(changed, common)
             guards += self._blocks_of(changed)
+            guards += [absent(self._barred)] if self._barred else []
             then: list[Operation] = [Put(self._root + key, entry.value) for key, entry in changed.items()]
             for key, value in common.items():
                 then.append(Delete(self._root + key) if value is None else Put(self._root + key, value))
@@ -208,6 +216,7 @@ class Publisher:
                     raise Unfollowed(where)
                 raise Overtaken(f"another host has {', '.join(map(_said, taken))}", newest.mod_revision, where)
             if there == claims:
+                await self.check_barred()
                 removed = (network for key, value in common.items() if value is None and (network := _removed(key)))
                 if unknown := next((id_ for id_ in removed if not self._follows(id_)), ""):
                     raise Unfollowed(unknown)  # somebody may be on it: who, is to be said
@@ -216,6 +225,14 @@ class Publisher:
         self._known.update((key, entry.value) for key, entry in changed.items())
         if common:  # of which the follower will hear, but the next change may not wait so long
             self._serial = KeyValue(self._root + SERIAL, b"", 0, result.revision, 0)
+
+    async def check_barred(self) -> None:
+        """Raises Unavailable where this host was taken out for good."""
+        if self._barred and await self._etcd.get(self._barred):
+            raise Unavailable(
+                "this host was taken out of the mesh; to come back it has to join anew: stop linkspand, and remove the "
+                "folder mesh from its data root"
+            )
 
     def _conditions(self, changed: Mapping[str, Entry], common: Mapping[str, bytes | None]) -> Iterable[Compare]:
         """Who joins a network finds it there; who changes one, or a resource, has seen every change of all; who removes

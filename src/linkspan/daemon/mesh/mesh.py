@@ -65,6 +65,7 @@ class Mesh:
         self._clock, self._life, self._gone = clock, life, gone
         self._endpoints: tuple[str, ...] = ()
         self._tasks: list[asyncio.Task[None]] = []
+        self._opened = contextlib.AsyncExitStack()  # as far as it has come
         self._changed = asyncio.Event()
         self._admission: Admission | None = None
         self._cluster: Cluster | None = None
@@ -87,6 +88,8 @@ class Mesh:
             )
         self._authority = Authority(self._kept.authority.read_bytes(), self._kept.authority_key.read_bytes())
         self._seat = Seat(self._kept, own)
+        self._opened.push_async_callback(self._seat.close)
+        self._opened.push_async_callback(self._fabric.close)
         self._renew()
         identity = MeshIdentity(
             own.mesh_id,
@@ -115,6 +118,7 @@ class Mesh:
         self._register = Register(self.etcd, cluster.root, self._clock)
         self._assembly = Assembly(self.etcd, self._seat, self._hosts, cluster.answering, gone=self._gone)
         self._admission = Admission(self._kept, self._register.secret, self._admit)
+        self._opened.push_async_callback(self._admission.close)
         for work in (self._assembly.run(), self._follow(), self._keep_certificate(), self._listen(self._admission)):
             self._run(work)
         self._changed.set()
@@ -128,10 +132,7 @@ class Mesh:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._admission:
-            await self._admission.close()
-        await self._seat.close()
-        await self._fabric.close()
+        await self._opened.aclose()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -313,15 +314,20 @@ class Mesh:
         await self._cluster.expel(host.id, force=True)
         log.warning("mesh: host %s was taken out; there is a new token", host.name)
 
+    async def _store_answers(self) -> bool:
+        try:
+            await self.etcd.members_now()
+        except LinkspanError:
+            return False
+        return True
+
     async def recover(self, *, force: bool) -> None:
         """The store goes on with this host's member alone, whatever became of the others. Raises Conflict where this
         host has none, or most of them answer."""
         if not self._seat.taken:
             raise Conflict("this host has no member of the store: recover on one that has (linkspan cluster status)")
-        if not force:
-            with contextlib.suppress(LinkspanError):
-                await self.etcd.members_now()
-                raise InvalidArgument("the store answers: there is nothing to recover; --force to do it all the same")
+        if not force and await self._store_answers():
+            raise InvalidArgument("the store answers: there is nothing to recover; --force to do it all the same")
         log.warning("mesh: the store goes on with this host's member alone")
         await self._seat.recover(self.etcd)
         self._assembly.look()

@@ -3,6 +3,7 @@ nothing any more. And there a host that joins is entered, with all that has to b
 
     mesh/token          the secret of the token that is valid now
     mesh/revoked/HOST   the certificates of a host that was taken out
+    mesh/barred/HOST    there for as long as it has not joined anew
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from linkspan.errors import Conflict, Unavailable
 from linkspan.model.cluster import Host
 from linkspan.model.wire import Wire
 from linkspan.store.etcd.contract import Etcd
-from linkspan.store.etcd.values import Get, Put, absent, unchanged
+from linkspan.store.etcd.values import Delete, Get, Operation, Put, absent, unchanged
 
 _ATTEMPTS = 5
 
@@ -31,6 +32,11 @@ class _Secret(Wire, frozen=True, kw_only=True):
 class _Revoked(Wire, frozen=True, kw_only=True):
     name: str
     certificates: tuple[str, ...]
+
+
+def barred(host_id: str) -> str:
+    """The key that says that a host was taken out, below the root of all keys."""
+    return f"mesh/barred/{host_id}"
 
 
 class Register:
@@ -73,7 +79,8 @@ class Register:
         """A host's record, and its name and addresses as its own. Raises Conflict where one is another's."""
         entries = of_host(host)
         claims = [self._root + key for key, entry in entries.items() if entry.claim]
-        then = [Put(self._root + key, entry.value) for key, entry in entries.items()]
+        then: list[Operation] = [Put(self._root + key, entry.value) for key, entry in entries.items()]
+        then.append(Delete(self._root + barred(host.id)))
         for _ in range(_ATTEMPTS):
             read = (await self._etcd.txn([], [Get(key) for key in claims])).read
             found = {key: at[0] if at else None for key, at in zip(claims, read, strict=True)}
@@ -87,12 +94,12 @@ class Register:
         raise Unavailable("others join at the same time, over and over: try again")
 
     async def revoke(self, host: Host) -> None:
-        """Its certificates, and those of earlier lives of it."""
+        """Its certificates are worth nothing any more, nor are those of earlier lives of it; it publishes nothing."""
         key = f"{self._root}mesh/revoked/{host.id}"
         before = await self._etcd.get(key)
         earlier = msgspec.json.decode(before.value, type=_Revoked).certificates if before else ()
         revoked = _Revoked(name=host.name, certificates=(*earlier, *host.certificates))
-        await self._etcd.put(key, msgspec.json.encode(revoked))
+        await self._etcd.txn([], [Put(key, msgspec.json.encode(revoked)), Put(self._root + barred(host.id), b"")])
 
     async def revoked(self) -> list[str]:
         """The serial numbers of all certificates that are worth nothing any more, in order."""
