@@ -103,7 +103,13 @@ def mesh(folder: Path, count: int, flags: Sequence[str] = FLAGS) -> Iterator[Mes
     """Hosts that are gone afterwards. `folder` must not be there yet."""
     made = Mesh(folder, count, flags)
     try:
-        yield made
+        try:
+            yield made
+        except BaseException as error:
+            for member in made:
+                for log in (member.log, member.data_root / "mesh/etcd/etcd.log"):
+                    error.add_note(f"-- {member.name}, {log.name}:\n{log.read_text()[-3000:] if log.exists() else ''}")
+            raise
         for member in made:
             said = member.log.read_text() if member.log.exists() else ""
             assert "Traceback" not in said, said[-4000:]

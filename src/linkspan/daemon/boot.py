@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 
 from linkspan.containers.boot import boot_order, cannot_do_without
 from linkspan.containers.lifecycle import starts_at_boot
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
-from linkspan.errors import NotFound, NotModified
+from linkspan.errors import NotFound, NotModified, Unavailable
 from linkspan.model.event import Event
 
 log = logging.getLogger(__name__)
+_PAUSE = 1.0  # seconds, before what the store could not be asked for is tried again
 
 
 class Boot:
-    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, events: Events) -> None:
-        self._ledger, self._lifecycle, self._events = ledger, lifecycle, events
+    def __init__(
+        self,
+        ledger: Ledger,
+        lifecycle: Lifecycle,
+        events: Events,
+        usable: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        """`usable` returns once the cluster's store can be used."""
+        self._ledger, self._lifecycle, self._events, self._usable = ledger, lifecycle, events, usable
         self._late: set[str] = set()  # ids of those that wait for another one to run
+        self._unasked: list[str] = []  # of those that wait for the cluster's store
 
     async def run(self) -> None:
         """Starts what its restart policy wants running. Who needs another that does not run is started after it, when
@@ -35,7 +46,17 @@ class Boot:
                     await self._lifecycle.to_its_end(self._lifecycle.remove(container.id, force=False, volumes=True))
                 except Exception as error:
                     log.error("container %s could not be removed: %s", container.name, error)
-        await self._follow()
+        await asyncio.gather(self._follow(), self._ask_later())
+
+    async def _ask_later(self) -> None:
+        """Where all hosts of a cluster start at once, its store comes later than what needs it."""
+        while self._unasked and self._usable:
+            await self._usable()
+            waiting, self._unasked = self._unasked, []
+            for id_ in waiting:
+                await self._start(id_)
+            if self._unasked:
+                await asyncio.sleep(_PAUSE)
 
     async def _start(self, id_: str) -> None:
         """Success or not, the rest goes on."""
@@ -50,6 +71,9 @@ class Boot:
             if absent := self._absent(id_):
                 self._late.add(id_)
                 log.warning("container %s starts when %s does", container.name, " and ".join(absent))
+            elif isinstance(error, Unavailable) and self._usable:
+                self._unasked.append(id_)
+                log.warning("container %s starts when the cluster's store can be used: %s", container.name, error)
             else:
                 log.error("container %s could not be started: %s", container.name, error)
 

@@ -162,7 +162,7 @@ class Daemon:
             self._health.follow(container.id)
         await self._names.ready()
         healing = Healing(self._programmer, self._converge, self._look_around)
-        boot = Boot(ledger, self._lifecycle, self._events)
+        boot = Boot(ledger, self._lifecycle, self._events, self.cluster.usable.wait if self.cluster else None)
         for loop in (self._follow_exits(), healing.run(), boot.run(), self.reservations.run(), self.moving.run()):
             self._run(loop)
 

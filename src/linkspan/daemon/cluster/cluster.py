@@ -104,6 +104,7 @@ class Cluster:
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
         self._tasks: list[asyncio.Task[None]] = []
         self._joined = False
+        self.usable = asyncio.Event()  # whether the store can be used now
         self._decided = asyncio.Event()  # whether the first attempt to join has succeeded is known
         self._unwelcome: Conflict | None = None
 
@@ -148,6 +149,7 @@ class Cluster:
         if self._publisher.refusal and self._joined:
             log.info("the cluster's store at %s can be used again", self.address)
         self._publisher.refusal = ""
+        self.usable.set()
         self._publisher.wanting.set()
         self._joined = True
         self._decided.set()
@@ -162,6 +164,7 @@ class Cluster:
         if self._publisher.refusal != why:
             log.warning("the cluster's store at %s cannot be used: %s", self.address, why)
         self._publisher.refusal = why
+        self.usable.clear()
         self._decided.set()
 
     async def close(self) -> None:

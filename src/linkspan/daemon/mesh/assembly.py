@@ -41,6 +41,7 @@ class Assembly:
         self._silent: dict[str, float] = {}  # host or member id → since when (time.monotonic)
         self.listed: Sequence[Member] = ()
         self._look_now = asyncio.Event()
+        self.still = asyncio.Lock()  # while it is held, nothing is changed from here
 
     def look(self) -> None:
         """Soon: something has changed."""
@@ -51,8 +52,9 @@ class Assembly:
         while True:
             pause = _LOOK
             try:
-                if await self._once():
-                    pause = _SOON
+                async with self.still:
+                    under_way = await self._once()
+                pause = _SOON if under_way else _LOOK
             except LinkspanError as error:
                 log.debug("mesh: the store's members are not known: %s", error)
             try:

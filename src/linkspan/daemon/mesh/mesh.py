@@ -329,5 +329,5 @@ class Mesh:
         if not force and await self._store_answers():
             raise InvalidArgument("the store answers: there is nothing to recover; --force to do it all the same")
         log.warning("mesh: the store goes on with this host's member alone")
-        await self._seat.recover(self.etcd)
-        self._assembly.look()
+        async with self._assembly.still:
+            await self._seat.recover(self.etcd)
