@@ -128,3 +128,6 @@ def a_host_is_lost(hosts: Mesh) -> None:
     until(lambda: not hosts[3].usable(), "who was taken out does not reach the store")
     assert {host["Name"] for host in hosts[1].request("GET", "/hosts")[1]} == {"h1", "h2"}
     hosts.join(4, at=2)
+    hosts[3].end()
+    hosts[3].start()
+    assert not store_of(hosts, 3) and hosts[3].request("GET", "/mesh/token")[0] == 409

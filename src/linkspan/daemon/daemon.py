@@ -44,6 +44,7 @@ from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.mesh.fabric import MeshFabric
 from linkspan.daemon.mesh.mesh import Mesh
 from linkspan.daemon.mesh.register import barred
+from linkspan.daemon.mesh.seat import end_store
 from linkspan.daemon.moving import Moving
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.names import Names
@@ -132,6 +133,7 @@ class Daemon:
             await self._join_mesh(configuration.mesh)
         else:
             await self._fabric.end()
+            await end_store(configuration.data_root)
         self._join_cluster()
         bridge, facts = await self._host.default_bridge(), self._host.facts
         change = default_networks(ledger.now, bridge, self._sources, facts, (new_id(), new_id(), new_id()), now())

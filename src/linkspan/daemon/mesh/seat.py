@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from pathlib import Path
 
 import msgspec
 
@@ -137,6 +138,11 @@ class Seat:
             *("--logger", "zap", "--log-level", "warn"),
             *filter(None, flags),
         ]
+
+
+async def end_store(data_root: Path) -> None:
+    """The member of a host that is in no mesh any more, or not now: its data stays, for when it is again."""
+    await Supervised(_NAME, Kept(data_root).store, ()).end()
 
 
 def peer_url(address: str) -> str:
