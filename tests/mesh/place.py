@@ -19,14 +19,6 @@ from tests.cluster.place import until as patiently
 FLAGS = ("--mesh", "--mesh-encryption=off")
 
 
-class Host(Member):
-    """One of a mesh."""
-
-    def forget_everything(self) -> None:
-        """Its disk is empty."""
-        shutil.rmtree(self.data_root, ignore_errors=True)
-
-
 class Mesh:
     """Hosts h1, h2 … at 10.211.55.1, .2 …; none of them runs anything before it is started."""
 
@@ -34,10 +26,10 @@ class Mesh:
         self.folder, self.flags = folder, flags
         folder.mkdir(parents=True)
         self.fabric = Fabric()
-        self.hosts: dict[str, Host] = {}
+        self.hosts: dict[str, Member] = {}
         for number in range(1, count + 1):
             name, address = f"h{number}", f"10.211.55.{number}"
-            self.hosts[name] = Host(folder / name, self._plugged(name, address), address)
+            self.hosts[name] = Member(folder / name, self._plugged(name, address), address)
 
     def _plugged(self, name: str, address: str) -> hosts.Host:
         host = self.fabric.plug(name, f"{address}/24")
@@ -46,10 +38,10 @@ class Mesh:
         host.run(["mount", "-t", "tmpfs", "none", "/var/run/wireguard"])
         return host
 
-    def __getitem__(self, number: int) -> Host:
+    def __getitem__(self, number: int) -> Member:
         return self.hosts[f"h{number}"]
 
-    def __iter__(self) -> Iterator[Host]:
+    def __iter__(self) -> Iterator[Member]:
         return iter(self.hosts.values())
 
     def begin(self) -> None:
@@ -63,7 +55,7 @@ class Mesh:
         self[number].start(*self.flags, "--join", self[at].at, "--token", token)
         until(self[number].usable, f"host {number} can use the store")
 
-    def each(self, numbers: Sequence[int], work: Callable[[Host], object]) -> None:
+    def each(self, numbers: Sequence[int], work: Callable[[Member], object]) -> None:
         """The work done on these hosts at once."""
         with concurrent.futures.ThreadPoolExecutor(len(numbers)) as threads:
             list(threads.map(work, [self[number] for number in numbers]))
