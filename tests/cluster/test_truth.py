@@ -54,6 +54,16 @@ DRIVERS = {
     "flat, routed": Driver("flat", (*_SEGMENT, "-o", "mode=routed"), flat=True, from_own_host=True),
 }
 FIRST_PORT = 8000
+_JUDGED = 82  # where nobody was before: its connections may linger
+_ONE_MAY_COME = """\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: one, namespace: city}
+spec:
+  selector: projectcalico.org/name == "city-h1"
+  ingress:
+  - {action: Allow, protocol: TCP, source: {selector: projectcalico.org/name == "city-h2"}, destination: {ports: [82]}}
+"""
 SIZES = {"tcp": (1, 300_000), "udp": (1, 4_000, 20_000, 60_000)}
 
 
@@ -101,6 +111,7 @@ def test_across_hosts(ground: tuple[Driver, Cluster]) -> None:
     driver, hosts = ground
     _who_reaches_whom(driver, hosts)
     _packets_of_every_size_and_names(hosts)
+    _policy_holds(driver, hosts)
 
 
 def _who_reaches_whom(driver: Driver, hosts: Cluster) -> None:
@@ -130,6 +141,32 @@ def _who_reaches_whom(driver: Driver, hosts: Cluster) -> None:
         if spot.kind == "network" and destination == "address" and probe in found:
             own = hosts[spot.host].address(f"city-{spot.host}")
             assert found[probe] == own, f"{spot} is seen by {there}'s as {found[probe]}, by {protocol}"
+
+
+def _policy_holds(driver: Driver, hosts: Cluster) -> None:
+    """Of all that are there the policy lets one come to h1's, by TCP; made on a third host, gone by another's word."""
+    names = [
+        f"{network}-{host}" for network in (("city", "town") if driver.town else ("city",)) for host in ("h2", "h3")
+    ]
+    address, there = hosts["h1"].address("city-h1"), hosts["h1"].sandbox("city-h1")
+    probes = {
+        (name, protocol): Probe(hosts[name[-2:]].sandbox(name), address, _JUDGED, protocol, "h1")
+        for name in names
+        for protocol in KIND
+    }
+    before = {key for key in probes if key[0].startswith("city") or driver.routes}
+    with Servers() as running:
+        running.listen(there, "h1", (_JUDGED,))
+
+        def reached(*wanted: tuple[str, str]) -> set[tuple[str, str]]:
+            found = attempt(probes.values(), [probes[key] for key in wanted], quiet=0.3)
+            return {key for key, probe in probes.items() if probe in found}
+
+        assert reached(*before) == before
+        hosts["h3"].linkspan("policy", "apply", "-f", "-", stdin=_ONE_MAY_COME)
+        until(lambda: reached(("city-h2", "tcp")) == {("city-h2", "tcp")}, "one alone reaches h1's")
+        hosts["h2"].linkspan("policy", "delete", "np", "city/one")
+        until(lambda: reached(*before) == before, "all reach h1's again")
 
 
 def _packets_of_every_size_and_names(hosts: Cluster) -> None:
