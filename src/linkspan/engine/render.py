@@ -113,6 +113,7 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
                 case "subnet":
                     subnet = snapshot.subnets.get(write.id)
                     subnets.add(write.id)
+                    subnets.update(_at_same_host(snapshot, subnet) if subnet else ())
                     if subnet and subnet.own:
                         networks.add(subnet.network_id)
                         endpoints.update(snapshot.endpoints_on.get(subnet.network_id, {}))
@@ -132,6 +133,15 @@ def touched(before: Snapshot, after: Snapshot, writes: Iterable[Write]) -> Touch
     groups = networks, occupied | networks, sandboxes, endpoints, spanned, hosts, remotes, plugged, subnets, blocks
     own_interfaces = host_concerned(before, after)
     return Touched(*map(frozenset, groups), presences=frozenset(presences), own_interfaces=own_interfaces)
+
+
+def _at_same_host(snapshot: Snapshot, subnet: HostSubnet) -> Iterator[str]:
+    """Ids of the subnets that render the same of the host: for a moment, or by somebody's hand, it may have several."""
+    places = {subnet.lease.public_ip, subnet.lease.public_ip6} - {""}
+    for id_ in snapshot.subnets_on.get(subnet.network_id, ()):
+        lease = snapshot.subnets[id_].lease
+        if places & {lease.public_ip, lease.public_ip6}:
+            yield id_
 
 
 def _on_same_parent(snapshot: Snapshot, network: Network | None) -> Iterator[str]:
