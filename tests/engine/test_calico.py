@@ -245,6 +245,24 @@ def test_a_container_on_two_such_networks(world: World) -> None:
     assert {"10.77.0.0/16", "10.78.0.0/16", "0.0.0.0/0"} <= set(ways)
 
 
+def test_it_leads_out_as_networks_with_gateways_do(world: World) -> None:
+    """By its IP versions, and then by its name."""
+    created(world, pools=SUBNETS[:1], ipv6=False)
+    for name, leads in (("alpha", False), ("delta", True)):
+        request = NetworkRequest(id=name.ljust(64, "0"), created="", name=name, driver="bridge")
+        change = create_network(world.now, request, DRIVERS, DEFAULT_SOURCES, MEMBER)
+        world.now = world.now.after(change.writes)
+        container = world.container(f"on-{name}", "city")
+        names = ("city", name)
+        both = {world.now.network(each).id: container.networks[world.now.network("city").id] for each in names}
+        container = msgspec.structs.replace(container, networks=both)
+        around = Surroundings(HERE, "/run/netns", PortSpace(), world.ids(8), "here")
+        world.now = world.now.after([put(container)])
+        world.now = world.now.after(join(world.now, container, around).writes)
+        (own,) = (e for e in world.now.endpoints_in(container) if e.network_id == world.now.network("city").id)
+        assert own.default_route == leads, name
+
+
 def test_what_nat_shows_and_who_is_told(world: World) -> None:
     created(world, pools=SUBNETS[:1], ipv6=False)
     before = world.now

@@ -330,16 +330,21 @@ def elect(
     Raises PortInUse with Docker's words.
     """
 
-    def order(endpoint: Endpoint) -> tuple[int, int, str]:
-        settings = container.networks.get(endpoint.network_id, EndpointSettings())
-        versions = bool(endpoint.gateway) + bool(endpoint.gateway6)
-        return -settings.gw_priority, -versions, snapshot.networks[endpoint.network_id].name
-
     endpoints = snapshot.endpoints_in(container)
     networks = {e.id: snapshot.networks[e.network_id] for e in endpoints}
+
+    def leads(endpoint: Endpoint) -> tuple[bool, bool]:
+        direct = networks[endpoint.id].direct
+        four = bool(endpoint.address) and (bool(endpoint.gateway) or direct)
+        return four, bool(endpoint.address6) and (bool(endpoint.gateway6) or direct)
+
+    def order(endpoint: Endpoint) -> tuple[int, int, str]:
+        settings = container.networks.get(endpoint.network_id, EndpointSettings())
+        return -settings.gw_priority, -sum(leads(endpoint)), networks[endpoint.id].name
+
     outward = sorted((e for e in endpoints if not networks[e.id].internal), key=order)
-    four = next((e for e in outward if e.address and (e.gateway or networks[e.id].direct)), None)
-    six = next((e for e in outward if e.address6 and (e.gateway6 or networks[e.id].direct)), None)
+    four = next((e for e in outward if leads(e)[0]), None)
+    six = next((e for e in outward if leads(e)[1]), None)
     requests = port_requests(container)
     if origin is None:
         origin = owners(requests, (b for e in (*gone, *endpoints) for b in e.bindings))
