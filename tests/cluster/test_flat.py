@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+from collections.abc import Iterator
 
 import pytest
 
@@ -38,6 +40,48 @@ def test_one_segment_for_everything(hosts: Cluster, path: str) -> None:
         bridges = [link["ifname"] for link in member.ip("link", "show", "type", "bridge") if link]
         used = path == "bridge" and member.name != "h3"  # where a container is
         assert ("fl-eth0" in bridges) == used
+
+
+def test_an_interface_that_has_another_name_on_one_host(hosts: Cluster) -> None:
+    with renamed(hosts["h2"], "eth0", "ens5"):
+        hosts.network("flat", "lan", *LAN)
+        one, two = serve(hosts["h1"], "one"), serve(hosts["h2"], "two")
+        assert answers(hosts.there, two, 80) == OUTSIDE
+        assert answers(hosts["h1"].sandbox("one"), two, 80) == one
+        assert answers(hosts["h2"].sandbox("two"), one, 80) == two
+        hosts["h2"].docker("rm", "-f", "two")
+        hosts["h1"].docker("rm", "-f", "one")
+        hosts["h1"].docker("network", "rm", "lan")
+        until(lambda: not hosts["h2"].networks(), "it is gone everywhere")
+        own = ("-o", "parent=ens5", *LAN[2:], "-o", "mode=routed")
+        hosts["h2"].docker("network", "create", "-d", "flat", *own, "lan")
+        until(lambda: hosts["h1"].networks(), "h1 knows of it")
+        assert answers(hosts.there, serve(hosts["h1"], "one"), 80) == OUTSIDE
+        assert answers(hosts.there, serve(hosts["h2"], "two"), 80) == OUTSIDE
+        refused = hosts["h2"].docker("network", "create", "-d", "flat", *LAN, "wrong", status=1)
+        assert "interface was not found on the host: eth0" in refused.err
+
+
+@contextlib.contextmanager
+def renamed(member: Member, name: str, here: str) -> Iterator[None]:
+    """The member's interface has another name, which its daemon is told of."""
+
+    def rename(old: str, new: str) -> None:
+        kill_daemon(member)
+        for command in (("set", old, "down"), ("set", old, "name", new), ("set", new, "up")):
+            member.host.run(["ip", "link", *command])
+        member.host.run(["ip", "route", "replace", "default", "via", OUTSIDE])
+
+    flags = tuple(member.flags)
+    rename(name, here)
+    member.start(*flags, "--cluster-interface", f"{name}={here}")
+    try:
+        yield
+    finally:
+        for each in ("one", "two"):
+            member.docker("rm", "-f", each, status=None)
+        rename(here, name)
+        member.start(*flags)
 
 
 @pytest.mark.parametrize("path", ["bridge", "routed"])

@@ -21,7 +21,7 @@ from linkspan.engine.change import Change, network_event
 from linkspan.engine.join import Surroundings, disconnect, join, leave
 from linkspan.engine.networks import remove_network
 from linkspan.engine.publication import published
-from linkspan.errors import Conflict, Forbidden, LinkspanError, NotFound, Unavailable
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, LinkspanError, NotFound, Unavailable
 from linkspan.ipam.ports import PortSpace
 from linkspan.kernel.fake import FakeKernel
 from linkspan.model.cluster import Reservation
@@ -55,6 +55,7 @@ class Member:
         self.events.follow(lambda event: self.told.append(f"{event.kind} {event.action}"))
         self.up = False
         self.everything = False
+        self.interfaces: dict[str, str] = {}
 
     async def start(self, *, away: bool = False) -> None:
         """With `away`, while the store cannot be reached."""
@@ -75,6 +76,7 @@ class Member:
             evict=self.evict,
             settled=lambda: self.ledger.told,
             everything=self.everything,
+            interfaces=self.interfaces,
         )
         self.mutation.cluster = self.cluster
         self.up = True
@@ -109,7 +111,9 @@ class Member:
     def container(self, name: str) -> Container:
         return self.ledger.now.container(name)
 
-    async def create(self, name: str, subnet: str = "10.9.0.0/24", *, exclusive: bool = False) -> Network:
+    async def create(
+        self, name: str, subnet: str = "10.9.0.0/24", *, exclusive: bool = False, parent: str = ""
+    ) -> Network:
         network = Network(
             id=self.world.ids(1)[0],
             name=name,
@@ -119,6 +123,7 @@ class Member:
             bridge=f"br-{name}",
             pools=(Pool(subnet=subnet, gateway=f"{subnet.rpartition('.')[0]}.1"),),
             exclusive_blocks=exclusive,
+            parent=parent,
         )
 
         def decide() -> Change:
@@ -502,6 +507,35 @@ def test_what_was_left_on_a_network_while_the_store_was_away_is_taken_back_by_th
         await hosts[1].remove("back")
         await hosts.agree()
         assert not hosts[0].ledger.now.subscriptions
+
+    play(steps, 2)
+
+
+def test_a_host_whose_interface_has_another_name() -> None:
+    async def steps(hosts: Hosts) -> None:
+        one, two = hosts.members
+        two.interfaces = {"eth0": "ens5"}
+        await two.end()
+        await two.start()
+
+        def parents() -> list[list[tuple[str, str]]]:
+            return [[(n.name, n.parent) for n in m.ledger.now.networks.values() if n.parent] for m in hosts.members]
+
+        back = await one.create("back", parent="eth0")
+        await until(lambda: parents() == [[("back", "eth0")], [("back", "ens5")]], lambda: str(parents()))
+        labelled = msgspec.structs.replace(two.ledger.now.networks[back.id], labels={"a": "b"})
+        await two.mutation.decide(lambda: Change((put(labelled),)))
+        await until(lambda: one.ledger.now.networks[back.id].labels == {"a": "b"})
+        assert parents() == [[("back", "eth0")], [("back", "ens5")]]
+        await two.end()
+        await two.start()
+        assert parents() == [[("back", "eth0")], [("back", "ens5")]]
+        await two.remove("back")
+        await two.create("mine", parent="ens5")
+        await until(lambda: parents() == [[("mine", "eth0")], [("mine", "ens5")]], lambda: str(parents()))
+        with pytest.raises(InvalidArgument, match="eth0 itself cannot be the parent"):
+            await two.create("wrong", "10.8.0.0/24", parent="eth0")
+        await hosts.agree()
 
     play(steps, 2)
 

@@ -57,6 +57,7 @@ class Configuration:
     host_dns: HostListener | None = None  # where the host may ask for the names of containers
     host_gateway_ips: tuple[str, ...] = ()  # one of each family
     insecure_registries: tuple[str, ...] = ()
+    cluster_interfaces: Mapping[str, str] = dataclasses.field(default_factory=dict)  # ours, by the cluster's names
     labels: tuple[str, ...] = ()
     cgroup_parent: str = "/linkspan"
     owned_table: bool = True
@@ -192,12 +193,28 @@ def _cluster(values: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidArgument("--cluster-tls is about a cluster: it needs --cluster")
     if advertise and not (address or mesh):
         raise InvalidArgument("--advertise is about a cluster: it needs --cluster, or --mesh")
+    interfaces = values.get("cluster-interface", ())
+    if interfaces and not (address or mesh):
+        raise InvalidArgument("--cluster-interface is about a cluster: it needs --cluster, or --mesh")
     return {
         "cluster": parse_cluster(address) if address else None,
         "cluster_tls": parse_tls(tls) if tls else None,
         "mesh": mesh,
         "advertise": advertise,
+        "cluster_interfaces": _interfaces(interfaces),
     }
+
+
+def _interfaces(texts: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, here = text.partition("=")
+        if not (name and equals and here) or "." in name + here:
+            raise InvalidArgument(f"invalid --cluster-interface: {text!r}: use NAME=HERE, two names of interfaces")
+        if name in found or here in found.values():
+            raise InvalidArgument(f"invalid --cluster-interface: {text!r}: {name if name in found else here} is twice")
+        found[name] = here
+    return found
 
 
 def _mesh(values: Mapping[str, Any], advertise: str) -> MeshSettings | None:

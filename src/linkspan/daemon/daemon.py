@@ -352,6 +352,7 @@ class Daemon:
             change=lambda writes: self._mutation.carry_out(Change(tuple(writes))),
             evict=self.networks.evict,
             settled=lambda: self._ledger.told,
+            interfaces=self.configuration.cluster_interfaces,
             everything=self.configuration.host_dns is not None,  # the host may ask for anybody's name
             barred=barred(own.id) if self.mesh else "",
         )

@@ -91,16 +91,22 @@ class Cluster:
         settled: Callable[[], Snapshot] | None = None,
         everything: bool = False,
         barred: str = "",
+        interfaces: Mapping[str, str] | None = None,
     ) -> None:
         """`root` begins all keys, with a slash at its end. `settled` are the records without what is still being
         asked for. `change` carries out what this host decides of itself; `evict` takes an endpoint off its network, of
         which another host has the address. With `everything` this host follows who is on a network also where it is on
-        none of them. A key `barred` says that this host was taken out for good."""
+        none of them. `interfaces` are its own where the cluster's networks have other names for them. A key `barred`
+        says that this host was taken out for good."""
         self.own, self.address, self.root = own, address, root
         self._etcd, self._root, self._now, self._change, self._evict = etcd, root, now, change, evict
         self._settled = settled or now
-        self._publisher = Publisher(etcd, root, own, now, lambda id_: self._follower.follows(id_), barred)
-        self._follower = Follower(etcd, root, self._publisher, now, follow, everything=everything)
+        self._publisher = Publisher(
+            etcd, root, own, now, lambda id_: self._follower.follows(id_), barred=barred, interfaces=interfaces or {}
+        )
+        self._follower = Follower(
+            etcd, root, self._publisher, now, follow, everything=everything, interfaces=interfaces or {}
+        )
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
         self._tasks: list[asyncio.Task[None]] = []
         self._joined = False

@@ -13,6 +13,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -30,6 +31,7 @@ from linkspan.engine.publication import (
     owner,
     read,
 )
+from linkspan.engine.renaming import named_here
 from linkspan.errors import LinkspanError
 from linkspan.model.cluster import GLOBAL, Block, Host, Remote, Reservation, Subscription
 from linkspan.model.event import Event
@@ -58,11 +60,13 @@ class Follower:
         follow: Follow,
         *,
         everything: bool = False,
+        interfaces: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`follow` makes records and kernel as other hosts have written. With `everything`, who is on a network is
-        followed for all networks; as it is while there is a policy that may select whom ever."""
+        followed for all networks; as it is while there is a policy that may select whom ever.
+        `interfaces` are this host's, where the cluster's networks have other names for them."""
         self._etcd, self._root, self._publisher, self._now, self._follow = etcd, root, publisher, now, follow
-        self._everything = everything
+        self._everything, self._interfaces = everything, interfaces
         self.own = publisher.own.id
         self.heard = 0.0  # when the store was last heard of (time.monotonic)
         self.member = ""  # over which we follow
@@ -159,7 +163,7 @@ class Follower:
                 found.serial = item
             elif key.startswith(ALIVE):
                 self.answering[key.removeprefix(ALIVE)] = item.value.decode(errors="replace")
-            elif (record := _readable(key, item.value)) is None:
+            elif (record := self._readable(key, item.value)) is None:
                 continue
             elif owner(record) == self.own:
                 found.own.update(_written(key, record, item.value, self.own))
@@ -327,7 +331,7 @@ class Follower:
             if isinstance(before, Block) and before.host_id == self.own and before.held:
                 return put(msgspec.structs.replace(before, held=False))
             return Write(kind, id_, None) if before and owner(before) != self.own else None
-        record = _readable(key, value)
+        record = self._readable(key, value)
         if record is None:
             return None
         if owner(record) == self.own:
@@ -338,6 +342,10 @@ class Follower:
         self._publisher.saw_gone(key)  # where it was ours before
         self._remember(key, record, value)
         return put(record) if before != record else None
+
+    def _readable(self, key: str, value: bytes) -> Record | None:
+        record = _readable(key, value)
+        return named_here(record, self._interfaces) if record else None
 
     def _remember(self, key: str, record: Record, value: bytes) -> None:
         if not isinstance(record, Network | Resource | Remote | Host):

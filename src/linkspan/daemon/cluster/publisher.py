@@ -7,8 +7,10 @@ difference to what should be there is what is left to do, whether a change asks 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -30,8 +32,10 @@ from linkspan.engine.publication import (
     read,
     shared,
 )
+from linkspan.engine.renaming import named_for_all
 from linkspan.errors import InvalidArgument, LinkspanError, Unavailable
 from linkspan.model.cluster import Block, Host, block_id
+from linkspan.model.network import Network
 from linkspan.model.snapshot import Snapshot, Write
 from linkspan.store.etcd.contract import Etcd
 from linkspan.store.etcd.values import (
@@ -62,12 +66,16 @@ class Publisher:
         own: Host,
         now: Callable[[], Snapshot],
         follows: Callable[[str], bool],
+        *,
         barred: str = "",
+        interfaces: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`root` is what all our keys begin with, with a slash at its end. `follows` says whether it is known here who
-        is on a network. Where there is a key `barred`, this host was taken out for good: nothing of it is published."""
+        is on a network. Where there is a key `barred`, this host was taken out for good: nothing of it is published.
+        `interfaces` are this host's, where networks have other names for them."""
         self._etcd, self._root, self.own, self._now, self._follows = etcd, root, own, now, follows
         self._barred = f"{root}{barred}" if barred else ""
+        self._interfaces = interfaces
         self._known: dict[str, bytes] = {}
         self._doubtful: set[str] = set()  # what was to be removed, and may be yet: the answer was lost
         self._serial: KeyValue | None = None  # as the records were when it was last written
@@ -113,7 +121,7 @@ class Publisher:
 
     async def publish(self, before: Snapshot, after: Snapshot, writes: Sequence[Write]) -> None:
         old, new = (published_touched(moment, writes, self.own) for moment in (before, after))
-        common = shared(before, writes)
+        common = shared(before, map(self._for_all, writes))
         if not common and old == new:
             return
         if sum(len(value or b"") for value in common.values()) > _LARGEST:
@@ -140,6 +148,12 @@ class Publisher:
                 await self._remove(gone)
             except Unavailable:
                 self.wanting.set()
+
+    def _for_all(self, write: Write) -> Write:
+        """A network as the cluster calls what it stands on."""
+        if not (self._interfaces and isinstance(write.record, Network)):
+            return write
+        return dataclasses.replace(write, record=named_for_all(write.record, self._interfaces))
 
     def _taken_over(self, before: Snapshot, writes: Sequence[Write]) -> dict[str, bytes]:
         """What the store holds of other hosts' records that these writes make ours."""
