@@ -132,6 +132,30 @@ def test_a_router_that_flaps_is_said_and_disturbs_nobody_else(racked: Lab, caplo
     assert [one for one in said if "rack" not in one] == []
 
 
+def test_ipv6_is_told_over_ipv6(racked: Lab) -> None:
+    racked.router.host.run("ip", "address", "add", "fd55::9/64", "dev", "eth0")
+    place = ("configure terminal", "router bgp 65001")
+    sessions = [
+        f"neighbor fd55::{number} {word}" for number in (4, 5, 6) for word in ("remote-as 64512", "timers connect 1")
+    ]
+    racked.router.vtysh(*place, *sessions)
+    active = [f"neighbor fd55::{number} activate" for number in (4, 5, 6)]
+    racked.router.vtysh(*place, "address-family ipv6 unicast", "network 2001:db8::/64", *active)
+    six = peer("six", peerIP="fd55::9", asNumber=65001)
+    racked.add(six)
+    known = racked.router.host
+    for name in NAMES:
+        until(lambda name=name: "2001:db8::/64" in racked[name].routes(version=6), f"{name} knows it")
+        block6 = f"fd65::{name[1:]}00/122"
+        until(
+            lambda block6=block6: block6 in known.run("ip", "-6", "route", "show", "proto", "bgp"), f"and it {block6}"
+        )
+        assert answers(known, racked.places[name], f"fd65::{name[1:]}05")
+    for speaker in racked.speakers.values():
+        speaker.set(speaker.snapshot.after([drop(six)]))
+    until(lambda: "2001:db8::/64" not in racked["h1"].routes(version=6), "it has gone")
+
+
 def test_another_password_is_no_peer(racked: Lab) -> None:
     h3 = racked["h3"]
     h3.add(peer("rack", peerIP=TOR, asNumber=65001, password={"value": "other"}))
