@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import struct
 import threading
 
 from tests.hosts import socket_in
@@ -27,6 +29,20 @@ def carries(here: str, there: str, address: str, protocol: str, size: int, *, po
 def full_datagram(mtu: int, address: str) -> int:
     """How many bytes of UDP fill one packet."""
     return mtu - _HEADERS[socket.AF_INET6 if ":" in address else socket.AF_INET]
+
+
+def heard_by_many(here: str, there: str, group: str) -> bool:
+    """Whether what is sent to all of a group from one sandbox is heard in the other."""
+    with socket_in(there, socket.SOCK_DGRAM) as listener, socket_in(here, socket.SOCK_DGRAM) as sender:
+        listener.bind(("", 7007))
+        if group.startswith("224."):
+            membership = struct.pack("=4s4si", socket.inet_aton(group), bytes(4), 0)
+            listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.sendto(b"to all", (group, 7007))
+        with contextlib.suppress(TimeoutError):
+            return listener.recv(100) == b"to all"
+    return False
 
 
 def _datagram(here: str, there: str, address: str, family: int, data: bytes, port: int, within: float) -> bool:

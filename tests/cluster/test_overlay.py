@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from tests.cluster.place import Cluster, Member, kill_daemon, until
+from tests.cluster.probes import heard_by_many
 
 SUBNETS = ("--subnet", "10.92.0.0/24", "--ipv6", "--subnet", "fd00:92::/64")
 
@@ -177,3 +178,18 @@ def test_many_come_and_go_at_once(hosts: Cluster) -> None:
         until(lambda member=member, wanted=wanted: len(rows(member)) == wanted, f"{wanted} rows on {member.name}")
         for name in mine[member.name][:1]:
             assert [other for other in elsewhere if not reached(member, name, other)] == []
+
+
+def test_weave_carries_what_is_for_all(hosts: Cluster) -> None:
+    """Without a mesh, too: the tunnels end at the hosts' own addresses. On overlay it stays on its host."""
+    for driver, heard in (("weave", True), ("overlay", False)):
+        hosts.network(driver, "city", *SUBNETS)
+        sleeper(hosts["h1"], "one")
+        sleeper(hosts["h2"], "two")
+        until(lambda: reached(hosts["h1"], "one", "two"), "one reaches two")
+        here, there = hosts["h1"].sandbox("one"), hosts["h2"].sandbox("two")
+        assert heard_by_many(here, there, "224.1.2.3") == heard
+        hosts.each(lambda member: member.remove_containers())
+        hosts["h1"].docker("network", "rm", "city")
+        for member in hosts:
+            until(lambda member=member: "city" not in member.out("network", "ls"), f"{member.name} knows it has gone")

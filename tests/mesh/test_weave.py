@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
-import socket
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.place import until
-from tests.cluster.probes import carries, full_datagram
-from tests.hosts import socket_in
+from tests.cluster.probes import carries, full_datagram, heard_by_many
 from tests.mesh.place import Mesh, mesh
 
 VNI = "com.docker.network.driver.overlay.vxlanid_list"
@@ -37,20 +33,6 @@ def hosts(new_folder: Callable[[], Path]) -> Iterator[Mesh]:
 def within(sandbox: str, *command: str) -> bool:
     """Whether a command succeeds in the sandbox."""
     return subprocess.run(["nsenter", f"--net={sandbox}", *command], capture_output=True, check=False).returncode == 0
-
-
-def heard_by_many(here: str, there: str, group: str) -> bool:
-    """Whether what is sent to all of a group from one sandbox is heard in the other."""
-    with socket_in(there, socket.SOCK_DGRAM) as listener, socket_in(here, socket.SOCK_DGRAM) as sender:
-        listener.bind(("", 7007))
-        if group.startswith("224."):
-            membership = struct.pack("=4s4si", socket.inet_aton(group), bytes(4), 0)
-            listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        sender.sendto(b"to all", (group, 7007))
-        with contextlib.suppress(TimeoutError):
-            return listener.recv(100) == b"to all"
-    return False
 
 
 def test_packets_of_every_size_by_way_of_another_host(hosts: Mesh) -> None:
