@@ -20,13 +20,13 @@ SUBNETS = ("--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd00:93::/64")
 
 @pytest.fixture(scope="module")
 def hosts(new_folder: Callable[[], Path]) -> Iterator[Mesh]:
-    with mesh(new_folder(), 3, ("--mesh",)) as made:
+    with mesh(new_folder(), 4, ("--mesh",)) as made:
         made.fabric.part(("h1", "h3"))
         made.begin()
         made.join(2)
         made.join(3, at=2)
-        for member in made:
-            member.import_images()
+        for number in (1, 2, 3):
+            made[number].import_images()
         yield made
 
 
@@ -36,7 +36,7 @@ def within(sandbox: str, *command: str) -> bool:
 
 
 def test_packets_of_every_size_by_way_of_another_host(hosts: Mesh) -> None:
-    one, _, three = hosts
+    one, _, three, _ = hosts
     made = one.out("network", "create", "-d", "weave", *SUBNETS, "city")
     until(lambda: three.request("GET", f"/networks/{made}")[0] == 200, "the network is there")
     one.run("--name", "server", "--net", "city", "plain", "sleep", "1000")
@@ -51,7 +51,7 @@ def test_packets_of_every_size_by_way_of_another_host(hosts: Mesh) -> None:
 
 
 def test_what_is_for_many_goes_to_whoever_is_on_the_network_and_nowhere_else(hosts: Mesh) -> None:
-    one, two, three = hosts
+    one, two, three, _ = hosts
     here, there = one.sandbox("server"), three.sandbox("client")
     vni = json.loads(one.out("network", "inspect", "city"))[0]["Options"][VNI]
     entries = one.host.run(["bridge", "fdb", "show", "dev", f"vx-{vni}"]).stdout.splitlines()
@@ -65,7 +65,7 @@ def test_what_is_for_many_goes_to_whoever_is_on_the_network_and_nowhere_else(hos
 
 def test_an_address_that_moves_is_announced(hosts: Mesh) -> None:
     """As programs do that watch over each other: who has it now says so, and all send there."""
-    one, _, three = hosts
+    one, _, three, _ = hosts
     one.run("--name", "spare", "--net", "city", "plain", "sleep", "1000")
     asking, floating = three.sandbox("client"), "10.93.0.200"
     for name in ("server", "spare"):
@@ -91,9 +91,16 @@ def test_how_the_hosts_are_reached(hosts: Mesh) -> None:
     assert any(line.startswith("h3") and " through h2 " in line for line in lines)
 
 
+def test_a_host_that_does_not_encrypt_is_not_let_in(hosts: Mesh) -> None:
+    token = hosts[1].linkspan("mesh", "token").out.strip()
+    flags = ("--mesh", "--mesh-encryption=off", "--join", hosts[1].at, "--token", token)
+    assert "the mesh has --mesh-encryption=on, and so must every host of it" in hosts[4].refuses(*flags)
+    assert len(hosts[1].request("GET", "/hosts")[1]) == 3
+
+
 def test_daemons_that_restart_interrupt_nothing(hosts: Mesh) -> None:
     """Neither at an end nor on the way: one ends as it should, the other is killed."""
-    one, two, three = hosts
+    one, two, three, _ = hosts
     asking = ["nsenter", f"--net={three.sandbox('client')}", "busybox", "ping", "-i", "0.1", one.address("server")]
     with subprocess.Popen(asking, stdout=subprocess.PIPE, text=True) as process:
         for member, number in ((one, signal.SIGTERM), (two, signal.SIGKILL)):

@@ -20,7 +20,14 @@ from linkspan.store.etcd.http import reason
 _PATIENCE = 20.0  # seconds: whoever is asked asks the mesh's store
 
 
-async def ask(place: tuple[str, int], token: Token, host: Host, clock: Callable[[], float] = time.time) -> Welcome:
+async def ask(
+    place: tuple[str, int],
+    token: Token,
+    host: Host,
+    clock: Callable[[], float] = time.time,
+    *,
+    encrypted: bool = True,
+) -> Welcome:
     """What a host of the mesh gives us. Raises Unavailable (it cannot be reached, or does not answer), Forbidden (it
     refuses the token), Conflict (it is of another mesh, or says why we cannot join)."""
     name = f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
@@ -28,7 +35,8 @@ async def ask(place: tuple[str, int], token: Token, host: Host, clock: Callable[
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_connection(*place, ssl=_context())
             try:
-                return await _ask(name, reader, writer, token, host, clock)
+                request = Request(version=messages.VERSION, host=host, clock=clock(), encrypted=encrypted)
+                return await _ask(name, reader, writer, token, request)
             finally:
                 writer.transport.abort()
     except TimeoutError:
@@ -38,12 +46,7 @@ async def ask(place: tuple[str, int], token: Token, host: Host, clock: Callable[
 
 
 async def _ask(
-    name: str,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    token: Token,
-    host: Host,
-    clock: Callable[[], float],
+    name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: Token, request: Request
 ) -> Welcome:
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     try:
@@ -63,7 +66,6 @@ async def _ask(
     if not is_of(shown, greeting.authority):
         raise Conflict(f"cannot join the mesh: {name} is none of its hosts: its certificate is not of the mesh")
     binding = Binding(token.secret, shown, greeting.nonce)
-    request = Request(version=messages.VERSION, host=host, clock=clock())
     await messages.send(writer, binding.prove(ASKS, msgspec.json.encode(request)))
     try:
         answer = await messages.receive(reader, Proven)

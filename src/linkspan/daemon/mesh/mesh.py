@@ -153,7 +153,8 @@ class Mesh:
         join, token = self._settings.join, self._settings.token
         assert join and token
         private = certificates.new_wireguard_key()
-        welcome = await ask(join, token, self._described(private), self._clock)
+        encrypted = self._settings.encrypted
+        welcome = await ask(join, token, self._described(private), self._clock, encrypted=encrypted)
         if welcome.host is None:
             raise Conflict(f"cannot join the mesh: what {join[0]} answers is not what it should be")
         authority = Authority(welcome.authority, welcome.authority_key)
@@ -279,6 +280,12 @@ class Mesh:
         """Raises Conflict with what stands in the way."""
         await self._register.check_token()
         check_clocks(self._clock(), request.clock)
+        if request.encrypted != self._settings.encrypted:
+            how = "on" if self._settings.encrypted else "off"
+            raise Conflict(
+                f"the mesh has --mesh-encryption={how}, and so must every host of it: between one that encrypts and "
+                "one that does not nothing passes"
+            )
         hosts, own = self._hosts(), self._seat.own
         answering = {self.host_id, *(self._cluster.answering() if self._cluster else ())}
         admitted = entered(request.host, hosts, answering, own.mesh_id)

@@ -37,11 +37,12 @@ class Greeting(Wire, frozen=True, kw_only=True):
 
 class Request(Wire, frozen=True, kw_only=True):
     """`host` is what the host says of itself; its addresses in the mesh are still to be given. `clock`: seconds since
-    1970."""
+    1970. `encrypted` says whether it would have what goes between the hosts encrypted."""
 
     version: int
     host: Host
     clock: float
+    encrypted: bool = True
 
 
 class Proven(Wire, frozen=True, kw_only=True):
