@@ -54,20 +54,20 @@ def test_one_that_is_not_there_or_says_nothing(tmp_path: Path, monkeypatch: pyte
     asyncio.run(whole())
 
 
-def test_routes_of_one_that_was_killed() -> None:
+def test_routes_that_are_not_as_babeld_says() -> None:
     ways = Ways((), (Way("100.127.0.2/32", "fe80::647f:2"), Way("fd6c::3/128", "fe80::647f:2")))
+    where = ("dev", "linkspan-mesh", "proto", "42")
     routes: list[dict[str, Any]] = [
-        {"dst": "100.127.0.2", "gateway": "100.127.0.2"},
         {"dst": "100.127.0.3", "gateway": "100.127.0.3"},
         {"dst": "fd6c::3", "gateway": "fe80::647f:3", "metric": 1024},
     ]
-    replaced = (
-        *("-6", "route", "replace", "fd6c::3", "via", "fe80::647f:2", "dev", "linkspan-mesh", "proto", "42"),
-        *("onlink", "metric", "1024"),
-    )
-    gone = ("-4", "route", "delete", "100.127.0.3", "dev", "linkspan-mesh", "proto", "42")
-    assert [*steps(ways, routes, last=False)] == [replaced]
-    assert [*steps(ways, routes, last=True)] == [gone, replaced]
+    missing = ("-4", "route", "replace", "100.127.0.2", "via", "100.127.0.2", *where, "onlink")
+    other = ("-6", "route", "replace", "fd6c::3", "via", "fe80::647f:2", *where, "onlink")
+    gone = ("-4", "route", "delete", "100.127.0.3", *where)
+    assert [*steps(ways, routes, settled=False)] == [missing, other]
+    assert [*steps(ways, routes, settled=True)] == [missing, other, gone]
+    right = [{"dst": "100.127.0.2", "gateway": "100.127.0.2"}, {"dst": "fd6c::3", "gateway": "fe80::647f:2"}]
+    assert not [*steps(ways, right, settled=True)]
 
 
 def card(name: str, *addresses: str, **other: Any) -> Interface:

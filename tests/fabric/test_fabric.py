@@ -116,6 +116,8 @@ def test_processes_that_are_killed_come_back(mesh: Hosts) -> None:
         first.ip(*f"route replace {third.address} via 100.127.0.99 dev linkspan-mesh proto 42 onlink".split())
         until(lambda: "100.127.0.99" not in first.ip("route"), "the route is as babeld says")
         until(lambda: first.reaches(third), "h1 reaches h3")
+    first.ip("route", "flush", "proto", "42")
+    until(lambda: first.reaches(second) and first.reaches(third), "what another program took away is back", 15)
     first.kill("wireguard-go")
     until(lambda: first.reaches(second) and len(first.pids("wireguard-go")) == 1, "h1 reaches h2 again")
     assert "mtu 1440" in first.ip("link", "show", "linkspan-wg")

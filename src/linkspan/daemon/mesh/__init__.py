@@ -12,7 +12,7 @@ mesh          all of it together, and the verbs
 fabric        what carries the mesh: links, WireGuard and babeld, looked after
 outer         the host's own network under it
 babel         what babeld says at its socket
-mending       routes of a babeld that was killed
+mending       babeld's routes, put back
 
 The decisions are in `engine/mesh/`.
 """

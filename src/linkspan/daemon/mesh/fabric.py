@@ -70,6 +70,7 @@ class MeshFabric:
             await self._configure()
             self._tasks.append(asyncio.create_task(self._seek()))
         self._look_after(self._babel(own), self._babel_started)
+        await self._babel_started()  # or an earlier daemon has started it
         self._tasks.append(asyncio.create_task(self._standing.run()))
         facts = self.facts
         assert facts

@@ -1,13 +1,13 @@
-"""Routes of a babeld that was killed.
+"""babeld's routes in the kernel, held against what it says: it never looks at them again.
 
-They are left to work until the next one knows the ways. But where a way has changed meanwhile it finds the old route in
-its place, takes it for its own, and never looks again: so for a while after it has started the kernel's routes are held
-against what it says.
+Those of a babeld that was killed are left to work until the next one knows the ways; where a way has changed meanwhile,
+that one finds the old route in its place, and takes it for its own. And another program may take routes away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,35 +18,45 @@ from linkspan.engine.mesh.fabric import mesh_address_of
 from linkspan.state.fabric import SEGMENT
 
 PROTOCOL = "42"  # babeld's, of its routes
-_LOOKS = 20
-_PAUSE = 0.5  # seconds between two looks
+_LOOKS = 20  # after which one that has just started knows every way
+_PAUSE = 0.5  # seconds between two looks, until then
+_PAUSE_LATER = 5.0  # and afterwards
 
 
 async def mend(socket: Path) -> None:
-    """Returns once a babeld that has just started has had the time to know every way."""
-    for look in range(_LOOKS):
-        await asyncio.sleep(_PAUSE)
-        if ways := await ask(socket):
-            for words in [*steps(ways, await _routes(), last=look == _LOOKS - 1)]:
-                await _ip(*words)
+    """Until cancelled; begun anew when there is a new babeld."""
+    for look in itertools.count(1):
+        settled = look >= _LOOKS
+        await asyncio.sleep(_PAUSE_LATER if look > _LOOKS else _PAUSE)
+        if found := await _difference(socket, settled=settled):
+            # babeld may just be about to do it.
+            await asyncio.sleep(_PAUSE)
+            for words in await _difference(socket, settled=settled):
+                if words in found:
+                    await _ip(*words)
 
 
-def steps(ways: Ways, routes: list[dict[str, Any]], *, last: bool) -> Iterator[tuple[str, ...]]:
-    """What `ip` is to do. A route may still be waiting for its way to be found: it goes at the last look."""
+async def _difference(socket: Path, *, settled: bool) -> list[tuple[str, ...]]:
+    routes = await _routes()  # first: what is in them is known to babeld, unless it is gone since
+    ways = await ask(socket)
+    return [*steps(ways, routes, settled=settled)] if ways else []
+
+
+def steps(ways: Ways, routes: list[dict[str, Any]], *, settled: bool) -> Iterator[tuple[str, ...]]:
+    """What `ip` is to do. Before babeld has `settled` a route may still be waiting for its way to be found."""
     wanted = {way.prefix.partition("/")[0]: way.via for way in ways.ways}
-    for route in routes:
-        destination, gateway = route["dst"].partition("/")[0], route.get("gateway", "")
-        version = "-6" if ":" in destination else "-4"
-        via = wanted.get(destination)
-        if via is None:
-            if last:
-                yield (version, "route", "delete", destination, "dev", SEGMENT, "proto", PROTOCOL)
-            continue
-        by = via if version == "-6" else mesh_address_of(via)
-        if by != gateway:
-            where = ("via", by, "dev", SEGMENT, "proto", PROTOCOL, "onlink")
-            metric = ("metric", str(route["metric"])) if "metric" in route else ()
-            yield (version, "route", "replace", destination, *where, *metric)
+    there = {route["dst"].partition("/")[0]: route.get("gateway", "") for route in routes}
+    where = ("dev", SEGMENT, "proto", PROTOCOL)
+    for destination, via in wanted.items():
+        by = via if ":" in destination else mesh_address_of(via)
+        if there.get(destination) != by:
+            yield (_version(destination), "route", "replace", destination, "via", by, *where, "onlink")
+    for destination in there.keys() - wanted.keys() if settled else ():
+        yield (_version(destination), "route", "delete", destination, *where)
+
+
+def _version(destination: str) -> str:
+    return "-6" if ":" in destination else "-4"
 
 
 async def _routes() -> list[dict[str, Any]]:
