@@ -76,7 +76,7 @@ class Piece:
         return self.chains[-1].name
 
 
-@functools.lru_cache(maxsize=1 << 14)
+@functools.lru_cache(maxsize=1 << 12)
 def piece_of(found: tuple[Stage, ...], direction: str, otherwise: str = ACCEPT) -> Piece:
     """The chain of an endpoint in one direction: each tier has its say until one decides. What none decides passes, or
     what `otherwise` says."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -137,23 +136,42 @@ def filled(whom: Whom, selections: Selections) -> GuardSet:
         if selector in selections.nets:
             of_sets = selections.nets_selected(selector)
             nets |= {net for net in of_sets if (":" in net) == (whom.version == 6)}
-    if nets:
-        return GuardSet(whom.name, whom.version, True, *_spans(whom.version, bits, nets))
-    return GuardSet(whom.name, whom.version, False, *_singles(whom.version, bits))
+    spans = bool(nets)
+    return GuardSet(whom.name, whom.version, spans, *_KNOWN.elements(whom.version, bits, nets))
 
 
-@functools.lru_cache(maxsize=1 << 13)
-def _singles(version: int, bits: int) -> tuple[frozenset[str], int]:
-    return addresses(bits, version)
+Elements = tuple[frozenset[str], int]
 
 
-@functools.lru_cache(maxsize=1 << 10)
-def _spans(version: int, bits: int, nets: frozenset[str]) -> tuple[frozenset[str], int]:
+class _Known:
+    """What sets hold, for as long as it is not too much: many sandboxes have the same, of which one is to be enough."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int, frozenset[str]], Elements] = {}
+        self._count = 0
+
+    def elements(self, version: int, bits: int, nets: frozenset[str]) -> Elements:
+        key = version, bits, nets
+        if (found := self._found.get(key)) is None:
+            found = _spans(version, bits, nets) if nets else addresses(bits, version)
+            if self._count > _MOST:
+                self._found, self._count = {}, 0
+            self._found[key] = found
+            self._count += len(found[0]) + _BESIDES
+        return found
+
+
+_MOST = 1_000_000  # elements that are remembered
+_BESIDES = 20  # of them one set without any is as large as
+_KNOWN = _Known()
+
+
+def _spans(version: int, bits: int, nets: frozenset[str]) -> Elements:
     """As ranges that neither overlap nor touch, which is how the kernel wants them."""
     kind = IPv4Address if version == 4 else IPv6Address
     subnets = (ip_network(net, strict=False) for net in nets)
     ranges = [(int(subnet[0]), int(subnet[-1])) for subnet in subnets]
-    ranges += ((int(kind(address)),) * 2 for address in _singles(version, bits)[0])
+    ranges += ((int(kind(address)),) * 2 for address in addresses(bits, version)[0])
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if merged and first <= merged[-1][1] + 1:
