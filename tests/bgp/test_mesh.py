@@ -148,6 +148,7 @@ def test_a_configuration_that_bird_refuses_is_not_loaded(fabric: Lab, monkeypatc
     meshed(fabric)
     h2 = fabric["h2"]
     pid = h2.pid
+    monkeypatch.setattr("linkspan.daemon.bgp.keeper._PAUSE", 0.2)
     with monkeypatch.context() as patch:
         patch.setattr("linkspan.daemon.bgp.keeper.bird_conf", lambda plan, **_: "protocol nonsense {}\n")
         h2.add(block("h2", "10.65.78.0/26"))
