@@ -33,6 +33,7 @@ def test_three_hosts(new_folder: Callable[[], Path]) -> None:
         containers_reach_each_other(hosts)
         same(lambda: hosts.voters(3), ["h1", "h2", "h3"], "three have a vote")
         what_stands_in_the_way(hosts)
+        both_sides_of_a_parted_net_go_on(hosts)
         a_daemon_comes_back(hosts)
         the_store_is_killed(hosts)
         a_host_is_lost(hosts)
@@ -42,10 +43,12 @@ def test_three_hosts(new_folder: Callable[[], Path]) -> None:
 
 
 def containers_reach_each_other(hosts: Mesh) -> None:
-    for member in (hosts[1], hosts[2]):
-        member.import_images()
-    made = hosts[1].out("network", "create", "-d", "overlay", "city")
-    until(lambda: hosts[2].request("GET", f"/networks/{made}")[0] == 200, "the network is there")
+    for number in (1, 2, 3):
+        hosts[number].import_images()
+    made = hosts[1].out("network", "create", "-d", "weave", "city")
+    for number in (2, 3):
+        until(lambda n=number: hosts[n].request("GET", f"/networks/{made}")[0] == 200, "the network is there")
+    hosts[3].run("--name", "third", "--net", "city", "plain", "sleep", "1000")
     hosts[1].run("--name", "server", "--net", "city", "--restart", "always", "plain", "sleep", "1000")
     hosts[2].run("--name", "client", "--net", "city", "--restart", "always", "plain", "sleep", "1000")
     until(lambda: reach(hosts), "they reach each other")
@@ -72,6 +75,25 @@ def what_stands_in_the_way(hosts: Mesh) -> None:
     assert "refuses the token: it is not, or no more, the mesh's" in refused
     assert "wanted to join with a wrong token" in hosts[1].log.read_text()
     assert not (hosts[4].data_root / "mesh").exists()
+
+
+def both_sides_of_a_parted_net_go_on(hosts: Mesh) -> None:
+    """What is made on either side has addresses of its own, and is known to all when they meet again."""
+    until(lambda: hosts[3].request("GET", "/cluster")[1]["Held"], "h3 has a block of addresses that is its alone")
+    hosts.fabric.part(("h1", "h3"), ("h2", "h3"))
+    for name in ("a0", "a1"):
+        hosts[3].run("--name", name, "--net", "city", "plain", "sleep", "1000")
+    for name in ("b0", "b1"):
+        hosts[1].run("--name", name, "--net", "city", "plain", "sleep", "1000")
+    refused = hosts[3].docker("network", "create", "-d", "weave", "new", status=1)
+    assert "the cluster's store cannot be used now" in refused.err or "etcd does not answer" in refused.err
+    hosts.fabric.part()
+    until(hosts[3].usable, "they meet again")
+    made = {name: hosts[1 if name[0] == "b" else 3].address(name) for name in ("a0", "a1", "b0", "b1", "third")}
+    assert len(set(made.values())) == 5
+    until(lambda: "a1" in hosts[2].out("network", "inspect", "city"), "what was made is known")
+    here, there = hosts[1].sandbox("b1"), hosts[3].sandbox("a1")
+    until(lambda: carries(here, there, made["a1"], "tcp", 100, within=1), "and reached")
 
 
 def a_daemon_comes_back(hosts: Mesh) -> None:
@@ -116,6 +138,7 @@ def a_host_is_lost(hosts: Mesh) -> None:
     token = hosts[2].linkspan("mesh", "token").out.strip()
     refused = hosts[2].linkspan("mesh", "forget", "h3", status=1)
     assert "host h3 answers: stop its linkspand first, or use --force" in refused.err
+    assert "linkspan mesh forget" in hosts[2].linkspan("host", "rm", "--force", "h3", status=1).err
     hosts[2].linkspan("mesh", "forget", "--force", "h3")
     assert hosts[1].linkspan("mesh", "token").out.strip() != token
     same(lambda: len(hosts.voters(2)), 1, "two hosts have one vote")

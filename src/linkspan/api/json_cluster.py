@@ -50,6 +50,7 @@ def cluster(view: ClusterView) -> dict[str, Any]:
             for tunnel in view.tunnels
         ],
         "Blocks": [{"Network": network, "Subnet": subnet, "Host": name} for network, subnet, name in view.blocks],
+        "Held": list(view.held),
     }
 
 

@@ -18,6 +18,8 @@ async def hosts(daemon: Daemon, request: Request) -> Answer:
 
 
 async def expel(daemon: Daemon, request: Request) -> Answer:
+    if daemon.mesh:
+        raise Conflict("a host of a mesh is taken out, and locked out, by: linkspan mesh forget HOST")
     await _cluster(daemon).expel(request.names["ref"], force=request.flag("force"))
     return Response(204)
 

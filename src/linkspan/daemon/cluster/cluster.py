@@ -73,6 +73,7 @@ class ClusterView:
     bytes_read: int
     members: tuple[MemberStatus, ...]
     blocks: tuple[tuple[str, str, str], ...]  # network's name, subnet, host's name
+    held: tuple[str, ...]  # subnets of which this host gives out addresses also when it can ask nobody
     tunnels: tuple[Tunnel, ...]
 
 
@@ -329,6 +330,7 @@ class Cluster:
             follower.bytes_read,
             members,
             tuple(sorted(blocks)),
+            tuple(sorted(block.subnet for block in now.blocks.values() if block.held)),
             tuple(self._tunnels()),
         )
 
