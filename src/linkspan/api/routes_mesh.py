@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from linkspan.api.http import Answer, Request, Response, json_response
 from linkspan.api.json_mesh import mesh
 from linkspan.daemon.daemon import Daemon
-from linkspan.daemon.mesh.mesh import Mesh
 from linkspan.errors import Conflict, InvalidArgument
+
+if TYPE_CHECKING:
+    from linkspan.daemon.mesh.mesh import Mesh
 
 
 async def token(daemon: Daemon, request: Request) -> Answer:

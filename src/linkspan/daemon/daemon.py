@@ -14,7 +14,7 @@ import platform
 import shutil
 from collections.abc import Collection, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -42,7 +42,6 @@ from linkspan.daemon.launch import Launch
 from linkspan.daemon.ledger import Ledger
 from linkspan.daemon.lifecycle import Lifecycle
 from linkspan.daemon.mesh.fabric import MeshFabric
-from linkspan.daemon.mesh.mesh import Mesh
 from linkspan.daemon.mesh.register import barred
 from linkspan.daemon.mesh.seat import end_store
 from linkspan.daemon.moving import Moving
@@ -80,6 +79,9 @@ from linkspan.runtime.images import ImageStore
 from linkspan.runtime.processes import Processes
 from linkspan.store.etcd.client import EtcdClient
 from linkspan.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from linkspan.daemon.mesh.mesh import Mesh
 
 log = logging.getLogger(__name__)
 SECRETS = Path("/etc/linkspan/secrets")  # NAME/KEY: what resources name by secretKeyRef
@@ -378,6 +380,8 @@ class Daemon:
             )
 
     async def _join_mesh(self, settings: MeshSettings) -> None:
+        from linkspan.daemon.mesh.mesh import Mesh  # and with it 10 MB of cryptography, for those who need it
+
         self.mesh = Mesh(
             settings,
             self.configuration.data_root,
