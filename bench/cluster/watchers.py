@@ -14,6 +14,7 @@ from typing import Any
 from bench.cluster.population import ROOT, Population
 from bench.worker import serve
 from linkspan.engine.publication import ENDPOINTS, RECORDS, SERIAL, endpoints_of
+from linkspan.store.etcd.watch import together
 
 END = f"{ROOT}{SERIAL}"  # written last: whoever has heard of it has heard of everything
 _END = base64.b64encode(END.encode())
@@ -36,12 +37,13 @@ class Watchers:
 
     async def _open(self, hosts: range, revision: int) -> None:
         for number in hosts:
-            body = b"\n".join(_asked(prefix, revision) for prefix in self._followed(number))
+            body = together(_asked(prefix, revision) for prefix in self._followed(number))
             host, _, port = self._members[number % len(self._members)].partition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             head = f"POST /v3/watch HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
-            await reader.readuntil(b'"created":true')
+            for _ in self._followed(number):
+                await reader.readuntil(b'"created":true')
             self._tasks.append(asyncio.create_task(self._follow(reader, writer)))
 
     def _followed(self, host: int) -> list[str]:

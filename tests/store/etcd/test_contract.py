@@ -267,6 +267,25 @@ def test_several_watches_over_one_connection(cluster: Cluster, under: str) -> No
     cluster.run(whole)
 
 
+def test_many_watches_over_one_connection_are_all_there(cluster: Cluster, under: str) -> None:
+    """Also where the member answers the first one before it has read the last one."""
+
+    async def whole(etcd: Etcd, _: Pass) -> None:
+        prefixes = [f"{under}{number}/" for number in range(150)]
+        for turn in range(5):
+            start = await etcd.put(f"{under}start", b"")
+            waiting = set(prefixes)
+            async with contextlib.aclosing(etcd.watches(dict.fromkeys(prefixes, start)).tell()) as hearing:
+                assert isinstance(await anext(hearing), Watching)
+                for at in range(0, len(prefixes), 50):
+                    await etcd.txn((), [Put(f"{prefix}{turn}", b"") for prefix in prefixes[at : at + 50]])
+                while waiting:
+                    if isinstance(news := await anext(hearing), Changes) and news.events:
+                        waiting.remove(news.prefix)
+
+    cluster.run(whole)
+
+
 def test_history_that_is_compacted(cluster: Cluster, under: str) -> None:
     async def whole(etcd: Etcd, _: Pass) -> None:
         first = await etcd.put(f"{under}a", b"1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from linkspan.errors import LinkspanError
@@ -18,14 +18,16 @@ from linkspan.store.etcd.wire import Header, RangeAnswer, Streamed, WatchResult,
 QUIET = 5.0  # seconds without a word, after which the member has to answer a question
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between rounds over all members
 _SETTLED = 0.1  # seconds between two connections because other prefixes are to be watched
+OPENING = 5.0  # seconds until a member watches all that it was asked for
+_UNREAD = 1 << 18  # bytes
 _QUESTION = encode({"key": b"\x00", "limit": 1, "keys_only": True})
 
 
 class Watch:
     """What is known between one connection and the next.
 
-    The gateway reads all that is asked for before it answers, so that one connection carries many watches, but none can
-    be added to it: where other prefixes are to be watched, another connection goes on where this one has come to.
+    One connection carries many watches, which are asked for together: none can be added to it. Where other prefixes are
+    to be watched, another connection goes on where this one has come to.
     """
 
     def __init__(self, members: Members, after: Mapping[str, int]) -> None:
@@ -95,12 +97,12 @@ class Watch:
         """Over one member, until that ends with an error."""
         self._settle()
         prefixes = list(self._known)
-        request = b"\n".join(encode({"create_request": self._wanted(*one)}) for one in enumerate(prefixes))
+        request = together(encode({"create_request": self._wanted(*one)}) for one in enumerate(prefixes))
         opened = 0
         events: list[list[Event]] = [[] for _ in prefixes]
         async with (
             self._members.stream(address, "/v3/watch", request) as stream,
-            self._watching(stream, prefixes),
+            self._watching(stream, prefixes) as all_open,
             self._attention(address, stream) as attention,
             contextlib.aclosing(_results(stream, attention)) as results,
         ):
@@ -114,6 +116,7 @@ class Watch:
                         await self._check(address, result.header)
                     opened += 1
                     if opened == len(prefixes):
+                        all_open()
                         yield Watching(str(address))
                     continue
                 found = events[result.watch_id]
@@ -141,13 +144,17 @@ class Watch:
         }
 
     @contextlib.asynccontextmanager
-    async def _watching(self, stream: Stream, prefixes: Sequence[str]) -> AsyncIterator[None]:
+    async def _watching(self, stream: Stream, prefixes: Sequence[str]) -> AsyncIterator[Callable[[], None]]:
+        """To be told that every prefix is watched, or it is not waited for any longer."""
         self._stream, self._asked = stream, frozenset(prefixes)
-        self._opened = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        self._opened = loop.time()
+        slow = loop.call_later(OPENING, stream.hang_up)
         self._change()  # others may be wanted by now
         try:
-            yield
+            yield slow.cancel
         finally:
+            slow.cancel()
             self._stream = None
 
     @contextlib.asynccontextmanager
@@ -171,6 +178,16 @@ class Watch:
             answer = decode(await self._members.ask_one(address, "/v3/kv/range", _QUESTION), RangeAnswer)
             if answer.header.revision < known:
                 raise Compacted(f"etcd at {address} has gone back to revision {answer.header.revision}")
+
+
+def together(requests: Iterable[bytes]) -> bytes:
+    """The body of one request that asks for several watches.
+
+    The gateway answers the first one while it may not have read the others, and its HTTP server (Go's) then throws away
+    what is left of a request: unless that is 256 KiB or more. So, with spaces behind them, they are always read.
+    """
+    asked = list(requests)
+    return b"\n".join(asked) + b" " * (_UNREAD if len(asked) > 1 else 0)
 
 
 class _Attention:
