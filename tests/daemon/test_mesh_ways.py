@@ -20,6 +20,8 @@ from linkspan.kernel.contract import Interface, RouteEntry
 from linkspan.kernel.fake import FakeKernel
 from linkspan.model.mesh import MeshIdentity
 from linkspan.state.fabric import FabricFacts
+from linkspan.state.objects import HOST, Sysctl, state_of
+from linkspan.state.plan import diff
 
 SAID = """\
 add interface linkspan-mesh up true ipv6 fe80::647f:1 ipv4 100.127.0.1
@@ -93,6 +95,7 @@ def test_the_network_under_the_mesh() -> None:
     [
         (("babeld",), "a mesh needs the program babeld: install the package babeld"),
         (("wg",), "a mesh needs the program wg: install the package wireguard-tools"),
+        (("ipv6",), "a mesh needs IPv6 in the kernel, which babeld speaks between neighbours: ipv6.disable=1"),
         (("wireguard-go",), "the running kernel lacks it .module wireguard., and there is no wireguard-go: install"),
     ],
 )
@@ -100,7 +103,10 @@ def test_what_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...], words: str
 ) -> None:
     monkeypatch.setattr(fabric_module.shutil, "which", lambda name: None if name in missing else f"/usr/bin/{name}")
-    programmer = Programmer(lambda: FakeKernel(host=[card("eth0", "10.0.0.1/24")]))
+    kernel = FakeKernel(host=[card("eth0", "10.0.0.1/24")])
+    if "ipv6" not in missing:
+        kernel.apply(diff({}, state_of([Sysctl(HOST, "net/ipv6/conf/all/disable_ipv6", "0")])))
+    programmer = Programmer(lambda: kernel)
 
     async def program(before: FabricFacts | None, after: FabricFacts | None) -> None:
         assert after and after.kind == "wireguard"

@@ -98,6 +98,18 @@ def test_a_host_that_does_not_encrypt_is_not_let_in(hosts: Mesh) -> None:
     assert len(hosts[1].request("GET", "/hosts")[1]) == 3
 
 
+def test_a_firewall_on_the_way_that_drops_what_is_forwarded(hosts: Mesh) -> None:
+    one, two, three, _ = hosts
+    asking, address = three.sandbox("client"), one.address("server")
+    chain = "chain forward { type filter hook forward priority 0; policy drop; }"
+    two.host.run(["nft", f"table ip other {{ {chain}; }}"])
+    try:
+        until(lambda: "linkspan" in two.host.run(["nft", "list", "table", "ip", "other"]).stdout, "our rule is there")
+        assert within(asking, "busybox", "ping", "-c1", "-W2", address)
+    finally:
+        two.host.run(["nft", "delete table ip other"])
+
+
 def test_daemons_that_restart_interrupt_nothing(hosts: Mesh) -> None:
     """Neither at an end nor on the way: one ends as it should, the other is killed."""
     one, two, three, _ = hosts

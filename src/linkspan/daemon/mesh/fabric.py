@@ -29,6 +29,7 @@ from linkspan.state.fabric import SEGMENT, WIREGUARD, FabricFacts
 from linkspan.state.host import Underlay
 
 log = logging.getLogger(__name__)
+_IPV6 = "net/ipv6/conf/all/disable_ipv6"  # there is such a setting, whatever it says
 _TRY = 6.0  # seconds at one place, of which WireGuard asks twice
 _PATIENCE = 20.0  # seconds until a process that was started can be told something, at most
 _AGAIN = 0.05  # seconds between two attempts at it
@@ -60,6 +61,10 @@ class MeshFabric:
         for program, package in (("babeld", "babeld"), *((("wg", "wireguard-tools"),) if own.encrypted else ())):
             if shutil.which(program) is None:
                 raise Unsupported(f"a mesh needs the program {program}: install the package {package}")
+        if await self._programmer.run(lambda kernel: kernel.sysctl(_IPV6)) is None:
+            raise Unsupported(
+                "a mesh needs IPv6 in the kernel, which babeld speaks between neighbours: ipv6.disable=1?"
+            )
         self._run.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._outer = await self._programmer.run(lambda kernel: find_outer(kernel, own.underlay))
         self._peers = self._read_peers()
