@@ -217,13 +217,15 @@ class Follower:
             stale = [id_ for id_ in now.elsewhere.on.get(network_id, ()) if ("remote", id_) not in found.records]
             writes = [*map(put, found.records.values()), *(Write("remote", id_, None) for id_ in stale)]
             # Last, as it says that all of them are known. Nothing has happened, of which somebody would have to hear.
-            for part in _sliced([*writes, put(Subscription(id=network_id))]):
-                await self._follow(part, ())
-            for key, value in found.own.items():
-                self._publisher.saw(key, value)
-            self._advance(prefix, page.revision)
-            if self._watches:
-                self._watches.include(self._root + prefix, after=page.revision)
+            try:
+                for part in _sliced([*writes, put(Subscription(id=network_id))]):
+                    await self._follow(part, ())
+            finally:  # the records may say so, whatever else of it failed
+                for key, value in found.own.items():
+                    self._publisher.saw(key, value)
+                self._advance(prefix, page.revision)
+                if self._watches:
+                    self._watches.include(self._root + prefix, after=page.revision)
 
     async def unsubscribe(self, network_id: str) -> None:
         """Forgets who is on a network, if nobody here is, and nothing in the store says so."""
