@@ -147,10 +147,7 @@ class Cluster:
         try:
             await self._publisher.join()
         except Overtaken as error:
-            self._unwelcome = Conflict(
-                f"{self._double()}: give this host an address of its own (--advertise), or take that one out: "
-                "linkspan host rm"
-            )
+            self._unwelcome = Conflict(self._double())
             raise self._unwelcome from error
         self._unwelcome = None
         if self._publisher.refusal and self._joined:
@@ -162,10 +159,19 @@ class Cluster:
         self._decided.set()
 
     def _double(self) -> str:
+        """What another host has that this one wanted, and what is to be done."""
         others = self._now().hosts.values()
+        if self.own.wireguard:
+            return (
+                f"another host of the mesh has the name {self.own.name} already: give this one a name of its own, or "
+                "take that one out: linkspan mesh forget"
+            )
         own = {a for a in (self.own.address, self.own.address6) if a}
         name = next((h.name for h in others if own & {h.address, h.address6}), "another host")
-        return f"{name} of the cluster has the address {' or '.join(sorted(own))} already"
+        return (
+            f"{name} of the cluster has the address {' or '.join(sorted(own))} already: give this host an address of "
+            "its own (--advertise), or take that one out: linkspan host rm"
+        )
 
     def _trouble(self, why: str) -> None:
         if self._publisher.refusal != why:

@@ -25,7 +25,7 @@ from linkspan.daemon.mesh.contract import Fabric
 from linkspan.daemon.mesh.kept import Kept, Own
 from linkspan.daemon.mesh.messages import Request, Welcome
 from linkspan.daemon.mesh.register import Register
-from linkspan.daemon.mesh.seat import Seat
+from linkspan.daemon.mesh.seat import Seat, check_etcd
 from linkspan.daemon.mesh.standing import MeshView
 from linkspan.engine.mesh import members
 from linkspan.engine.mesh.addresses import endpoints, mesh_addresses
@@ -78,6 +78,7 @@ class Mesh:
         Raises what stands in the way; nothing of an attempt to join is left then.
         """
         settings = self._settings
+        check_etcd()  # any host may get a member of the store
         own = self._kept.read()
         meshed = (own.address, own.address6) if own else ()
         self._endpoints = endpoints(facts.interfaces, facts.leading_out, settings.advertise, FABRIC_PORT, meshed)

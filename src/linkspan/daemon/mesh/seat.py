@@ -55,9 +55,7 @@ class Seat:
 
     async def begin(self, others: str = "") -> None:
         """A member without any data. `others` are those of the store that it comes to, as etcd takes them; "" is a new
-        store. Raises Unsupported where there is no etcd."""
-        if shutil.which("etcd") is None:
-            raise Unsupported("there is no etcd on this host, which a mesh needs: apt install etcd-server")
+        store."""
         await self.give_up()
         own = f"{self.own.host_id}={peer_url(self.own.address)}"
         self.keep(began_with=f"{others},{own}" if others else own, began_new=not others, member_id="")
@@ -138,6 +136,12 @@ class Seat:
             *("--logger", "zap", "--log-level", "warn"),
             *filter(None, flags),
         ]
+
+
+def check_etcd() -> None:
+    """Raises Unsupported where there is none."""
+    if shutil.which("etcd") is None:
+        raise Unsupported("a mesh needs the program etcd: install the package etcd-server")
 
 
 async def end_store(data_root: Path) -> None:
