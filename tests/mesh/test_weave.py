@@ -121,7 +121,7 @@ def test_daemons_that_restart_interrupt_nothing(hosts: Mesh) -> None:
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=10)[0]
     sent, heard = (int(line.split()[0]) for line in said.splitlines()[-2].split(", ")[:2])
-    assert sent > 20
+    assert sent > 5
     assert sent - heard <= 1, said
     for member in (one, two):
         until(member.usable, f"{member.name} can use the store again", 30)
