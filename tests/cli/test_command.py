@@ -77,6 +77,12 @@ def test_every_verb_has_help(path: tuple[str, ...], capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.startswith(f"Usage:  linkspan {' '.join(path)}")
 
 
+def test_a_token_that_is_valid_for_no_time(linkspan: Command, daemon: FakeDaemon) -> None:
+    refused = linkspan("mesh", "token", "rotate", "--expires", "tomorrow")
+    assert refused.returncode and not daemon.asked
+    assert refused.stderr.startswith(b'--expires: time: invalid duration "tomorrow"')
+
+
 def test_overview(linkspan: Command) -> None:
     assert b"  run         Create a container from an image" in linkspan().stdout
     assert linkspan("help", "run").stdout == linkspan("run", "--help").stdout

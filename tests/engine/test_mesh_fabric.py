@@ -77,7 +77,7 @@ def test_links_encrypted_by_a_process_by_the_kernel_and_not_at_all() -> None:
         assert links == ({'"linkspan-wg"', '"linkspan-mesh"'} if kind else {'"linkspan-mesh"'})
         # What no way leads to is not for the host's router.
         assert {"100.127.0.0/16", "fd6c::/64"} <= {
-            item.destination for item in objects if isinstance(item, Route) and item.kind == "blackhole"
+            item.destination for item in objects if isinstance(item, Route) and item.kind == "unreachable"
         }
     ends = {kind: {i.destination for i in objects if isinstance(i, FdbEntry)} for kind, objects in found.items()}
     assert ends["tun"] == {"100.126.0.2", "100.126.1.3", "100.126.0.4"}

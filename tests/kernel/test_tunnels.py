@@ -254,6 +254,8 @@ def test_routes(world: World) -> None:
             Route(path, "fd00:5::/64", "eth0", "fd00:9::9", metric=512),
             Route(path, "fd00:5::/64", "eth0", "fd00:9::8"),
             Route(path, "fd00:6::/64", "", kind="blackhole"),
+            Route(HOST, "10.5.7.0/24", "", kind="unreachable"),
+            Route(path, "fd00:a::/64", "", kind="unreachable"),
             Route(path, "fd00:7::/64", "eth0", "fd00:77::1", onlink=True),
         ]
     )
@@ -270,6 +272,7 @@ def test_routes(world: World) -> None:
             Route(HOST, "10.5.2.0/24", "br0", "10.9.0.7", metric=1024),
             Route(HOST, "10.5.3.0/24", "br0"),
             Route(HOST, "10.5.4.0/24", "", kind="blackhole"),
+            Route(HOST, "10.5.7.0/24", "", kind="blackhole"),
             Route(path, "fd00:5::/64", "eth0", "fd00:9::7", metric=512),
         ]
     )

@@ -131,7 +131,7 @@ class FakeKernel:
             case Neighbour(interface=interface) | FdbEntry(interface=interface):
                 if not self._has_link(HOST, interface):
                     raise NotFound(f"cannot create {item}: no such device")
-            case Route(kind="blackhole", namespace=namespace):
+            case Route(kind="blackhole" | "unreachable", namespace=namespace):
                 self._need_namespace(namespace, item)
             case Nic(namespace=namespace, origin=origin):
                 self._need_namespace(namespace, item)

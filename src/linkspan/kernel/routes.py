@@ -16,7 +16,7 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst, src length, tos, table, protocol, scope, type, flags
 _MAIN = 254
 _UNIVERSE, _SCOPE_LINK, _NOWHERE = 0, 253, 255  # of a deletion, nowhere is whatever scope
-_KINDS = {"unicast": 1, "blackhole": 6}
+_KINDS = {"unicast": 1, "blackhole": 6, "unreachable": 7}
 _ONLINK, _CLONED = 0x4, 0x200
 _METRIC6 = 1024  # what IPv6 gives a route that asks for none
 # RTA_…
@@ -39,7 +39,7 @@ class RouteFound:
 
 
 def routes(inside: NetlinkSocket) -> list[RouteFound]:
-    """The main table's routes with one way out, or none (blackholes), without IPv6's own link-local ones."""
+    """The main table's routes with one way out, or none, without IPv6's own link-local ones."""
     found = []
     names: dict[int, str] = {}
     kinds = {number_: kind for kind, number_ in _KINDS.items()}
@@ -58,7 +58,7 @@ def routes(inside: NetlinkSocket) -> list[RouteFound]:
             if not names:
                 names = {item.interface.index: item.interface.name for item in links(inside)}
             gateway = str(ipaddress.ip_address(values[_GATEWAY])) if _GATEWAY in values else ""
-            # An IPv6 blackhole says that it is on lo.
+            # An IPv6 route to nowhere says that it is on lo.
             name = names.get(number(values.get(_INTERFACE, b"")), "") if kinds[kind] == "unicast" else ""
             metric = number(values.get(_PRIORITY, b""))
             found.append(

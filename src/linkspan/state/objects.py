@@ -266,7 +266,8 @@ class Route:
 
     With `onlink`, the gateway is taken to be on the interface's link though no route says so. Of several routes to one
     destination the one with the least `metric` counts; 0 is the least. A `kind` blackhole drops what has no longer
-    prefix, and has no interface. What the host itself sends there has the address `source`; "" lets the kernel choose.
+    prefix, unreachable says so to who sends it; both have no interface. What the host itself sends there has the
+    address `source`; "" lets the kernel choose.
     """
 
     namespace: str

@@ -45,7 +45,10 @@ def token(call: Invocation) -> int:
     if expires and not call.arguments:
         raise UsageError("--expires is for a new token: `mesh token rotate`")
     if call.arguments:
-        lasts = {"lasts": str(duration(expires) // 1_000_000_000)} if expires else None
+        try:
+            lasts = {"lasts": str(duration(expires) // 1_000_000_000)} if expires else None
+        except ValueError as error:
+            raise UsageError(f"--expires: {error}") from error
         found = call.client.post("/mesh/token/rotate", lasts)
     else:
         found = call.client.get("/mesh/token")

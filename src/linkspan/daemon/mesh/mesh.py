@@ -235,6 +235,7 @@ class Mesh:
 
     async def _follow(self) -> None:
         """Whoever joins can be reached, whoever is taken out cannot any more."""
+        said = ""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -242,8 +243,11 @@ class Mesh:
             try:
                 await self._fabric.peers([peer_of(host) for host in self._others()])
                 self._revoke(await self._register.revoked())
+                said = ""
             except LinkspanError as error:
-                log.warning("mesh: not everything follows what the hosts are now: %s", error)
+                if str(error) != said:
+                    log.warning("mesh: not everything follows what the hosts are now: %s", error)
+                said = str(error)
                 await asyncio.sleep(_PAUSE)
                 self._changed.set()
 

@@ -135,9 +135,9 @@ def _on_segment(facts: FabricFacts) -> Iterator[KernelObject]:
     yield Address(HOST, SEGMENT, f"{link_local(facts.address)}/64")
     # What no way leads to now must not be sent to the host's router instead.
     for address in (facts.address, facts.address6):
-        yield Route(HOST, range_of(address), "", kind="blackhole")
+        yield Route(HOST, range_of(address), "", kind="unreachable")
     if facts.kind:
-        yield Route(HOST, str(CARRIERS), "", kind="blackhole")
+        yield Route(HOST, str(CARRIERS), "", kind="unreachable")
 
 
 def _guards(facts: FabricFacts, links: Iterable[str]) -> Iterator[KernelObject]:
