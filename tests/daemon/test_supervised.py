@@ -65,6 +65,18 @@ def test_a_restarted_daemon_finds_it_again_and_another_command_replaces_it(tmp_p
     asyncio.run(whole())
 
 
+def test_nothing_is_left_of_one_that_ends_while_nobody_looks(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with looked_after(tmp_path) as one:
+            pid = await pid_of(one)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: one.now() is None)
+        assert not Path(f"/proc/{pid}").exists()
+        await one.end()
+
+    asyncio.run(whole())
+
+
 def test_one_that_is_killed_comes_back_also_where_another_daemon_had_started_it(tmp_path: Path) -> None:
     async def whole() -> None:
         async with looked_after(tmp_path) as first:

@@ -112,7 +112,10 @@ class Supervised:
         return self._folder / f"{self.name}.log"
 
     def _find(self) -> _Process | None:
-        if self._known is None or _ticks(self._known.pid) != self._known.ticks:
+        if self._known is not None and _ticks(self._known.pid) != self._known.ticks:
+            _reap(self._known)
+            self._known = None
+        if self._known is None:
             self._known = next(_marked(self._whose), None)
         return self._known
 
