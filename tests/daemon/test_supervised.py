@@ -32,6 +32,8 @@ async def pid_of(supervised: Supervised) -> int:
     await asyncio.wait_for(supervised.up(), 10)
     running = supervised.now()
     assert running
+    # A program that the kernel still loads has no environment yet: a daemon that restarted just now would not know it.
+    await until(lambda: Path(f"/proc/{running.pid}/environ").read_bytes() != b"")
     return running.pid
 
 
