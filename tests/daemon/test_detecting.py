@@ -72,10 +72,10 @@ def check(detecting: Detecting, *endpoints: Endpoint) -> float:
     return time.monotonic() - begun
 
 
-def test_nobody_answers_within_a_third_of_a_second() -> None:
+def test_a_hundred_are_asked_about_at_once() -> None:
     line = Line({})
     took = check(Detecting(lambda name: line), *(endpoint(number) for number in range(1, 101)))
-    assert 0.2 < took < 0.5  # a hundred at once; 0.24 s where the machine is idle
+    assert 0.2 < took < 5  # a hundred at once; one after the other they take 24 s
     assert len(line.asked) == 300 and line.closed
 
 

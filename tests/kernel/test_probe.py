@@ -52,7 +52,7 @@ def test_between_two_hosts() -> None:
         assert near.call(probe.answers, "eth0", "10.211.55.9", "", 1.0)
         assert near.call(probe.answers, "eth0", "10.211.55.9", "10.211.55.4", 1.0)
         assert near.call(probe.answers, "eth0", "fd00:55::9", "", 1.0)
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 2.5  # each would wait for one second
         assert not near.call(probe.answers, "eth0", "10.211.55.10", "", 0.2)
         assert not near.call(probe.answers, "eth0", "10.211.55.4", "", 0.2)  # not our own word
         with pytest.raises(OSError, match="No such device"):
