@@ -31,7 +31,8 @@ from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import Underlay
 from linkspan.store.etcd.contract import Compacted
-from linkspan.store.etcd.fake import FakeEtcd
+from linkspan.store.etcd.fake import FakeClient, FakeEtcd
+from linkspan.store.etcd.values import Lease
 from linkspan.store.memory import MemoryStore
 from tests.engine.conftest import World
 
@@ -348,6 +349,34 @@ def test_somebody_elses_store(there: str) -> None:
         finally:
             await stranger.end()
         assert [item.key for item in etcd.find("/", True)] == [there]
+
+    play(steps, 0)
+
+
+def test_a_host_that_is_there_before_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be written into one that is empty yet before it is marked as ours: with a word of this host in it, it
+    would be a stranger's for ever."""
+    asked: list[int] = []
+    grant = FakeClient.grant
+
+    async def noted(client: FakeClient, ttl: int) -> Lease:
+        asked.append(ttl)
+        return await grant(client, ttl)
+
+    monkeypatch.setattr(FakeClient, "grant", noted)
+
+    async def steps(hosts: Hosts) -> None:
+        etcd = FakeEtcd()
+        early = Member(etcd, 7)
+        try:
+            await early.start(away=True)
+            await asyncio.sleep(0.05)
+            assert not asked
+            early.client.reconnect()
+            await until(early.cluster.usable.is_set)
+            await until(lambda: len(etcd.find(f"{ROOT}records/alive/", True)) == 1)
+        finally:
+            await early.end()
 
     play(steps, 0)
 

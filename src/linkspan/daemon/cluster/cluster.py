@@ -127,7 +127,7 @@ class Cluster:
             await asyncio.wait_for(self._decided.wait(), _FIRST)
         if self._unwelcome:
             raise self._unwelcome
-        for work in (self._liveness.run(), self._publish(), self._give_back(), self._hold_on()):
+        for work in (self._live(), self._publish(), self._give_back(), self._hold_on()):
             self._run(work)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -188,6 +188,11 @@ class Cluster:
         await self._etcd.close()
 
     # -- what goes on -------------------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        """Once the store is known to be ours: in one that is empty yet, a word of this host would be a stranger's."""
+        await self.usable.wait()
+        await self._liveness.run()
 
     async def _publish(self) -> None:
         """Whatever is not as it should be, whenever it can be."""
