@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,9 +29,9 @@ def reached(hosts: Cluster, one: str, client: str, other: str, server: str) -> b
 def without_its_lease(hosts: Cluster, name: str) -> Iterator[None]:
     """What the others know of a host that has not been heard of for longer than its lease."""
     until(lambda: not hosts[name].usable(), f"{name} notices that it hears of nobody", 40)
-    for lease in hosts.etcd.ctl("lease", "list").splitlines()[1:]:
-        if hosts[name].id in hosts.etcd.ctl("lease", "timetolive", "--keys", lease):
-            hosts.etcd.ctl("lease", "revoke", lease)
+    found = json.loads(hosts.etcd.ctl("get", f"/linkspan/v1/records/alive/{hosts[name].id}", "-w", "json"))
+    for item in found.get("kvs", ()):
+        hosts.etcd.ctl("lease", "revoke", f"{item['lease']:x}")
     yield
 
 

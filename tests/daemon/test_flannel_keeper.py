@@ -12,6 +12,7 @@ import pytest
 from linkspan.daemon.flannel.keeper import Keeper, View
 from linkspan.daemon.flannel.registry import Registry
 from linkspan.model.flannel import TTL, FlannelConfig, Lease, lease_key, lease_value
+from linkspan.store.etcd.contract import LeaseGone
 from linkspan.store.etcd.fake import FakeClient, FakeEtcd
 
 PREFIX = "/coreos.com/network"
@@ -135,6 +136,23 @@ def test_a_lease_is_renewed_before_its_end() -> None:
             assert (await admin.time_to_live(now.lease)).remaining == 2
             with pytest.raises(Exception, match="expired"):
                 await admin.time_to_live(first.lease)  # nobody's any more: not left behind
+
+    run(test)
+
+
+def test_of_a_lease_that_is_given_back_nothing_is_left() -> None:
+    """Not even etcd's own, which would have lain there for a day."""
+
+    async def test() -> None:
+        etcd = FakeEtcd()
+        client = etcd.client()
+        registry = Registry(client, "/coreos.com/network")
+        assert await registry.create(Lease("10.5.52.0/24", "192.0.2.1", backend="host-gw"))
+        (entry,) = (await registry.list()).entries.values()
+        assert entry.at.lease and await registry.delete(entry)
+        with pytest.raises(LeaseGone):
+            await client.keep_alive(entry.at.lease)
+        assert not await registry.delete(entry)
 
     run(test)
 

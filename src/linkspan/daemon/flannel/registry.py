@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncGenerator, Mapping
 
-from linkspan.errors import InvalidArgument, NotFound
+from linkspan.errors import InvalidArgument, LinkspanError, NotFound
 from linkspan.model.flannel import TTL, FlannelConfig, Lease, lease_key, lease_value, parse_config, parse_lease
 from linkspan.store.etcd.contract import Etcd
 from linkspan.store.etcd.values import Delete, KeyValue, Put, Told, absent, unchanged
@@ -81,8 +82,11 @@ class Registry:
         return await self._write(lease, known)
 
     async def delete(self, known: Entry) -> bool:
-        result = await self._etcd.txn([unchanged(known.at)], [Delete(known.at.key)])
-        return result.succeeded
+        deleted = (await self._etcd.txn([unchanged(known.at)], [Delete(known.at.key)])).succeeded
+        if deleted and known.at.lease:
+            with contextlib.suppress(LinkspanError):  # no key hangs on it any more; it would end by itself in a day
+                await self._etcd.revoke(known.at.lease)
+        return deleted
 
     async def _write(self, lease: Lease, known: Entry | None) -> bool:
         key = self._subnets + lease_key(lease)
