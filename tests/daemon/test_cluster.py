@@ -14,6 +14,7 @@ import pytest
 from linkspan.daemon.cluster.cluster import Cluster, own_host
 from linkspan.daemon.events import Events
 from linkspan.daemon.ledger import Ledger
+from linkspan.daemon.mesh.register import Register
 from linkspan.daemon.mutation import Mutation
 from linkspan.daemon.programmer import Programmer
 from linkspan.drivers.bridge import BridgeDriver
@@ -378,6 +379,21 @@ def test_a_host_that_is_there_before_its_store(monkeypatch: pytest.MonkeyPatch) 
             await until(lambda: len(etcd.find(f"{ROOT}records/alive/", True)) == 1)
         finally:
             await early.end()
+
+    play(steps, 0)
+
+
+def test_a_mesh_whose_token_is_asked_for_before_its_store_is_marked() -> None:
+    async def steps(hosts: Hosts) -> None:
+        etcd = FakeEtcd()
+        register = Register(etcd.client(), ROOT, lambda: 0.0)
+        secret = await register.secret()
+        member = Member(etcd, 7)
+        try:
+            await member.start()
+            assert member.cluster.usable.is_set() and await register.secret() == secret
+        finally:
+            await member.end()
 
     play(steps, 0)
 

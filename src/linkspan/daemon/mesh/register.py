@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from linkspan.daemon.cluster.joining import check_store
 from linkspan.engine.mesh.entry import moment
 from linkspan.engine.publication import HOSTNAMES, of_host
 from linkspan.errors import Conflict, Unavailable
@@ -60,12 +61,14 @@ class Register:
 
     async def rotate(self, lasts: float = 0) -> bytes:
         made = _Secret(secret=secrets.token_bytes(16), expires=self._clock() + lasts if lasts else 0.0)
+        await check_store(self._etcd, self._root)
         await self._etcd.put(self._token, msgspec.json.encode(made))
         return made.secret
 
     async def _read(self) -> _Secret:
         while (found := await self._etcd.get(self._token)) is None:
             first = _Secret(secret=secrets.token_bytes(16))
+            await check_store(self._etcd, self._root)  # in one that is empty yet, the token would be a stranger's
             await self._etcd.txn([absent(self._token)], [Put(self._token, msgspec.json.encode(first))])
         return msgspec.json.decode(found.value, type=_Secret)
 
