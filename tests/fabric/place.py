@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -124,6 +125,7 @@ def hosts(folder: Path, count: int, *, encrypted: bool = True) -> Iterator[Hosts
         yield made
     finally:
         made.close()
+        shutil.rmtree(folder)
 
 
 def until(holds: Callable[[], object], what: str, within: float = 10) -> float:

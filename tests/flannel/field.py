@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -153,6 +154,7 @@ class Field:
     """All of it. Called from the main thread: the kernel ends hosts with the thread that makes them."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.fabric = Fabric()
         store = self.fabric.plug("store", "10.211.55.8/24")
         self.etcd = Members([etcd_place(store, "10.211.55.8")], folder / "etcd")
@@ -212,6 +214,7 @@ class Field:
     def close(self) -> None:
         self.fabric.end()
         self.etcd.end()
+        shutil.rmtree(self._folder)
 
 
 def _reaches(node: Node, others: set[str]) -> bool:
