@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -33,11 +34,11 @@ class OpenVSwitch:
 
     def start_server(self) -> None:
         self._start("ovsdb-server", str(self.folder / "conf.db"), f"--remote=punix:{self.database}")
-        _wait(self.database.exists)
+        _wait(lambda: _answers(self.database))
 
     def start_switch(self) -> None:
         self._start("ovs-vswitchd", f"unix:{self.database}")
-        _wait(lambda: any(self.folder.glob("ovs-vswitchd.*.ctl")))
+        _wait(lambda: any(map(_answers, self.folder.glob("ovs-vswitchd.*.ctl"))))
 
     def end_switch(self, number: int = signal.SIGTERM) -> None:
         self._end("ovs-vswitchd", number)
@@ -60,8 +61,8 @@ class OpenVSwitch:
         return [dict(zip(found["headings"], row, strict=True)) for row in found["data"]]
 
     def appctl(self, *words: str) -> str:
-        (socket,) = self.folder.glob("ovs-vswitchd.*.ctl")
-        return self._run("ovs-appctl", "-t", str(socket), *words)
+        (control,) = self.folder.glob("ovs-vswitchd.*.ctl")
+        return self._run("ovs-appctl", "-t", str(control), *words)
 
     def ofctl(self, verb: str, bridge: str, *words: str) -> str:
         return self._run("ovs-ofctl", verb, f"unix:{self.folder}/{bridge}.mgmt", *words)
@@ -90,6 +91,12 @@ class OpenVSwitch:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
         return done.stdout
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there: the file is there a moment before that."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(missing)
             if shutil.which("etcd") is None:
                 item.add_marker(no_etcd)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the daemons have said lately, where something went wrong."""
+    report = yield
+    for made in getattr(item, "funcargs", {}).values() if report.failed else ():
+        for member in made if isinstance(made, Cluster) else ():
+            report.sections.append((f"last words of {member.name}", member.log.read_text(errors="replace")[-40000:]))
+    return report
 
 
 @pytest.fixture(scope="session")

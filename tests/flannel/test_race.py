@@ -7,6 +7,8 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from linkspan.daemon.flannel.keeper import Keeper, View
 from linkspan.daemon.flannel.registry import Registry
 from linkspan.model.flannel import FlannelConfig, Lease
@@ -24,9 +26,10 @@ class Player:
         self.views: list[View] = []
         self.etcd = EtcdClient(STORE)
 
-        def describe(_: FlannelConfig) -> Lease:
+        def describe(config: FlannelConfig) -> Lease:
             mac = f"02:00:00:00:00:{number:02x}"
-            return Lease("", f"192.0.2.{number}", backend="vxlan", vni=1, vtep=mac)
+            six = {"public_ip6": f"2001:db8::{number:x}", "vtep6": f"02:00:00:00:06:{number:02x}"} if config.v6 else {}
+            return Lease("", f"192.0.2.{number}", backend="vxlan", vni=1, vtep=mac, **six)
 
         registry = Registry(self.etcd, prefix, ttl=ttl)
         self.keeper = Keeper(registry, describe, changed=self.views.append, ttl=ttl)
@@ -58,9 +61,18 @@ def played(space: str, work: Callable[[], Awaitable[None]]) -> None:
     assert not thread.is_alive()
 
 
-def test_twenty_hosts_at_once(field: Field) -> None:
-    """There are twenty subnets."""
-    field.configure({"Type": "vxlan"}, SubnetMin="10.5.1.0", SubnetMax=f"10.5.{HOSTS}.0")
+@pytest.mark.parametrize("versions", [1, 2])
+def test_twenty_hosts_at_once(field: Field, versions: int) -> None:
+    """There are twenty subnets. With IPv6, the key of a lease is a pair of subnets: etcd has no objection to two pairs
+    with one of the two in common."""
+    six = {
+        "EnableIPv6": True,
+        "IPv6Network": "fd00:5::/48",
+        "IPv6SubnetMin": "fd00:5:0:1::",
+        "IPv6SubnetMax": f"fd00:5:0:{HOSTS:x}::",
+    }
+    range_ = {"SubnetMin": "10.5.1.0", "SubnetMax": f"10.5.{HOSTS}.0"}
+    field.configure({"Type": "vxlan"}, **range_, **(six if versions == 2 else {}))
 
     async def work() -> None:
         players = [Player(number, field.prefix, 86400) for number in range(1, HOSTS + 1)]
@@ -69,6 +81,9 @@ def test_twenty_hosts_at_once(field: Field) -> None:
             while not all(len(player.views[-1].others) == HOSTS - 1 for player in players):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert len({player.views[-1].own.subnet for player in players}) == HOSTS
+        assert versions == 1 or len({player.views[-1].own.subnet6 for player in players}) == HOSTS
+        # Nobody has told its host of a lease that it did not keep: containers might have had addresses of it.
+        assert all(len({(view.own.subnet, view.own.subnet6) for view in player.views}) == 1 for player in players)
         for player in players:
             await player.keeper.release()
             await player.stop()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.errors import Conflict
-from linkspan.ipam.flannel import CANDIDATES, choose_subnet
+from linkspan.ipam.flannel import CANDIDATES, choose_subnet, overlapping, reachable
 from linkspan.model.flannel import Lease, parse_config
 
 CONFIG = parse_config('{"Network": "10.5.0.0/16", "SubnetMin": "10.5.10.0", "SubnetMax": "10.5.20.0"}')
@@ -79,6 +79,29 @@ def test_both_ip_versions() -> None:
     assert choose_subnet(dual, without, "192.0.2.1", NOTHING, first).unfit == tuple(without)
     before = ("10.5.7.0/24", "fd00:5:0:7::/64")
     assert choose_subnet(dual, taken, "192.0.2.1", before, first).subnet6 == "fd00:5:0:7::/64"
+
+
+def test_of_two_leases_with_a_subnet_in_common_the_earlier_one_holds() -> None:
+    """Their keys differ where the other subnet of the two does, so that etcd has both."""
+    dual = parse_config('{"Network": "10.5.0.0/16", "EnableIPv6": true, "IPv6Network": "fd00:5::/48"}')
+    one = Lease("10.5.1.0/24", "192.0.2.1", "fd00:5:0:1::/64")
+    two = Lease("10.5.2.0/24", "192.0.2.2", "fd00:5:0:1::/64")
+    three = Lease("10.5.1.0/24", "192.0.2.3", "fd00:5:0:3::/64")
+    four = Lease("10.5.2.0/24", "192.0.2.4", "fd00:5:0:4::/64")  # in common with one that does not hold
+    there = [one, two, three, four]
+    assert overlapping(there) == [two, three]
+    assert choose_subnet(dual, there, one.public_ip, NOTHING, first).held == one
+    choice = choose_subnet(dual, there, two.public_ip, NOTHING, first)
+    assert (choice.held, choice.unfit) == (None, (two,))
+    assert overlapping([one, three, four, Lease(choice.subnet, two.public_ip, choice.subnet6)]) == [three]
+    # A fifth host has routes to those that hold.
+    fifth = Lease("10.5.9.0/24", "192.0.2.9", "fd00:5:0:9::/64")
+    found, wrong = reachable(dual, fifth, there)
+    assert found == [one, four]
+    assert wrong == [
+        "lease 10.5.2.0/24 of 192.0.2.2: it overlaps another host's",
+        "lease 10.5.1.0/24 of 192.0.2.3: it overlaps another host's",
+    ]
 
 
 @given(

@@ -21,7 +21,7 @@ class Announcing:
     def __init__(
         self,
         programmer: Programmer,
-        run: Callable[[Coroutine[Any, Any, None]], None],
+        run: Callable[[Coroutine[Any, Any, None]], object],
         there: Callable[[str], bool] = lambda endpoint: True,
     ) -> None:
         """`there` says whether an endpoint is still in the records."""

@@ -12,14 +12,15 @@ import json
 import logging
 import platform
 import shutil
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from linkspan.daemon.announcing import Announcing
 from linkspan.daemon.attachments import Attachments
+from linkspan.daemon.background import Background, say_failure
 from linkspan.daemon.bgp.bird import Bird
 from linkspan.daemon.bgp.keeper import Keeper as BgpKeeper
 from linkspan.daemon.bgp.keeper import end_bird
@@ -118,7 +119,7 @@ class Daemon:
         )
         self._relay = Relay(configuration.exec_root)
         self._events = Events()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._wired = False
         self.cluster: Cluster | None = None
         self.bgp: BgpKeeper | None = None
@@ -143,7 +144,7 @@ class Daemon:
         for note in (*configuration.notes, *change.warnings):
             log.warning("%s", note)
         if self._host.facts.relay:
-            self._run(self._relay.run())
+            self._background.keep(self._relay.run)
         steps = await self._converge()
         log.info("the kernel is as the records say (%d steps)", steps)
         if self.cluster:
@@ -167,8 +168,9 @@ class Daemon:
         await self._names.ready()
         healing = Healing(self._programmer, self._converge, self._look_around)
         boot = Boot(ledger, self._lifecycle, self._events, self.cluster.usable.wait if self.cluster else None)
-        for loop in (self._follow_exits(), healing.run(), boot.run(), self.reservations.run(), self.moving.run()):
-            self._run(loop)
+        self._background.run(boot.run())
+        for loop in (self._follow_exits, healing.run, self.reservations.run, self.moving.run):
+            self._background.keep(loop)
 
     def reload(self, wanted: Configuration) -> None:
         """Takes over what can change while the daemon runs, and says what waits for its next start."""
@@ -197,14 +199,7 @@ class Daemon:
             except LinkspanError as error:
                 log.error("the kernel cannot be made as the records say: %s", error)
 
-        self._run(converge_and_say())
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Beside everything else, until it ends or the daemon does. What it fails of is said at once."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_say_failure)
+        self._background.run(converge_and_say())
 
     async def _converge(self) -> int:
         await self._neighbourhood.look()
@@ -236,7 +231,7 @@ class Daemon:
             configuration.dns, configuration.dns_search, configuration.dns_options, configuration.host_dns
         )
         files = SandboxFiles(self._containers_folder, settings, configuration.host_gateway_ips)
-        announcing = Announcing(self._programmer, self._run, lambda id_: id_ in ledger.now.endpoints)
+        announcing = Announcing(self._programmer, self._background.run, lambda id_: id_ in ledger.now.endpoints)
 
         def follow(before: Snapshot, after: Snapshot, containers: Collection[str]) -> None:
             files.follow(before, after, containers)
@@ -416,7 +411,7 @@ class Daemon:
                 self._execs.exited(exit_)
                 continue
             self._execs.forget(exit_.id)
-            self._lifecycle.begin(self._lifecycle.exited(exit_)).add_done_callback(_say_failure)
+            self._lifecycle.begin(self._lifecycle.exited(exit_)).add_done_callback(say_failure)
 
     def _sweep_folders(self) -> None:
         """Folders of containers that have no record: their creation or removal was cut short."""
@@ -427,11 +422,9 @@ class Daemon:
 
     async def close(self) -> None:
         """Lets go. Containers run on, and so do their published ports."""
-        for task in self._tasks:
-            task.cancel()
         if not any(endpoint.bindings for endpoint in self._ledger.now.endpoints.values()):
             self._relay.end()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.end()
         if self._wired:
             if self.networks.flannel:
                 await self.networks.flannel.close()
@@ -462,8 +455,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     except OSError as error:
         raise Internal(f"cannot make {folder}: {error.strerror}") from error
-
-
-def _say_failure(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("a task of the daemon failed", exc_info=error)

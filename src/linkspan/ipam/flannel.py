@@ -16,7 +16,8 @@ CANDIDATES = 100
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
     """The subnets to have. `held` is the lease that is there and to be written anew; without it one is to be created.
-    `unfit` are leases of ours that the configuration does not allow any more: to be deleted first."""
+    `unfit` are leases of ours that the configuration does not allow any more, or that overlap an earlier one of another
+    host: to be deleted first."""
 
     subnet: str
     subnet6: str = ""
@@ -31,12 +32,14 @@ def choose_subnet(
     previous: tuple[str, str],
     pick: Callable[[int], int],
 ) -> Choice:
-    """`pick(n)` is a random number below n; `previous` are the subnets that this host had, "" where it had none.
+    """`leases` come in the order in which they were made. `pick(n)` is a random number below n; `previous` are the
+    subnets that this host had, "" where it had none.
 
     Raises Conflict where no subnet is left.
     """
     ours = [lease for lease in leases if lease.public_ip == public_ip]
-    unfit = tuple(lease for lease in ours if not _fits(config, lease.subnet, lease.subnet6))
+    late = overlapping(leases)
+    unfit = tuple(lease for lease in ours if lease in late or not _fits(config, lease.subnet, lease.subnet6))
     # Of several the one that we had: containers have addresses of it.
     fit = sorted((lease for lease in ours if lease not in unfit), key=lambda lease: lease.subnet != previous[0])
     if fit:
@@ -48,6 +51,38 @@ def choose_subnet(
     if subnet and _fits(config, subnet, subnet6) and _free(subnet, four) and (not subnet6 or _free(subnet6, six)):
         return Choice(subnet, subnet6, None, unfit)
     return Choice(_any(config.v4, four, pick), _any(config.v6, six, pick) if config.v6 else "", None, unfit)
+
+
+def overlapping(leases: Iterable[Lease]) -> list[Lease]:
+    """Those that overlap an earlier one: where a network has IPv6 too, the key of a lease is its pair of subnets, and
+    etcd lets two hosts have one of the two in common if they ask for it at once. The earlier one holds."""
+    found: list[Lease] = []
+    earlier = _Taken()
+    for lease in leases:
+        if earlier.free(lease):
+            earlier.take(lease)
+        else:
+            found.append(lease)
+    return found
+
+
+class _Taken:
+    """The subnets of leases, of which none overlap."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, _Spans] = {4: [], 6: []}
+
+    def free(self, lease: Lease) -> bool:
+        return all(_free(subnet, self._spans[version]) for version, subnet in _subnets(lease))
+
+    def take(self, lease: Lease) -> None:
+        for version, subnet in _subnets(lease):
+            found = ipaddress.ip_network(subnet)
+            bisect.insort(self._spans[version], (int(found.network_address), int(found.broadcast_address)))
+
+
+def _subnets(lease: Lease) -> Iterator[tuple[int, str]]:
+    yield from ((version, subnet) for version, subnet in ((4, lease.subnet), (6, lease.subnet6)) if subnet)
 
 
 def _fits(config: FlannelConfig, subnet: str, subnet6: str) -> bool:
@@ -111,11 +146,12 @@ def _unused(range_: Range, taken: _Spans) -> Iterator[str]:
 def reachable(config: FlannelConfig, own: Lease, leases: Iterable[Lease]) -> tuple[list[Lease], list[str]]:
     """The other hosts' leases that can be rendered beside ours, and what is wrong with the rest, in words.
 
-    Somebody else's mistake must not become a route: a subnet outside the network or one that overlaps ours, two hosts
-    with one MAC address. The lease that comes first holds.
+    Somebody else's mistake must not become a route: a subnet outside the network, or one that overlaps ours or another
+    one's; two hosts with one MAC address. The lease that comes first holds.
     """
     found: list[Lease] = []
     wrong: list[str] = []
+    taken = _Taken()
     tunnels: dict[str, str] = {own.vtep: own.public_ip, own.vtep6: own.public_ip6}
     for lease in leases:
         if lease.public_ip == own.public_ip:
@@ -123,7 +159,11 @@ def reachable(config: FlannelConfig, own: Lease, leases: Iterable[Lease]) -> tup
         if reason := _unusable(config, own, lease, tunnels):
             wrong.append(f"lease {lease.subnet} of {lease.public_ip}: {reason}")
             continue
+        if not taken.free(lease):
+            wrong.append(f"lease {lease.subnet} of {lease.public_ip}: it overlaps another host's")
+            continue
         found.append(lease)
+        taken.take(lease)
         tunnels |= {mac: ip for mac, ip in ((lease.vtep, lease.public_ip), (lease.vtep6, lease.public_ip6)) if mac}
     return found, wrong
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from linkspan.daemon.background import Background
 from linkspan.daemon.bgp.bird import PROTOCOL, Bird
 from linkspan.daemon.bgp.status import BgpView
 from linkspan.daemon.bgp.watch import Watch
@@ -50,7 +51,7 @@ class Keeper:
         self._folder, self._secrets, self._now, self._kernel = folder, secrets, now, run
         self.bird = Bird(folder)
         self._stirred = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._plan: Plan | None = None
         self._loaded = ""  # the configuration that BIRD has
         self._said: dict[str, None] = {}  # problems, each said once
@@ -59,11 +60,9 @@ class Keeper:
 
     def start(self) -> None:
         self._stirred.set()
-        self._tasks = [asyncio.create_task(self._follow())]
+        self._background.keep(self._follow)
         if self.mode == "bird":
-            self._tasks.append(asyncio.create_task(self._keep_looking()))
-        for task in self._tasks:
-            task.add_done_callback(_say_failure)
+            self._background.keep(self._keep_looking)
 
     def follow(self, before: Snapshot, after: Snapshot) -> None:
         """The records have changed; not every change is of interest."""
@@ -76,9 +75,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Lets go: BIRD goes on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.end()
         await self.bird.let_go()
 
     # -- making it so -------------------------------------------------------------------------------------------------
@@ -190,11 +187,6 @@ class Keeper:
             self._watch.refused,
             running.restarts if (running := self.bird.now()) else 0,
         )
-
-
-def _say_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("BGP is not looked after any more", exc_info=error)
 
 
 async def end_bird(bird: Bird, run: Run) -> None:

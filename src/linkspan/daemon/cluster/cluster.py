@@ -8,12 +8,12 @@ import dataclasses
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 
 import msgspec
 
 from linkspan import __version__
+from linkspan.daemon.background import Background
 from linkspan.daemon.cluster.contract import Overtaken
 from linkspan.daemon.cluster.follower import Follow, Follower
 from linkspan.daemon.cluster.joining import check_store
@@ -109,7 +109,7 @@ class Cluster:
             etcd, root, self._publisher, now, follow, everything=everything, interfaces=interfaces or {}
         )
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._joined = False
         self.usable = asyncio.Event()  # whether the store can be used now
         self._decided = asyncio.Event()  # whether the first attempt to join has succeeded is known
@@ -122,16 +122,13 @@ class Cluster:
 
         Raises Conflict where the store is not for us, or another host has our address.
         """
-        self._run(self._follower.run(self._check, self._ready, self._trouble))
+        self._background.keep(lambda: self._follower.run(self._check, self._ready, self._trouble))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._decided.wait(), _FIRST)
         if self._unwelcome:
             raise self._unwelcome
-        for work in (self._live(), self._publish(), self._give_back(), self._hold_on()):
-            self._run(work)
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
+        for work in (self._live, self._publish, self._give_back, self._hold_on):
+            self._background.keep(work)
 
     async def _check(self) -> None:
         """Before anything is read."""
@@ -181,9 +178,7 @@ class Cluster:
         self._decided.set()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.end()
         await self._liveness.end()
         await self._etcd.close()
 

@@ -12,11 +12,11 @@ import contextlib
 import dataclasses
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from linkspan.daemon.flannel.registry import Entry, Registry
+from linkspan.daemon.flannel.registry import Entry, Listing, Registry
 from linkspan.errors import Conflict, InvalidArgument, LinkspanError, NotFound, Unavailable
-from linkspan.ipam.flannel import choose_subnet, reachable
+from linkspan.ipam.flannel import choose_subnet, overlapping, reachable
 from linkspan.model.flannel import TTL, FlannelConfig, Lease, lease_key
 from linkspan.store.etcd.contract import Compacted
 from linkspan.store.etcd.values import Changes, Event, Interrupted
@@ -135,10 +135,11 @@ class Keeper:
         me = self._describe(config)
         for _ in range(_RACES):
             listing = await self._registry.list()
-            leases = [entry.lease for entry in listing.entries.values()]
+            leases = _in_order(listing.entries)
             choice = choose_subnet(config, leases, me.public_ip, self._previous, self._pick)
             for lease in choice.unfit:
-                log.warning("flannel lease %s of this host is given up: the config does not allow it", lease.subnet)
+                why = "another host had part of it before" if lease in overlapping(leases) else "the config forbids it"
+                log.warning("flannel lease %s of this host is given up: %s", lease.subnet, why)
                 await self._registry.delete(listing.entries[lease_key(lease)])
             reserved = choice.held is not None and choice.held.reserved
             wanted = dataclasses.replace(me, subnet=choice.subnet, subnet6=choice.subnet6, reserved=reserved)
@@ -147,9 +148,14 @@ class Keeper:
                 written = await self._registry.rewrite(listing.entries[name], wanted)
             else:
                 written = await self._registry.create(wanted)
-            if written:
+            if written and (choice.held or not self._too_late(wanted, await self._registry.list())):
                 return await self._have(config, wanted)
         raise Unavailable(f"{_RACES} attempts to get a flannel lease were each lost to another host")
+
+    @staticmethod
+    def _too_late(lease: Lease, listing: Listing) -> bool:
+        """Whether another host had a part of what we have made before us: it is given up at the next look."""
+        return lease in overlapping(_in_order(listing.entries))
 
     async def _have(self, config: FlannelConfig, lease: Lease) -> int:
         listing = await self._registry.list()
@@ -207,9 +213,8 @@ class Keeper:
     def _tell(self, config: FlannelConfig) -> None:
         assert self._own is not None
         mine = self._own.lease
-        # In the order in which they came: who claims what another host has, is the later one.
-        entries = sorted(self._entries.values(), key=lambda entry: (entry.at.create_revision, entry.at.key))
-        others, wrong = reachable(config, mine, (entry.lease for entry in entries))
+        # Who claims what another host has, is the later one.
+        others, wrong = reachable(config, mine, _in_order(self._entries))
         for words in wrong:
             if words not in self._wrong:
                 log.warning("flannel: passed over: %s", words)
@@ -223,3 +228,8 @@ class Keeper:
         if words != self._said:
             log.warning("flannel: %s", words)
         self._said = words
+
+
+def _in_order(entries: Mapping[str, Entry]) -> list[Lease]:
+    """The leases as they came."""
+    return [e.lease for e in sorted(entries.values(), key=lambda entry: (entry.at.create_revision, entry.at.key))]

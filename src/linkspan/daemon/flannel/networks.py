@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from linkspan.daemon.background import Background
 from linkspan.daemon.flannel.keeper import Keeper, View
 from linkspan.daemon.flannel.place import describe
 from linkspan.daemon.flannel.registry import Registry
@@ -42,7 +42,7 @@ class FlannelNetworks:
         self._now, self._take_over = now, take_over
         self._parts: dict[str, _PartOfNetwork] = {}
         self._heard: set[str] = set()  # networks that we have had a part of since we started
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def follow(self, before: Snapshot | None = None) -> None:
         """The networks may have changed, since `before` if it is known."""
@@ -51,9 +51,9 @@ class FlannelNetworks:
         # Of a network that went while no daemon ran.
         orphans = [s for s in snapshot.subnets.values() if s.network_id not in networks]
         if orphans and not self._parts:
-            self._run(self._forget(orphans))
+            self._background.run(self._forget(orphans))
         for id_ in [id_ for id_ in self._parts if id_ not in networks]:
-            self._run(self._parts.pop(id_).leave())
+            self._background.run(self._parts.pop(id_).leave())
         for network in networks.values():
             if network.driver == DRIVER and network.id not in self._parts:
                 self._parts[network.id] = part = self._part(network)
@@ -64,7 +64,7 @@ class FlannelNetworks:
             if network.id in networks or network.id in self._heard or network.driver != DRIVER:
                 continue
             if prefix_of(network.options) not in taken:
-                self._run(self._part(network).leave())
+                self._background.run(self._part(network).leave())
         self._heard.update(self._parts)
 
     def _part(self, network: Network) -> _PartOfNetwork:
@@ -99,16 +99,7 @@ class FlannelNetworks:
 
     async def close(self) -> None:
         """Everything stays as it is, leases and tunnels too."""
-        for part in self._parts.values():
-            part.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *(part.ended() for part in self._parts.values()), return_exceptions=True)
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await asyncio.gather(self._background.end(), *(part.close() for part in self._parts.values()))
 
 
 class _PartOfNetwork:
@@ -136,26 +127,22 @@ class _PartOfNetwork:
         self._view: View | None = None
         self._stirred = asyncio.Event()
         self._tunnel: UdpTunnel | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._passed_over: tuple[Lease, ...] = ()
         self.there = asyncio.Event()
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(work) for work in (self._keeper.run(), self._follow())]
+        for work in (self._keeper.run, self._follow):
+            self._background.keep(work)
         if self._now().own_subnet(self.network):
             self._follow_tunnel()  # as it was, until etcd says otherwise
 
-    def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    async def ended(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def close(self) -> None:
+        await self._background.end()
 
     async def leave(self) -> None:
         """The network is gone: so are our lease, the records, and the tunnel."""
-        self.stop()
-        await self.ended()
+        await self.close()
         left = [drop(subnet) for subnet in self._now().subnets_at(self.network)]
         await self._take_over(left, ())
         if self._tunnel:
@@ -222,5 +209,5 @@ class _PartOfNetwork:
             return
         if self._tunnel is None:
             self._tunnel = UdpTunnel(self._socket, dataclasses.replace(tunnel_settings(part), known=True))
-            self._tasks.append(asyncio.create_task(self._tunnel.run()))
+            self._background.keep(self._tunnel.run)
         self._tunnel.set_routes(tuple((lease.subnet, lease.public_ip) for lease in others))

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from linkspan.daemon.background import Background
 from linkspan.daemon.mesh.mending import mend
 from linkspan.daemon.mesh.outer import Outer, find_outer
 from linkspan.daemon.mesh.standing import MeshView, Standing, tunnels
@@ -48,7 +49,7 @@ class MeshFabric:
         self._peers: tuple[MeshPeer, ...] = ()
         self.facts: FabricFacts | None = None
         self._kind = ""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._after_start: dict[str, asyncio.Task[None]] = {}  # what is still done for a process that has just started
         self._configuring = asyncio.Lock()
         self._tried: dict[str, str] = {}  # host id → where it was tried last
@@ -73,10 +74,10 @@ class MeshFabric:
             self._look_after(self._wireguard(), self._wireguard_started)
         if self._kind:
             await self._configure()
-            self._tasks.append(asyncio.create_task(self._seek()))
+            self._background.keep(self._seek)
         self._look_after(self._babel(own), self._babel_started)
         await self._babel_started()  # or an earlier daemon has started it
-        self._tasks.append(asyncio.create_task(self._standing.run()))
+        self._background.keep(self._standing.run)
         facts = self.facts
         assert facts
         return Underlay(SEGMENT, own.address, own.address6, facts.mtu)
@@ -111,7 +112,7 @@ class MeshFabric:
         self._kind, self.facts = kind, wanted
 
     def _look_after(self, process: Supervised, started: Callable[[], Awaitable[None]] | None) -> None:
-        self._tasks.append(asyncio.create_task(process.run(started)))
+        self._background.keep(lambda: process.run(started))
 
     async def peers(self, peers: Sequence[MeshPeer]) -> None:
         if not self._own or tuple(peers) == self._peers:
@@ -123,11 +124,7 @@ class MeshFabric:
             await self._configure()
 
     async def close(self) -> None:
-        tasks = [*self._tasks, *self._after_start.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._background.end()
         self._after_start.clear()
 
     async def end(self) -> None:
@@ -170,7 +167,7 @@ class MeshFabric:
         """Not to be waited for: the process is looked after meanwhile, and may end at once."""
         if before := self._after_start.get(process):
             before.cancel()
-        self._after_start[process] = asyncio.create_task(work)
+        self._after_start[process] = self._background.run(work)
 
     async def _configure(self, where: Mapping[str, str] | None = None) -> None:
         """Tells WireGuard who this host is and who its peers are, and `where`, or where to try them next. Raises

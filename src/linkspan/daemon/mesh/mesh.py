@@ -7,13 +7,13 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from linkspan import __version__
+from linkspan.daemon.background import Background
 from linkspan.daemon.cluster.cluster import Cluster
 from linkspan.daemon.identity import now as timestamp
 from linkspan.daemon.mesh import certificates
@@ -64,7 +64,7 @@ class Mesh:
         self.host_id, self._name, self._now, self._record = host_id, name, now, record
         self._clock, self._life, self._gone = clock, life, gone
         self._endpoints: tuple[str, ...] = ()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._opened = contextlib.AsyncExitStack()  # as far as it has come
         self._changed = asyncio.Event()
         self._admission: Admission | None = None
@@ -120,8 +120,9 @@ class Mesh:
         self._assembly = Assembly(self.etcd, self._seat, self._hosts, cluster.answering, gone=self._gone)
         self._admission = Admission(self._kept, self._register.secret, self._admit)
         self._opened.push_async_callback(self._admission.close)
-        for work in (self._assembly.run(), self._follow(), self._keep_certificate(), self._listen(self._admission)):
-            self._run(work)
+        self._background.run(self._listen(self._admission))
+        for work in (self._assembly.run, self._follow, self._keep_certificate):
+            self._background.keep(work)
         self._changed.set()
 
     def follow(self) -> None:
@@ -130,13 +131,8 @@ class Mesh:
 
     async def close(self) -> None:
         """The mesh goes on: the fabric, and this host's member of the store."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.end()
         await self._opened.aclose()
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
 
     async def view(self) -> MeshView:
         return await self._fabric.view()
