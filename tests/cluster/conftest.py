@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.left import everything, settles
 from tests.cluster.place import Cluster, cluster
+from tests.cluster.switches import words_of_switch
 from tests.docker_client import MISSING, THERE
 
 
@@ -33,7 +34,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     for made in getattr(item, "funcargs", {}).values() if report.failed else ():
         for member in made if isinstance(made, Cluster) else ():
-            report.sections.append((f"last words of {member.name}", member.log.read_text(errors="replace")[-40000:]))
+            report.sections.append((f"last words of {member.name}", member.log.read_text(errors="replace")[-4000:]))
+            if (member.folder / "ovs").exists():
+                report.sections.append((f"the switch of {member.name}", words_of_switch(member.folder / "ovs")))
     return report
 
 

@@ -158,7 +158,7 @@ class Cluster:
         """Removes what a test has made, on every host: containers, networks, volumes."""
         self.each(lambda member: member.remove_containers())
         for member in self:
-            until(lambda member=member: _without_networks(member), f"{member.name} has no networks left")
+            _remove_networks(member)
         self.each(lambda member: member.clear())
 
     def close(self) -> None:
@@ -171,12 +171,13 @@ class Cluster:
                 stack.callback(member.remove)
 
 
-def _without_networks(member: Member) -> bool:
-    """Whether there are none left after an attempt. Another host may have removed one, and this one not have heard of
-    it yet; or not have been able yet to tell that its containers have gone."""
-    for network in member.networks():
-        member.docker("network", "rm", network, status=None)
-    return not member.networks()
+def _remove_networks(member: Member) -> None:
+    """Another host may have removed one, and this one not have heard of it yet; or not have been able yet to tell that
+    its containers have gone."""
+    began = time.monotonic()
+    while networks := member.networks():
+        said = [member.docker("network", "rm", network, status=None).both for network in networks]
+        assert time.monotonic() - began < 10, f"{member.name} keeps networks: {' '.join(said)}"
 
 
 def until(holds: Callable[[], object], what: str, within: float = 10) -> float:
