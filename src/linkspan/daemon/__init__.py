@@ -11,6 +11,7 @@ host_ports     changes that take host ports, carried out
 mutation       one change carried out: intent, effect, or all of it undone
 reconcile      at start: what runs, what the kernel holds, and what it should
 boot           what starts by itself, in order, when the daemon does
+background     what goes on beside everything else: none of it ends unheard
 healing        what another program takes away of ours is put back
 cluster        this host's part in its cluster
 mesh           this host's part in its mesh, where the hosts run the store themselves
