@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from linkspan.containers import health as rules
+from linkspan.daemon.background import Background
 from linkspan.daemon.execs import Execs
 from linkspan.daemon.identity import now, seconds_since
 from linkspan.daemon.ledger import Ledger
@@ -29,6 +30,7 @@ class HealthChecks:
 
     def __init__(self, ledger: Ledger, lifecycle: Lifecycle, execs: Execs) -> None:
         self._ledger, self._lifecycle, self._execs = ledger, lifecycle, execs
+        self._background = Background()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def heard(self, event: Event) -> None:
@@ -41,13 +43,10 @@ class HealthChecks:
             task.cancel()
         container = self._ledger.now.containers.get(container_id)
         if container and container.state.status == "running" and rules.command(container):
-            self._tasks[container_id] = asyncio.create_task(self._watch(container))
+            self._tasks[container_id] = self._background.run(self._watch(container))
 
     async def close(self) -> None:
-        tasks = [*self._tasks.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.end()
 
     async def _watch(self, container: Container) -> None:
         started = container.state.started_at
