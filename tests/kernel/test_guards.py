@@ -30,7 +30,7 @@ from linkspan.state.guard import (
     Seal,
     stamp,
 )
-from linkspan.state.objects import Namespace, State, state_of
+from linkspan.state.objects import Namespace, State, Veth, state_of
 from linkspan.state.plan import Plan, diff, revert
 from tests.hosts import hosts, socket_in
 from tests.kernel.conftest import World, on_linux
@@ -126,6 +126,34 @@ def test_interfaces_are_sealed_and_opened(world: World) -> None:
     world.kernel.apply(revert(sealed, plain))
     world.expect(sealed)
     world.reach(sealed, {})
+
+
+def test_an_interface_goes_and_then_what_was_said_of_it(world: World) -> None:
+    path = f"{world.folder}/c2"
+    further = Veth("veth9", "linkspan:9", path, "eth1", "02:42:ac:11:00:99", "docker0")
+    rest = state_of([*world.network(), *world.endpoint(2), guard(path, "10.0.0.2"), Seal(path, "eth0")])
+    both = rest | state_of([further, guard(path, "10.0.0.2", port=81), Seal(path, "eth1")])
+    none = state_of([*world.network(), *world.endpoint(2), further])
+    world.reach({}, both)
+    world.reach(both, rest)
+    world.reach(rest, both)
+    world.kernel.apply(revert(rest, both))
+    world.expect(rest)
+    world.reach(rest, none)
+    alone = state_of([*none.values(), guard(path, "10.0.0.2", interface="eth1"), Seal(path, "eth1")])
+    world.reach(none, alone)
+    world.reach(alone, state_of([*world.network(), *world.endpoint(2)]))
+    assert not world.host or not nft(path, "list", "ruleset").stdout
+
+
+@on_linux
+def test_a_seal_whose_interface_took_it_along(world: World) -> None:
+    path = f"{world.folder}/c2"
+    plain = state_of([*world.network(), *world.endpoint(2)])
+    world.reach({}, plain)
+    assert not nft(path, "add", "table", "netdev", TABLE).returncode
+    world.reach(state_of([*plain.values(), Seal(path, "eth9")]), plain)
+    assert not nft(path, "list", "ruleset").stdout
 
 
 @on_linux

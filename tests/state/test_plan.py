@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.state import objects
+from linkspan.state.guard import Guard, Seal
 from linkspan.state.objects import (
     HOST,
     Address,
@@ -162,6 +163,11 @@ def states(draw: st.DrawFn) -> dict[Key, KernelObject]:
     for port, data in draw(st.dictionaries(st.sampled_from((80, 81)), st.sampled_from("ab"))).items():
         items.append(NftElement("published", f"tcp . {port}", data))
     items.append(Sysctl(HOST, "net/ipv4/ip_forward", draw(st.sampled_from("01"))))
+    for namespace in sorted(namespaces):
+        guarded = sorted(name_ for where, name_ in places if where == namespace and draw(st.booleans()))
+        if guarded:
+            items.append(Guard(namespace, " ".join(guarded), tuple((name_, "in", "out") for name_ in guarded)))
+            items += [Seal(namespace, name_) for name_ in guarded]
     return state_of(items)
 
 
@@ -190,6 +196,48 @@ def test_references_are_never_dangling(actual: dict[Key, KernelObject], desired:
             assert_grounded(step.after, now)
         assert len([item for item in now.values() if isinstance(item, Nic)]) <= 1  # there is one card
     assert now == desired
+
+
+@given(states(), states())
+def test_an_interface_is_never_there_without_what_is_said_of_it(
+    actual: dict[Key, KernelObject], desired: dict[Key, KernelObject]
+) -> None:
+    """One that comes is guarded from when it is there; one that goes is guarded, and sealed, until it is gone."""
+    there, then = _interfaces(actual), _interfaces(desired)
+    now = dict(actual)
+    for step in diff(actual, desired):
+        now = apply(Plan((step,)), now)
+        for place_ in _interfaces(now):
+            owners = [state for state, own in ((actual, there), (desired, then)) if place_ in own]
+            assert _guarded(now, *place_) in [_guarded(state, *place_) for state in owners], (step, place_)
+            if place_ not in then:
+                assert (("seal", *place_) in now) == (("seal", *place_) in actual), (step, place_)
+
+
+@pytest.mark.parametrize("left", [("eth0",), ()])
+def test_an_interface_that_is_disconnected_goes_before_its_policy(left: tuple[str, ...]) -> None:
+    def sandbox(interfaces: tuple[str, ...], guarded: tuple[str, ...]) -> dict[Key, KernelObject]:
+        entries = tuple((name_, "in", "out") for name_ in guarded)
+        veths = [Veth(f"v{name_}", "a", "/n/a", name_, "m", "br0") for name_ in interfaces]
+        guard = [Guard("/n/a", " ".join(guarded), entries), *(Seal("/n/a", name_) for name_ in guarded)]
+        return state_of([Namespace("/n/a"), Bridge("br0", "a"), *veths, *(guard if guarded else ())])
+
+    plan = diff(sandbox(("eth0", "eth1"), (*left, "eth1")), sandbox(("eth0",), left))
+    rest = ["change Guard /n/a", "delete Seal /n/a eth1"] if left else ["delete Seal /n/a eth1", "delete Guard /n/a"]
+    assert [line(step).partition(" (")[0] for step in plan] == ["delete Veth veth1", *rest]
+    # With the sandbox all of it goes.
+    plan = diff(sandbox(("eth0", "eth1"), (*left, "eth1")), {})
+    assert [line(step) for step in plan][-2:] == ["delete Bridge br0", "delete Namespace /n/a"]
+
+
+def _interfaces(state: dict[Key, KernelObject]) -> set[tuple[str, str]]:
+    peers = {(item.namespace, item.peer) for item in state.values() if isinstance(item, Veth)}
+    return peers | {(i.namespace, i.name) for i in state.values() if isinstance(i, (Device, Nic)) and i.namespace}
+
+
+def _guarded(state: dict[Key, KernelObject], namespace: str, name_: str) -> bool:
+    guard = state.get(("guard", namespace))
+    return isinstance(guard, Guard) and any(name_ == entry[0] for entry in guard.entries)
 
 
 _STANDING = (Veth, Device, Nic, Address, Route, Shaper, Vxlan, Neighbour, FdbEntry, OvsPort)

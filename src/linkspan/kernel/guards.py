@@ -182,12 +182,11 @@ class Guards:
         except FileNotFoundError:
             return
         there = self._sealed(connection)
-        if item.interface in there:
-            last = len(there) == 1
-            _transaction(
-                connection,
-                [(_DELTABLE, 0, _NETDEV_OURS) if last else (_DELCHAIN, 0, _NETDEV_OURS + text(3, item.interface))],
-            )
+        if not set(there) - {item.interface}:
+            if self._there(connection, _NETDEV_OURS):  # before Linux 6.16 an interface takes its chain along
+                _transaction(connection, [(_DELTABLE, 0, _NETDEV_OURS)])
+        elif item.interface in there:
+            _transaction(connection, [(_DELCHAIN, 0, _NETDEV_OURS + text(3, item.interface))])
         self._let_go(item.namespace, connection)
 
     def _let_go(self, path: str, connection: NetlinkSocket) -> None:
@@ -227,9 +226,9 @@ class Guards:
                 self._connections[path] = NetlinkSocket(NETLINK_NETFILTER)
         return self._connections[path]
 
-    def _there(self, connection: NetlinkSocket) -> bool:
+    def _there(self, connection: NetlinkSocket, table: bytes = _OURS) -> bool:
         try:
-            connection.request([(_GETTABLE, ACK, _OURS)])
+            connection.request([(_GETTABLE, ACK, table)])
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return False

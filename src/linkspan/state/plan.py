@@ -14,6 +14,8 @@ Deletions follow, in reverse. Exceptions:
   peer's name another one takes, a device on a parent that gets another one (it has room for one in passthru, and for
   one of each MAC), a network card that is elsewhere and is wanted, a tunnel with the same number, a bound port that
   covers another's address.
+- Then, before what a sandbox lets in and out changes or goes, those of its interfaces that go: an interface is never
+  there without what was said of it.
 - What vanishes with its link or namespace (addresses, routes, neighbours, devices…), or with its bridge of Open
   vSwitch's, has no step of its own, and is made again where it is still wanted.
 - Sysctls are written and never taken back.
@@ -148,6 +150,7 @@ def diff(actual: State, desired: State) -> Plan:
     if not (made or changed or gone):
         return Plan()
     first = remade + _in_the_way(gone, made)
+    first += _guarded(gone, changed, {item.key for item in first})
     early = {item.key for item in first}
     gone = [item for item in gone if item.key not in early]
     vanishing = _vanishing([*first, *gone], actual)
@@ -360,6 +363,16 @@ def _in_the_way(gone: list[KernelObject], made: list[KernelObject]) -> list[Kern
         or (isinstance(item, Nic) and item.origin in parents)
         or (isinstance(item, BoundPort) and (item.protocol, item.port) in ports)
     ]
+
+
+def _guarded(gone: list[KernelObject], changed: list[Replace], early: Container[Key]) -> list[KernelObject]:
+    """Interfaces that go, of sandboxes that stay, and of which less will be said."""
+    ending = {item.path for item in gone if isinstance(item, Namespace)}
+    less = {item.namespace for item in gone if isinstance(item, (Guard, Seal))}
+    less |= {step.after.namespace for step in changed if isinstance(step.after, Guard)}
+    less -= {HOST, *ending}
+    links = (item for item in gone if isinstance(item, (Veth, Device, Nic)) and item.key not in early)
+    return [item for item in links if item.namespace in less]
 
 
 def _inside(item: Veth | Device | Nic) -> _Place:
