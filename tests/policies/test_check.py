@@ -11,6 +11,7 @@ from linkspan.model.endpoint import Endpoint
 from linkspan.model.policy import Entity, Policy, PolicySpec, Rule
 from linkspan.model.resource import Metadata
 from linkspan.model.snapshot import Snapshot, put
+from tests.engine.conftest import HOST
 from tests.policies.generated import snapshot
 from tests.policies.machine import lets
 from tests.policies.oracle import Packet
@@ -63,18 +64,20 @@ def joined(now: Snapshot) -> Snapshot:
 
 
 def test_containers_here_and_elsewhere_by_name_and_by_address() -> None:
-    (four,) = check(NOW, "city1", "city0", "tcp", 80)
+    (four,) = check(NOW, HOST, "city1", "city0", "tcp", 80)
     assert (four.network, four.source, four.destination, four.allowed) == ("city", "10.1.0.3", "10.1.0.2", True)
     assert four.ingress.rule == "NetworkPolicy city/one, ingress rule 2"
     assert four.ingress.logged == ("NetworkPolicy city/one, ingress rule 1",)
-    four, six = check(NOW, "city2", "city0", "tcp", 80)  # which is elsewhere, and has both IP versions
+    four, six = check(NOW, HOST, "city2", "city0", "tcp", 80)  # which is elsewhere, and has both IP versions
     assert [(path.source, path.allowed) for path in (four, six)] == [("10.1.0.4", False), ("fd00:1::4", False)]
     assert "the end of tier default" in four.ingress.rule
-    assert not check(NOW, "10.1.0.4", "10.1.0.2", "tcp", 80)[0].allowed
-    assert check(NOW, "10.1.0.3", "10.1.0.2", "tcp", 80)[0].allowed
-    assert not check(NOW, "192.0.2.1", "city0", "tcp", 80)[0].allowed
-    assert check(NOW, "city0", "192.0.2.1", "udp", 53)[0].ingress.rule.startswith("not a container")
-    assert not check(NOW, "city1", "city0", "icmp", 0)[0].allowed
+    assert not check(NOW, HOST, "10.1.0.4", "10.1.0.2", "tcp", 80)[0].allowed
+    assert check(NOW, HOST, "10.1.0.3", "10.1.0.2", "tcp", 80)[0].allowed
+    assert not check(NOW, HOST, "192.0.2.1", "city0", "tcp", 80)[0].allowed
+    assert check(NOW, HOST, "city0", "192.0.2.1", "udp", 53)[0].ingress.rule.startswith(
+        "neither a container nor a host"
+    )
+    assert not check(NOW, HOST, "city1", "city0", "icmp", 0)[0].allowed
 
 
 @pytest.mark.parametrize(
@@ -90,13 +93,13 @@ def test_containers_here_and_elsewhere_by_name_and_by_address() -> None:
 )
 def test_what_cannot_be_asked(words: tuple[str, str, str, int], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        check(NOW, *words)
+        check(NOW, HOST, *words)
 
 
 def test_over_the_networks_that_both_are_on() -> None:
     now = joined(NOW)
-    assert [path.network for path in check(now, "city1", "city0", "tcp", 80)] == ["city"]
-    (path,) = check(now, "town1", "city0", "tcp", 80)
+    assert [path.network for path in check(now, HOST, "city1", "city0", "tcp", 80)] == ["city"]
+    (path,) = check(now, HOST, "town1", "city0", "tcp", 80)
     assert (path.network, path.destination, path.allowed) == ("town", "10.2.0.99", True)  # nothing is said of it there
 
 

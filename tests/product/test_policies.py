@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from linkspan.state.guard import TABLE
-from tests.product.network import Watch, answers, ask, silent
+from tests.hosts import socket_in
+from tests.product.network import Watch, answers, ask, held, silent
 from tests.product.place import HOST, OUTSIDE, Place, place
 from tests.product.traces import settles, traces
 
@@ -97,10 +99,78 @@ def test_what_is_asked_wrongly(shop: Place) -> None:
         ("-p", "icmp", "web", "fd00::1"): "have no addresses of one IP version",
         ("-p", "gre", "web", "db:80"): "protocol 'gre': one of tcp, udp, sctp, icmp",
         ("web", "db:99999"): "not a port",
+        ("web", "host:nowhere:80"): "No such host: nowhere",
     }.items():
         done = shop.linkspan("policy", "check", *words, status=None)
         assert done.status not in (0, 3), (words, done)
         assert said in done.err, (words, done)
+
+
+HOSTS = """\
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {{name: out, labels: {{side: out}}}}
+spec: {{node: {name}, interfaceName: eth0}}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {{name: shop, labels: {{side: shop}}}}
+spec: {{node: {name}, interfaceName: {bridge}}}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {{name: hosts}}
+spec:
+  selector: has(side)
+  ingress:
+  - {{action: Allow, protocol: TCP, source: {{nets: [{outside}/32]}}, destination: {{ports: [8000]}}}}
+  - {{action: Allow, protocol: TCP, source: {{selector: app == "web"}}, destination: {{ports: [8001]}}}}
+  egress:
+  - {{action: Allow, protocol: TCP, destination: {{nets: [{outside}/32], ports: [9000]}}}}
+  - {{action: Allow, protocol: TCP, destination: {{selector: app == "db" || app == "web", ports: [80, 81]}}}}
+"""
+
+
+def connects(space: str, address: str, port: int) -> bool:
+    with socket_in(space) as client:
+        client.settimeout(0.3)
+        return client.connect_ex((address, port)) == 0
+
+
+def test_what_is_said_of_a_host_is_what_packets_meet(shop: Place) -> None:
+    name, network = shop.out("info", "--format", "{{.Name}}"), shop.inspect("db")["NetworkSettings"]["Networks"]["shop"]
+    gateway, host, web = network["Gateway"], f"host:{name}", shop.sandbox("web")
+    try:
+        apply(shop, DB + HOSTS.format(name=name, bridge=f"br-{network['NetworkID'][:12]}", outside=OUTSIDE))
+        with contextlib.ExitStack() as ports:
+            for port in (22, 8000, 8001):
+                ports.enter_context(held(shop.here, "0.0.0.0", port))
+            for space, port in ((shop.there, 9000), (shop.there, 9001), (web, 81), (web, 82)):
+                ports.enter_context(held(space, "0.0.0.0", port))
+            seen = {}
+            for space, one, to, other, port in (
+                *((shop.there, OUTSIDE, HOST, host, port) for port in (22, 8000, 8001)),
+                *((shop.here, host, OUTSIDE, OUTSIDE, port) for port in (9000, 9001)),
+                *((web, "web", gateway, host, port) for port in (8000, 8001)),
+                (shop.sandbox("other"), "other", gateway, host, 8001),
+                *((shop.here, host, address(shop, "web"), "web", port) for port in (81, 82)),
+                (shop.here, host, address(shop, "db"), "db", 80),
+            ):
+                seen[one, other, port] = connects(space, to, port)
+                for asked in {other, to}:
+                    done = shop.linkspan("policy", "check", one, f"{asked}:{port}", status=None)
+                    assert done.status == (0 if seen[one, other, port] else 3), (done, seen)
+        assert list(seen.values()) == [True, True, False, True, False, False, True, False, True, False, False]
+        said = shop.linkspan("policy", "check", OUTSIDE, f"{host}:8001", status=3).out
+        assert f"  ingress at {name} eth0: deny: the end of tier default: no rule of GlobalNetworkPolicy hosts" in said
+        said = shop.linkspan("policy", "check", f"{host}/eth0", f"{host}:22").out
+        assert "loopback is not judged" in said
+        said = shop.linkspan("policy", "check", OUTSIDE, f"{host}:8080", status=1).err
+        assert f"port 8080 of host {name} is published: ask for db:80" in said
+    finally:
+        for kind, which in (("hep", "out"), ("hep", "shop"), ("gnp", "hosts")):
+            shop.linkspan("policy", "delete", kind, which, status=None)
 
 
 def test_it_holds_from_the_first_packet_and_while_there_is_no_daemon(shop: Place) -> None:

@@ -58,14 +58,16 @@ def _path(path: Path) -> dict[str, Any]:
         "Network": path.network,
         "Source": path.source,
         "Destination": path.destination,
+        "SeenAs": path.seen_as,
         "Allowed": path.allowed,
-        "Egress": _say(path.egress),
-        "Ingress": _say(path.ingress),
+        "Egress": _say(path.egress, path.egress_at),
+        "Ingress": _say(path.ingress, path.ingress_at),
     }
 
 
-def _say(found: Say) -> dict[str, Any]:
+def _say(found: Say, at: str) -> dict[str, Any]:
     return {
+        "At": at,
         "Allowed": found.allowed,
         "Rule": found.rule,
         "Tier": found.tier,

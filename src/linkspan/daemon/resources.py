@@ -63,7 +63,7 @@ class Resources:
 
     async def check(self, source: str, destination: str, protocol: str, port: int) -> list[Path]:
         """Whether one may talk to another. Raises InvalidArgument, NotFound."""
-        return check(await self._whole(""), source, destination, protocol, port)
+        return check(await self._whole(""), self._host(), source, destination, protocol, port)
 
     def listed(self, kind: str = "", network: str = "") -> list[Resource]:
         """In order of kind, network and name. Raises InvalidArgument."""

@@ -1,4 +1,4 @@
-"""`policy check`: whether one container may talk to another, and by which rule."""
+"""`policy check`: whether one container or host may talk to another, and by which rule."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def check(call: Invocation) -> int:
 
 
 def _parted(to: str, protocol: str) -> tuple[str, str]:
-    """`db:3306`, `10.0.0.3:3306`, `[fd00::3]:3306`; for icmp without a port, and without brackets."""
+    """`db:3306`, `10.0.0.3:3306`, `[fd00::3]:3306`, `host:h1:22`; for icmp without a port, and without brackets."""
     if protocol == "icmp":
         return to.removeprefix("[").removesuffix("]"), ""
     name, colon, port = to.rpartition(":")
-    if not colon or not port.isdecimal() or (":" in name and not name.startswith("[")):
+    if not colon or not port.isdecimal() or (":" in name and not name.startswith(("[", "host:"))):
         raise UsageError(f"{to}: a port is needed, such as db:3306 or [fd00::3]:3306")
     return name.removeprefix("[").removesuffix("]"), port
 
@@ -34,11 +34,13 @@ def _parted(to: str, protocol: str) -> tuple[str, str]:
 def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
     for path in answer["Paths"]:
         over = f" over {path['Network']}" if path["Network"] else ""
-        yield f"{_word(path)}: {path['Source']} to {path['Destination']}{over}"
+        seen = f" (seen as {path['SeenAs']})" if path["SeenAs"] != path["Source"] else ""
+        yield f"{_word(path)}: {path['Source']}{seen} to {path['Destination']}{over}"
         for way in ("Egress", "Ingress"):
             found = path[way]
             tier = f" (tier {found['Tier']})" if found["Policy"] else ""
-            yield f"  {way.lower()}: {_word(found)}: {found['Rule']}{tier}"
+            at = f" at {found['At']}" if found["At"] else ""
+            yield f"  {way.lower()}{at}: {_word(found)}: {found['Rule']}{tier}"
             yield from (f"    logged by {rule}" for rule in found["Logged"])
 
 
@@ -47,8 +49,8 @@ def _word(found: Mapping[str, Any]) -> str:
 
 
 CHECK = Verb(
-    "[OPTIONS] CONTAINER|ADDRESS CONTAINER|ADDRESS[:PORT]",
-    "Say whether one container may talk to another, and by which rule (only in linkspan).",
+    "[OPTIONS] CONTAINER|ADDRESS|host:NAME CONTAINER|ADDRESS|host:NAME[:PORT]",
+    "Say whether one container or host may talk to another, and by which rule (only in linkspan).",
     check,
     (Flag("protocol", "p", "string", "tcp, udp, sctp or icmp", default="tcp"),),
     least=2,

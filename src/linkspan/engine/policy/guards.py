@@ -7,9 +7,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from linkspan.engine.policy.applied import stages
 from linkspan.engine.policy.chains import Piece, Whom, piece_of
-from linkspan.engine.policy.host import about
+from linkspan.engine.policy.host import about, host_endpoints
 from linkspan.model.endpoint import Endpoint, Sandbox
-from linkspan.model.policy import ALLOW_PROFILE, EGRESS, INGRESS, HostEndpoint
+from linkspan.model.policy import ALLOW_PROFILE, EGRESS, INGRESS
 from linkspan.model.selections import Held, Selections, addresses, mark_of
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.guard import ACCEPT, DROP, HOST, Entry, Guard, GuardSet, Seal, stamp
@@ -47,32 +47,15 @@ def seals(guard: Guard) -> Iterator[Seal]:
 
 def host_guard(snapshot: Snapshot, host: HostFacts) -> Guard | None:
     """Of this host's own interfaces that somebody has named; None where nobody has."""
-    by_interface: dict[str, HostEndpoint] = {}
-    own = (one for one in snapshot.host_endpoints.values() if one.spec.node == host.name)
-    for endpoint in sorted(own, key=lambda one: (one.spec.interface_name == "*", one.id)):
-        for name in _interfaces(endpoint, host):
-            by_interface.setdefault(name, endpoint)
     entries: list[Entry] = []
     pieces: list[Piece] = []
-    for name, endpoint in sorted(by_interface.items()):
+    for name, endpoint in sorted(host_endpoints(snapshot, host).items()):
         policies = about(snapshot, endpoint)
         otherwise = ACCEPT if ALLOW_PROFILE in endpoint.spec.profiles else DROP
         ways = [piece_of(stages(snapshot, policies, way), way, otherwise) for way in (INGRESS, EGRESS)]
         entries.append((name, ways[0].entry, ways[1].entry))
         pieces += ways
     return _guard(snapshot, HOST, entries, pieces) if entries else None
-
-
-def _interfaces(endpoint: HostEndpoint, host: HostFacts) -> Iterator[str]:
-    """By name, whether it is there or not; or all that are neither ours nor loopback; or by address."""
-    spec = endpoint.spec
-    if spec.interface_name not in ("", "*"):
-        yield spec.interface_name
-        return
-    for interface in host.interfaces:
-        had = {address.partition("/")[0] for address in interface.addresses}
-        if not (interface.loopback or interface.ours) and (spec.interface_name or had & set(spec.expected_ips)):
-            yield interface.name
 
 
 def host_concerned(before: Snapshot, after: Snapshot) -> bool:

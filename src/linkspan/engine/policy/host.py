@@ -17,6 +17,7 @@ from linkspan.model.cluster import Host
 from linkspan.model.policy import ALLOW_PROFILE, EGRESS, FAILSAFE, INGRESS, HostEndpoint
 from linkspan.model.selections import Held
 from linkspan.model.snapshot import Snapshot
+from linkspan.state.host import HostFacts
 
 TCP, UDP, IPIP = 6, 17, 4
 _VXLAN, _FLANNEL_VXLAN = 4789, 8472
@@ -52,6 +53,28 @@ def host_say(snapshot: Snapshot, endpoint: HostEndpoint, direction: str, packet:
     return dataclasses.replace(
         found, allowed=False, rule=f"{found.rule}, and HostEndpoint {endpoint.name} has not the profile {ALLOW_PROFILE}"
     )
+
+
+def host_endpoints(snapshot: Snapshot, host: HostFacts) -> dict[str, HostEndpoint]:
+    """Of this host, by interface: one that names it goes before one of all."""
+    by_interface: dict[str, HostEndpoint] = {}
+    own = (one for one in snapshot.host_endpoints.values() if one.spec.node == host.name)
+    for endpoint in sorted(own, key=lambda one: (one.spec.interface_name == "*", one.id)):
+        for name in _interfaces(endpoint, host):
+            by_interface.setdefault(name, endpoint)
+    return by_interface
+
+
+def _interfaces(endpoint: HostEndpoint, host: HostFacts) -> Iterator[str]:
+    """By name, whether it is there or not; or all that are neither ours nor loopback; or by address."""
+    spec = endpoint.spec
+    if spec.interface_name not in ("", "*"):
+        yield spec.interface_name
+        return
+    for interface in host.interfaces:
+        had = {address.partition("/")[0] for address in interface.addresses}
+        if not (interface.loopback or interface.ours) and (spec.interface_name or had & set(spec.expected_ips)):
+            yield interface.name
 
 
 def about(snapshot: Snapshot, endpoint: HostEndpoint) -> list[Held]:
