@@ -272,7 +272,7 @@ def test_half_a_plan_is_undone(
     done = plan.steps[: data.draw(st.integers(0, len(plan)))]
     half = apply(Plan(done), actual)
     back = apply(undo(done), half)
-    # What vanished with a link that was made anew is for the caller; nothing else differs.
+    # What vanished with a namespace, or a link that was made anew, is for the caller; nothing else differs.
     assert all(actual.get(key) == item for key, item in back.items())
     assert {type(actual[key]) for key in actual.keys() - back.keys()} <= {
         Address,
@@ -282,6 +282,8 @@ def test_half_a_plan_is_undone(
         OvsPort,
         Neighbour,
         FdbEntry,
+        Guard,
+        Seal,
     }
 
 
