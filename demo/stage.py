@@ -60,6 +60,7 @@ class Stage:
             self.seats[name] = Seat(host, folder / name, daemon, environment)
         self.first = next(iter(self.seats))
         self.outside = self.fabric.plug("outside", f"{OUTSIDE_ADDRESS}/24")
+        self.machines = {"outside": self.outside}  # by name, those that run none of ours
 
     # --- starting and ending -----------------------------------------------------------------------------------------
 
@@ -89,6 +90,8 @@ class Stage:
     def end(self) -> None:
         """Ends the hosts with everything in them."""
         self.fabric.end()
+        for machine in self.machines.values():
+            machine.end()
 
     # --- what steps and checks use -----------------------------------------------------------------------------------
 
@@ -150,4 +153,4 @@ class Stage:
         return self.output(f"{enter}ip -j {what}", where)
 
     def _host(self, where: str) -> Host:
-        return self.outside if where == "outside" else self.seats[where or self.first].host
+        return self.machines.get(where) or self.seats[where or self.first].host

@@ -59,7 +59,7 @@ class Step:
     command: str
     expect: str
     check: Check
-    where: str = ""  # a host of the stage: the first, where none is named; or "outside"
+    where: str = ""  # a host of the stage, or another machine: the first host, where none is named
     within: float = 0
     vital: bool = False
     claim: str = ""

@@ -1,12 +1,13 @@
 """The demo of many hosts: `sudo make demo-cluster`, or `.venv/bin/python -m demo.cluster --help`."""
 
 import argparse
+import dataclasses
 import sys
 from typing import cast
 
 from demo.alone import alone
 from demo.client import choose
-from demo.cluster import flat, images, spanning, weave
+from demo.cluster import flat, images, rack, spanning, weave
 from demo.cluster.afterwards import REMOVE_EVERYTHING
 from demo.cluster.stage import ADDRESSES, ClusterStage
 from demo.cluster.table import table
@@ -14,7 +15,13 @@ from demo.console import Console
 from demo.play import FOLDER, images_told, perform
 from demo.stage import OUTSIDE_ADDRESS
 
-SECTIONS = (images.SECTION, *spanning.SECTIONS, *flat.SECTIONS, *weave.SECTIONS)
+# In their order; with weave the hosts leave their cluster.
+SECTIONS = tuple(
+    dataclasses.replace(section, number=number)
+    for number, section in enumerate(
+        (images.SECTION, *spanning.SECTIONS, rack.SECTION, *flat.SECTIONS, *weave.SECTIONS)
+    )
+)
 
 
 def main() -> int:

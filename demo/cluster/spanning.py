@@ -119,7 +119,6 @@ def _gone(stage: Stage, output: Output) -> str:
 
 
 def section(
-    number: int,
     driver: str,
     *options: str,
     title: str = "",
@@ -127,8 +126,8 @@ def section(
     before: Callable[[Stage], None] | None = None,
     more: Sequence[Step] = (),
 ) -> Section:
-    """The driver's section. With `apart`, whoever is not on the network does not reach it. `more` are steps of its own,
-    while the server and its client on h2 are there."""
+    """The driver's section, which gets its number in its place. With `apart`, whoever is not on the network does not
+    reach it. `more` are steps of its own, while the server and its client on h2 are there."""
     create = " ".join(("docker network create -d", driver, *options, "city"))
     stranger = Step(
         "docker network ls -q",
@@ -138,7 +137,7 @@ def section(
         claim="kept apart",
     )
     return Section(
-        number,
+        0,
         title or driver,
         (
             Step(create, "the network's id", made, where="h1", vital=True),
@@ -238,20 +237,19 @@ def section(
 
 
 SECTIONS = (
-    section(1, "overlay"),
-    section(2, "ovs", "--subnet 10.77.0.0/24", title="ovs, GRE"),
+    section("overlay"),
+    section("ovs", "--subnet 10.77.0.0/24", title="ovs, GRE"),
     section(
-        3, "flannel", "--subnet 10.95.0.0/16 -o flannel.prefix=/flannel/vxlan -o flannel.vni=5", title="flannel, vxlan"
+        "flannel", "--subnet 10.95.0.0/16 -o flannel.prefix=/flannel/vxlan -o flannel.vni=5", title="flannel, vxlan"
     ),
     section(
-        4,
         "flannel",
         "--subnet 10.96.0.0/16 -o flannel.prefix=/flannel/gw -o flannel.backend=host-gw",
         title="flannel, host-gw",
     ),
-    section(5, "macvlan", "--scope global -o parent=eth0 --subnet 10.90.0.0/24"),
+    section("macvlan", "--scope global -o parent=eth0 --subnet 10.90.0.0/24"),
     *(
-        section(number, "calico", f"--subnet 10.78.0.0/16 -o encapsulation={how}", title=f"calico, {how}", apart=False)
-        for number, how in ((10, "never"), (11, "vxlan"))
+        section("calico", f"--subnet 10.78.0.0/16 -o encapsulation={how}", title=f"calico, {how}", apart=False)
+        for how in ("never", "vxlan")
     ),
 )

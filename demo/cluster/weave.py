@@ -66,4 +66,4 @@ _PULLED = (
     Step("linkspan mesh status", "and now goes through h3", _again, where="h2", within=5),
 )
 
-SECTIONS: tuple[Section, ...] = (section(20, "weave", "--subnet 10.93.0.0/24", before=_mesh, more=_PULLED),)
+SECTIONS: tuple[Section, ...] = (section("weave", "--subnet 10.93.0.0/24", before=_mesh, more=_PULLED),)
