@@ -5,10 +5,11 @@ the demo ends, and the kernel then ends every process of the host; with the last
 So nothing has to be taken down, and nothing is ever made in the machine's own network.
 """
 
+import contextlib
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 # First process of a host. Children that it inherits are reaped by the kernel, as it ignores SIGCHLD; it says when it
@@ -128,16 +129,35 @@ class Fabric:
         """
         host = Host(name)
         self.hosts.append(host)
-        port = self._ports[name] = f"p{len(self.hosts)}"
+        self._ports[name] = f"p{len(self.hosts)}"
+        self._wire(host, self._ports[name], "fabric", interface, address)
+        return host
+
+    @contextlib.contextmanager
+    def segment(self, interface: str, addresses: Mapping[str, str]) -> Iterator[None]:
+        """A second segment, apart from the fabric, for as long as it lasts: hosts by name, each with its address (with
+        its prefix length) on a further `interface`."""
+        self._switch.run(["ip", "link", "add", interface, "mtu", str(self._mtu), "type", "bridge"])
+        self._switch.run(["ip", "link", "set", interface, "up"])
+        now = {host.name: host for host in self.hosts}
+        ports = {name: f"{interface}-{self._ports[name]}" for name in addresses}
+        try:
+            for name, port in ports.items():
+                self._wire(now[name], port, interface, interface, addresses[name])
+            yield
+        finally:
+            for port in (*ports.values(), interface):
+                self._switch.run(["ip", "link", "delete", port], check=False)
+
+    def _wire(self, host: Host, port: str, switch: str, interface: str, address: str) -> None:
         # Made in the switch's namespace, with the other end given to the host in the same step. `ip` takes the host by
         # a process id of the machine, so only the network is entered here.
         enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
         pair = ["ip", "link", "add", port, "mtu", str(self._mtu), "type", "veth", "peer", "name", interface]
         subprocess.run([*enter, *pair, "mtu", str(self._mtu), "netns", str(host.pid)], check=True)
-        self._switch.run(["ip", "link", "set", port, "master", "fabric", "up"])
+        self._switch.run(["ip", "link", "set", port, "master", switch, "up"])
         host.run(["ip", "address", "add", address, "brd", "+", "dev", interface])
         host.run(["ip", "link", "set", interface, "up"])
-        return host
 
     def cable(self, name: str, *, plugged: bool) -> None:
         """Pulls a host's cable out, or plugs it in again: its interface loses its carrier."""

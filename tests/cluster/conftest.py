@@ -33,7 +33,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """What the daemons have said lately, where something went wrong."""
     report = yield
     for made in getattr(item, "funcargs", {}).values() if report.failed else ():
-        for member in made if isinstance(made, Cluster) else ():
+        # After the last test the hosts have gone already.
+        for member in made if isinstance(made, Cluster) and made.folder.exists() else ():
             report.sections.append((f"last words of {member.name}", member.log.read_text(errors="replace")[-4000:]))
             if (member.folder / "ovs").exists():
                 report.sections.append((f"the switch of {member.name}", words_of_switch(member.folder / "ovs")))
