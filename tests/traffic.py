@@ -25,7 +25,7 @@ _TOTAL_RETRANS = struct.Struct("100xI")  # of struct tcp_info
 
 
 @dataclass(frozen=True)
-class Path:
+class Way:
     """From one namespace to a server in another one, by an address and port that lead there. A `host` is a name that is
     looked up in `here` for every new connection, and has to be found as that address."""
 
@@ -39,7 +39,7 @@ class Path:
 
 @dataclass
 class Report:
-    """What became of one path's requests."""
+    """What became of one way's requests."""
 
     answered: int = 0
     failures: list[str] = field(default_factory=list)
@@ -48,21 +48,21 @@ class Report:
 
 
 class Traffic:
-    """Requests on every path, until the end."""
+    """Requests on every way, until the end."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.reports = {path.name: Report() for path in paths}
-        self._paths = paths
+    def __init__(self, ways: Sequence[Way]) -> None:
+        self.reports = {way.name: Report() for way in ways}
+        self._paths = ways
         self._ended, self._served = threading.Event(), threading.Event()
-        self._clients = [threading.Thread(target=self._ask, args=(path,), daemon=True) for path in paths]
+        self._clients = [threading.Thread(target=self._ask, args=(way,), daemon=True) for way in ways]
         self._server = threading.Thread(target=self._serve, daemon=True)
         self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
         self._sockets = contextlib.ExitStack()
 
     def __enter__(self) -> Traffic:
-        for path in self._paths:
-            server = self._sockets.enter_context(socket_in(path.there, family=_family(path.address)))
+        for way in self._paths:
+            server = self._sockets.enter_context(socket_in(way.there, family=_family(way.address)))
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # several ways may lead to it
             server.bind(("", PORT))
             server.listen(64)
@@ -87,7 +87,7 @@ class Traffic:
         return [f"{name}: {one}" for name, report in self.reports.items() for one in report.failures]
 
     def go_on(self, count: int = 3) -> None:
-        """Returns once every path was asked so many times more, answered or not."""
+        """Returns once every way was asked so many times more, answered or not."""
         before = {name: report.answered + len(report.failures) for name, report in self.reports.items()}
         deadline = time.monotonic() + count * _PATIENCE
         while any(r.answered + len(r.failures) < before[name] + 2 * count for name, r in self.reports.items()):
@@ -117,28 +117,28 @@ class Traffic:
                     selector.unregister(key.fileobj)
                     key.fileobj.close()
 
-    def _ask(self, path: Path) -> None:
-        enter(path.here)
-        report, staying = self.reports[path.name], None
+    def _ask(self, way: Way) -> None:
+        enter(way.here)
+        report, staying = self.reports[way.name], None
         while not self._ended.is_set():
-            with self._counted(report, "a new connection"), self._connected(path) as fresh:
+            with self._counted(report, "a new connection"), self._connected(way) as fresh:
                 _answer(fresh)
                 report.repeated += _repeated(fresh)
             with self._counted(report, "the one that stays"):
-                staying = staying or self._connected(path)
+                staying = staying or self._connected(way)
                 _answer(staying)
             time.sleep(_PAUSE)
         if staying:
             report.repeated += _repeated(staying)
             staying.close()
 
-    def _connected(self, path: Path) -> socket.socket:
-        if path.host and path.address not in (found := addresses(path.here, path.host)):
-            raise ConnectionError(f"{path.host} is {found}")
-        made = socket.socket(_family(path.address), socket.SOCK_STREAM)
+    def _connected(self, way: Way) -> socket.socket:
+        if way.host and way.address not in (found := addresses(way.here, way.host)):
+            raise ConnectionError(f"{way.host} is {found}")
+        made = socket.socket(_family(way.address), socket.SOCK_STREAM)
         made.settimeout(_PATIENCE)
         try:
-            made.connect((path.address, path.port))
+            made.connect((way.address, way.port))
         except OSError:
             made.close()
             raise

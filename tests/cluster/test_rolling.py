@@ -12,7 +12,7 @@ from tests.cluster.place import Cluster, Member, until
 from tests.cluster.probes import carries
 from tests.cluster.switches import switches_of
 from tests.ovs import THERE as OVS
-from tests.traffic import PORT, Path, Traffic
+from tests.traffic import PORT, Traffic, Way
 
 # Each has numbers, subnets and an interface for itself, so that all are there at once. The flat network takes the card
 # that what the others send each other goes by.
@@ -39,7 +39,7 @@ def name_of(network: str) -> str:
 
 
 @pytest.fixture
-def paths(hosts: Cluster) -> Iterator[list[Path]]:
+def ways(hosts: Cluster) -> Iterator[list[Way]]:
     """On each network a container that asks and one that answers, on two hosts; by IPv6 too, by a published port, and
     by name."""
     networks = {name: options for name, options in NETWORKS.items() if name != "ovs" or OVS}
@@ -66,25 +66,25 @@ def paths(hosts: Cluster) -> Iterator[list[Path]]:
                     member.run(*named, *options, "plain", "sleep", "1000")
 
         hosts.each(fill)
-        yield [path for name in networks for path in ways(hosts, name, *placed[name])]
+        yield [way for name in networks for way in leading(hosts, name, *placed[name])]
 
 
-def ways(hosts: Cluster, name: str, server: Member, client: Member) -> Iterator[Path]:
+def leading(hosts: Cluster, name: str, server: Member, client: Member) -> Iterator[Way]:
     """Those of one network, once they lead there."""
     there, here = server.sandbox(f"server-{name_of(name)}"), client.sandbox(f"client-{name_of(name)}")
     (settings,) = server.inspect(f"server-{name_of(name)}")["NetworkSettings"]["Networks"].values()
     for key in ("IPAddress", *(["GlobalIPv6Address"] if name in SIXTH else [])):
         address = settings[key]
         until(lambda address=address: carries(here, there, address, "tcp", 100, within=1), f"{name}: {address}")
-        yield Path(f"{name}, {address}", here, there, address)
+        yield Way(f"{name}, {address}", here, there, address)
     if name == "overlay":
-        yield Path(f"{name}, by name", here, there, settings["IPAddress"], host=f"server-{name}")
-        yield Path(f"{name}, from outside by its port", hosts.there, there, server.at, port=PUBLISHED)
+        yield Way(f"{name}, by name", here, there, settings["IPAddress"], host=f"server-{name}")
+        yield Way(f"{name}, from outside by its port", hosts.there, there, server.at, port=PUBLISHED)
 
 
-def test_a_rolling_restart_of_all_daemons_fails_no_request(hosts: Cluster, paths: list[Path]) -> None:
+def test_a_rolling_restart_of_all_daemons_fails_no_request(hosts: Cluster, ways: list[Way]) -> None:
     """They end as they should, and then all are killed. What goes with one is the socket that holds a port."""
-    with Traffic(paths) as traffic:
+    with Traffic(ways) as traffic:
         traffic.go_on()
         for number in (signal.SIGTERM, signal.SIGKILL):
             for member in hosts:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.place import Member
 from tests.cluster.probes import carries
 from tests.mesh.place import FLAGS, Mesh, mesh, restart, same, until
+from tests.product.dns_tools import addresses
+from tests.traffic import Traffic, Way
 
 
 def store_of(hosts: Mesh, number: int) -> int:
@@ -24,38 +30,89 @@ def store_of(hosts: Mesh, number: int) -> int:
     return 0
 
 
-def test_three_hosts(new_folder: Callable[[], Path]) -> None:
-    with mesh(new_folder(), 4) as hosts:
+FEW, MANY = (1, 2), (3, 4, 5)
+ALL = (*FEW, *MANY)
+
+
+def test_five_hosts(new_folder: Callable[[], Path]) -> None:
+    with mesh(new_folder(), 5) as hosts:
         hosts.begin()
         hosts.join(2)
         hosts.join(3, at=2)  # any host of the mesh lets others in
         assert hosts.voters(3) == ["h1"]
-        containers_reach_each_other(hosts)
-        same(lambda: hosts.voters(3), ["h1", "h2", "h3"], "three have a vote")
         what_stands_in_the_way(hosts)
+        hosts.join(4)
+        hosts.join(5)
+        containers_reach_each_other(hosts)
+        same(lambda: hosts.voters(5), names(ALL), "five have a vote")
         both_sides_of_a_parted_net_go_on(hosts)
         a_daemon_comes_back(hosts)
         the_store_is_killed(hosts)
+        two_are_gone_for_good(hosts)
         a_host_is_lost(hosts)
         all_start_at_once(hosts)
         most_of_the_members_are_gone_for_good(hosts)
 
 
+def names(numbers: Sequence[int]) -> list[str]:
+    return [f"h{number}" for number in numbers]
+
+
 def containers_reach_each_other(hosts: Mesh) -> None:
-    for number in (1, 2, 3):
-        hosts[number].import_images()
+    hosts.each(ALL, lambda member: member.import_images())
     made = hosts[1].out("network", "create", "-d", "weave", "city")
-    for number in (2, 3):
-        until(lambda n=number: hosts[n].request("GET", f"/networks/{made}")[0] == 200, "the network is there")
-    hosts[3].run("--name", "third", "--net", "city", "plain", "sleep", "1000")
-    hosts[1].run("--name", "server", "--net", "city", "--restart", "always", "plain", "sleep", "1000")
-    hosts[2].run("--name", "client", "--net", "city", "--restart", "always", "plain", "sleep", "1000")
-    until(lambda: reach(hosts), "they reach each other")
+    for member in hosts:
+        until(lambda member=member: member.request("GET", f"/networks/{made}")[0] == 200, "the network is there")
+    hosts.each(ALL, lambda member: sleeper(member, f"c-{member.name}", "--restart", "always"))
+    all_reach_each_other(hosts)
 
 
-def reach(hosts: Mesh) -> bool:
-    here, there = hosts[2].sandbox("client"), hosts[1].sandbox("server")
-    return carries(here, there, hosts[1].address("server"), "tcp", 100, within=1)
+def sleeper(member: Member, name: str, *options: str) -> None:
+    member.run("--name", name, "--net", "city", *options, "plain", "sleep", "1000")
+
+
+def all_reach_each_other(hosts: Mesh) -> None:
+    """By their names and addresses, of which each has one of its own, and every host says where everybody is."""
+    ends = [
+        End(member, name, member.sandbox(name), member.address(name))
+        for member in hosts
+        for name in member.out("ps", "--format", "{{.Names}}").split()
+    ]
+    wanted = {end.name: end.address for end in ends}
+    assert len({*wanted.values()}) == len(wanted) == len(ends)
+    for member in hosts:
+        same(lambda member=member: on_the_network(member), wanted, f"{member.name} knows where everybody is")
+    for one, other in itertools.permutations(ends, 2):
+        if one.member is not other.member:
+            until(lambda pair=(one, other): meet(*pair), f"{one.name} reaches {other.name}")
+
+
+@dataclass(frozen=True)
+class End:
+    """A container."""
+
+    member: Member
+    name: str
+    sandbox: str
+    address: str
+
+
+def meet(one: End, other: End) -> bool:
+    """By address, and by name."""
+    heard = carries(one.sandbox, other.sandbox, other.address, "tcp", 100, within=1)
+    return heard and addresses(one.sandbox, other.name) == [other.address]
+
+
+def on_the_network(member: Member) -> dict[str, str]:
+    """The containers, as one host knows it: the address of each."""
+    _, network = member.request("GET", "/networks/city")
+    return {one["Name"]: one["IPv4Address"].partition("/")[0] for one in network["Containers"].values()}
+
+
+def reaches(hosts: Mesh, one: int, other: int, name: str) -> bool:
+    """Whether what was on a host at the beginning reaches a container of another one's."""
+    here, there = hosts[one].sandbox(f"c-h{one}"), hosts[other].sandbox(name)
+    return carries(here, there, hosts[other].address(name), "tcp", 100, within=1)
 
 
 def what_stands_in_the_way(hosts: Mesh) -> None:
@@ -77,35 +134,64 @@ def what_stands_in_the_way(hosts: Mesh) -> None:
 
 
 def both_sides_of_a_parted_net_go_on(hosts: Mesh) -> None:
-    """What is made on either side has addresses of its own, and is known to all when they meet again."""
-    until(lambda: hosts[3].request("GET", "/cluster")[1]["Held"], "h3 has a block of addresses that is its alone")
-    hosts.fabric.part(("h1", "h3"), ("h2", "h3"))
-    for number, name in ((3, "alone"), (1, "b0"), (1, "b1")):
-        hosts[number].run("--name", name, "--net", "city", "plain", "sleep", "1000")
-    refused = hosts[3].docker("network", "create", "-d", "weave", "new", status=1)
-    assert "the cluster's store cannot be used now" in refused.err or "etcd does not answer" in refused.err
-    hosts.fabric.part()
-    until(hosts[3].usable, "they meet again")
-    made = {name: hosts[1 if name[0] == "b" else 3].address(name) for name in ("alone", "b0", "b1", "third")}
-    assert len(set(made.values())) == 4
-    until(lambda: made["alone"] in hosts[2].out("network", "inspect", "city"), "what was made is known")
-    here, there = hosts[1].sandbox("b1"), hosts[3].sandbox("alone")
-    until(lambda: carries(here, there, made["alone"], "tcp", 100, within=1), "and reached")
+    """What runs does; and what is made on either side has addresses of its own, and is known to all when they meet."""
+    for member in hosts:
+        until(lambda member=member: member.request("GET", "/cluster")[1]["Held"], f"{member.name} has a block alone")
+    pairs = [pair for part in (FEW, MANY) for pair in itertools.permutations(part, 2)]
+    with Traffic([way(hosts, *pair) for pair in pairs]) as traffic:
+        traffic.go_on()
+        hosts.fabric.part(*((f"h{one}", f"h{other}") for one in FEW for other in MANY))
+        hosts.each(ALL, lambda member: [sleeper(member, f"{name}-{member.name}") for name in ("d", "e")])
+        for one, other in pairs:
+            until(
+                lambda pair=(one, other): reaches(hosts, *pair, f"d-h{pair[1]}"), f"h{one} reaches h{other}'s new one"
+            )
+        refused = hosts[2].docker("network", "create", "-d", "weave", "new", status=1)
+        assert "the cluster's store cannot be used now" in refused.err or "etcd does not answer" in refused.err
+        until(lambda: made(hosts[4], "new"), "those who are more can make one")
+        hosts.fabric.part()
+        all_reach_each_other(hosts)
+        traffic.go_on()
+    assert not traffic.failures
+    for member in hosts:
+        until(member.usable, f"{member.name} can use the store")
+        until(lambda member=member: "new" in member.out("network", "ls"), f"{member.name} knows the new network")
+
+
+def way(hosts: Mesh, one: int, other: int) -> Way:
+    here, there = f"c-h{one}", f"c-h{other}"
+    ends = hosts[one].sandbox(here), hosts[other].sandbox(there)
+    return Way(f"h{one} to h{other}", *ends, hosts[other].address(there), host=there)
+
+
+def made(member: Member, network: str) -> bool:
+    return not member.docker("network", "create", "-d", "weave", network, status=None).status
 
 
 def a_daemon_comes_back(hosts: Mesh) -> None:
     before = store_of(hosts, 1)
     restart(hosts[1], signal.SIGKILL)
     until(hosts[1].usable, "it is back")
-    assert store_of(hosts, 1) == before and reach(hosts)
+    assert store_of(hosts, 1) == before and reaches(hosts, 2, 1, "c-h1")
 
 
 def the_store_is_killed(hosts: Mesh) -> None:
-    for number in (1, 2, 3):
+    for number in ALL:
         before = store_of(hosts, number)
         os.kill(before, signal.SIGKILL)
-    until(lambda: all(store_of(hosts, n) for n in (1, 2, 3)) and hosts[1].usable(), "all three run again")
-    until(lambda: not hosts[2].docker("network", "create", "-d", "overlay", "m", status=None).status, "it can be used")
+    until(lambda: all(store_of(hosts, n) for n in ALL) and hosts[1].usable(), "all five run again")
+    until(lambda: made(hosts[2], "more"), "it can be used")
+
+
+def two_are_gone_for_good(hosts: Mesh) -> None:
+    """Three of five votes are enough; and three are what three hosts have, as soon as somebody says who has gone."""
+    for number in (4, 5):
+        hosts.kill(number)
+    until(lambda: all(hosts[number].usable() for number in (1, 2, 3)), "the others can use the store")
+    until(lambda: made(hosts[3], "yet-more"), "and write into it")
+    assert hosts.voters(1) == names(ALL)
+    hosts[1].linkspan("mesh", "forget", "--force", "h4", "h5")
+    same(lambda: hosts.voters(3), names((1, 2, 3)), "three have a vote")
 
 
 def all_start_at_once(hosts: Mesh) -> None:
@@ -117,7 +203,7 @@ def all_start_at_once(hosts: Mesh) -> None:
     hosts.each((1, 2, 4), lambda member: member.start(*FLAGS))
     for number in (1, 2, 4):
         until(hosts[number].usable, f"h{number} can use the store")
-    until(lambda: reach(hosts), "their containers reach each other again")
+    until(lambda: reaches(hosts, 2, 1, "c-h1"), "their containers reach each other again")
 
 
 def most_of_the_members_are_gone_for_good(hosts: Mesh) -> None:
@@ -139,6 +225,8 @@ def a_host_is_lost(hosts: Mesh) -> None:
     hosts[2].linkspan("mesh", "forget", "--force", "h3")
     assert hosts[1].linkspan("mesh", "token").out.strip() != token
     assert {host["Name"] for host in hosts[1].request("GET", "/hosts")[1]} == {"h1", "h2"}
+    hosts.plug(4)
+    shutil.rmtree(hosts[4].data_root)  # another machine of that name
     hosts.join(4, at=2)
     same(lambda: hosts.voters(4), ["h1", "h2", "h4"], "another host has the vote")
     until(lambda: not hosts[3].usable(), "who was taken out does not reach the store")
