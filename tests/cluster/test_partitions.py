@@ -35,56 +35,47 @@ def without_its_lease(hosts: Cluster, name: str) -> Iterator[None]:
     yield
 
 
-def test_a_host_in_the_minority(hosts: Cluster) -> None:
-    """Cut off with its member of etcd, for longer than its lease: it keeps what it has, and claims nothing new."""
+def test_a_host_in_the_minority_and_one_that_is_cut_off_from_etcd_alone(hosts: Cluster) -> None:
+    """For longer than their leases. The first one, with its member of etcd, hears of nobody: it keeps what it has, and
+    claims nothing new. The second one talks to the others as before, and so do its containers."""
     hosts.network("macvlan", "city", *SUBNET)
     two, three, one = hosts
     mine = sleeper(one, "mine")
     sleeper(one, "going")
     sleeper(two, "yours")
-    sleeper(three, "theirs")
+    three.run("--name", "server", "--net", "city", "web")
+    server, client = three.address("server"), two.sandbox("yours")
+    until(lambda: answers(client, server), "the server is up")
     assert reached(hosts, "h1", "yours", "h3", "mine")
-    hosts.cut_off("h3")
-    with without_its_lease(hosts, "h3"):
-        assert not reached(hosts, "h1", "yours", "h3", "mine") and reached(hosts, "h1", "yours", "h2", "theirs")
-        one.docker("run", "--rm", "plain", "true")  # on its own bridge
-        for refused in (
-            one.docker("run", "-d", "--net", "city", "plain", "sleep", "1000", status=125),
-            one.docker("network", "create", "--scope", "global", "-d", "macvlan", "-o", "parent=eth0", "new", status=1),
-        ):
-            assert "the cluster's store cannot be used now" in refused.err
-        one.docker("rm", "-f", "going")
-        one.docker("restart", "-t", "0", "mine")
-        assert one.address("mine") == mine
-        others = {sleeper(member, f"later{n}") for n in range(5) for member in (two, three)}
-        assert len(others) == 10 and mine not in others
-        made = two.out("network", "create", "-d", "bridge", "elsewhere")  # of its own: none of the cluster's business
-        assert one.request("GET", f"/networks/{made}")[0] == 404
+    with Watch(client, server, 80) as talk:
+        hosts.cut_off("h3")
+        three.parted_from_etcd(True)
+        with without_its_lease(hosts, "h3"), without_its_lease(hosts, "h2"):
+            assert not reached(hosts, "h1", "yours", "h3", "mine")
+            one.docker("run", "--rm", "plain", "true")  # on its own bridge
+            macvlan = ("network", "create", "--scope", "global", "-d", "macvlan", "-o", "parent=eth0", "new")
+            for refused in (
+                one.docker("run", "-d", "--net", "city", "plain", "sleep", "1000", status=125),
+                one.docker(*macvlan, status=1),
+                three.docker(*macvlan, status=1),
+            ):
+                assert "the cluster's store cannot be used now" in refused.err
+            one.docker("rm", "-f", "going")
+            one.docker("restart", "-t", "0", "mine")
+            assert one.address("mine") == mine
+            others = {sleeper(two, f"later{n}") for n in range(6)}
+            assert len(others) == 6 and not others & {mine, server}
+            made = two.out("network", "create", "-d", "bridge", "elsewhere")  # of its own: not the cluster's business
+            assert one.request("GET", f"/networks/{made}")[0] == 404
         hosts.part()
-    until(lambda: one.usable(), "h3 is back", 40)
+        three.parted_from_etcd(False)
+        for back in (one, three):
+            until(back.usable, f"{back.name} is back", 40)
+        until(lambda: "later5" in three.out("network", "inspect", "city"), "h2 knows what came meanwhile")
+    assert talk.answered and not talk.failures
     until(lambda: reached(hosts, "h1", "yours", "h3", "mine"), "its container is reached again")
     until(lambda: "going" not in two.out("network", "inspect", "city"), "what h3 has removed is known")
-    assert sleeper(one, "again") not in {mine, *others}
-
-
-def test_cut_off_from_etcd_alone(hosts: Cluster) -> None:
-    """Those who talk go on talking."""
-    hosts.network("macvlan", "city", *SUBNET)
-    two, _, one = hosts
-    one.run("--name", "server", "--net", "city", "web")
-    sleeper(two, "client")
-    address, client = one.address("server"), two.sandbox("client")
-    until(lambda: answers(client, address), "the server is up")
-    with Watch(client, address, 80) as talk:
-        one.parted_from_etcd(True)
-        try:
-            with without_its_lease(hosts, "h3"):
-                sleeper(two, "new")
-        finally:
-            one.parted_from_etcd(False)
-        until(lambda: one.usable(), "h3 is back", 40)
-        until(lambda: "new" in one.out("network", "inspect", "city"), "h3 knows what came meanwhile")
-    assert talk.answered and not talk.failures
+    assert sleeper(one, "again") not in {mine, server, *others}
 
 
 def answers(space: str, address: str) -> bool:
