@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -171,6 +172,53 @@ def test_what_is_said_of_a_host_is_what_packets_meet(shop: Place) -> None:
     finally:
         for kind, which in (("hep", "out"), ("hep", "shop"), ("gnp", "hosts")):
             shop.linkspan("policy", "delete", kind, which, status=None)
+
+
+@pytest.fixture
+def kernel_log() -> Iterator[Callable[[], list[str]]]:
+    """The kernel's log from now on, with what happens in other network namespaces."""
+    switch, device = Path("/proc/sys/net/netfilter/nf_log_all_netns"), Path("/dev/kmsg")
+    try:
+        before = switch.read_text()
+        log = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+        switch.write_text("1")
+    except OSError as error:
+        pytest.skip(f"the kernel's log cannot be read here: {error}")
+    os.lseek(log, 0, os.SEEK_END)
+
+    def lines() -> list[str]:
+        found = []
+        while True:
+            try:
+                found.append(os.read(log, 8192).decode(errors="replace"))
+            except BrokenPipeError:  # others have written so much meanwhile that some is lost
+                continue
+            except BlockingIOError:
+                return found
+
+    try:
+        yield lines
+    finally:
+        switch.write_text(before)
+        os.close(log)
+
+
+def test_what_is_logged_is_in_the_kernels_log(shop: Place, kernel_log: Callable[[], list[str]]) -> None:
+    logging = DB.replace(
+        "  ingress:\n", "  ingress:\n  - {action: Log, protocol: TCP, destination: {ports: ['80:81']}}\n"
+    )
+    done = shop.linkspan("policy", "apply", "-f", "-", stdin=logging)
+    # Of the tests' daemons, which are not in the machine's own namespace, nothing is shown by itself.
+    assert "WARNING: NetworkPolicy shop/db has rules with Log: linkspand is itself in a network namespace" in done.err
+    assert "policies have rules with Log: linkspand is itself" in shop.log.read_text()
+    own, db = address(shop, "other"), address(shop, "db")
+    assert (reaches(shop, "other"), reaches(shop, "web")) == (False, True)
+    said, *_ = (line for line in kernel_log() if f"SRC={own} DST={db}" in line and "SYN" in line and "DPT=80" in line)
+    assert ";linkspan ingress NetworkPolicy shop/db IN=eth0 " in said
+    denied = shop.linkspan("policy", "check", "other", "db:80", status=3).out
+    assert "    logged by NetworkPolicy shop/db, ingress rule 1\nNote: linkspand is itself in a network" in denied
+    shop.linkspan("policy", "apply", "-f", "-", stdin=DB)
+    assert "Note:" not in shop.linkspan("policy", "check", "other", "db:80", status=3).out
 
 
 def test_it_holds_from_the_first_packet_and_while_there_is_no_daemon(shop: Place) -> None:

@@ -50,7 +50,9 @@ async def check(daemon: Daemon, request: Request) -> Answer:
         raise InvalidArgument("from and to are needed: containers, or addresses")
     paths = await daemon.resources.check(source, to, request.text("protocol", "tcp"), request.number("port") or 0)
     shown = [_path(path) for path in paths]
-    return json_response({"Allowed": all(path.allowed for path in paths), "Paths": shown})
+    logged = any(path.egress.logged or path.ingress.logged for path in paths)
+    hidden = daemon.resources.log_hidden() if logged else ""
+    return json_response({"Allowed": all(path.allowed for path in paths), "Paths": shown, "LogHidden": hidden})
 
 
 def _path(path: Path) -> dict[str, Any]:

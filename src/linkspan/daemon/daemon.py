@@ -68,6 +68,7 @@ from linkspan.engine.networks import default_networks
 from linkspan.engine.policy.host import Own
 from linkspan.errors import Internal, LinkspanError
 from linkspan.ipam.pools import ula_source
+from linkspan.kernel import kernel_log
 from linkspan.kernel.linux import LinuxKernel
 from linkspan.model.cluster import GLOBAL, Host
 from linkspan.model.container import Container
@@ -306,7 +307,7 @@ class Daemon:
         )
         whole = lambda id_: self.networks.whole(id_)  # noqa: E731 - it becomes the cluster's
         self.reservations = Reservations(ledger, mutation, host, whole)
-        self.resources = Resources(ledger, mutation, host, self._own, whole)
+        self.resources = Resources(ledger, mutation, host, self._own, whole, kernel_log.hidden)
         self.moving = Moving(ledger, mutation, self._lifecycle, self.containers, self.images, host)
         self.system = System(
             ledger, events, lambda: self.configuration, self._neighbourhood, lambda: len(self.images.views())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable
 
@@ -32,9 +33,12 @@ class Resources:
         host: Callable[[], HostFacts],
         own: Callable[[], Own],
         whole: Callable[[str], Awaitable[Snapshot]],
+        log_hidden: Callable[[], str],
     ) -> None:
-        """`whole` are the records with all who are on networks of the cluster."""
+        """`whole` are the records with all who are on networks of the cluster; `log_hidden` tells why what rules log is
+        not shown."""
         self._ledger, self._mutation, self._host, self._own, self._whole = ledger, mutation, host, own, whole
+        self.log_hidden = log_hidden
 
     async def apply(self, data: bytes, *, force: bool = False) -> Decision:
         """A file of YAML or JSON. With `force` also what cuts hosts off. Raises InvalidArgument, Conflict."""
@@ -42,9 +46,12 @@ class Resources:
         uids = [str(uuid.uuid4()) for _ in asked]
         scope = GLOBAL if self._mutation.cluster else LOCAL
         moment = f"{now()[:19]}Z"
-        return await self._carry_out(
-            lambda: apply_resources(self._ledger.now, asked, uids, scope, moment, self._host()), force
-        )
+
+        def decide() -> Decision:
+            host = dataclasses.replace(self._host(), log_hidden=self.log_hidden())
+            return apply_resources(self._ledger.now, asked, uids, scope, moment, host)
+
+        return await self._carry_out(decide, force)
 
     async def delete(self, data: bytes, *, force: bool = False) -> Decision:
         """What a file names. Raises InvalidArgument, Conflict, NotFound, Forbidden."""

@@ -169,6 +169,8 @@ def _warnings(after: Snapshot, record: Resource, host: HostFacts) -> Iterator[st
     network = record.metadata.namespace
     if network and not any(one.name == network for one in after.networks.values()):
         yield f"{called(record)}: there is no network {network} yet"
+    if host.log_hidden and isinstance(record, Policy) and record.logs:
+        yield f"{called(record)} has rules with Log: {host.log_hidden}"
     if isinstance(record, HostEndpoint) and record.spec.node not in {
         host.name,
         *(h.name for h in after.hosts.values()),

@@ -26,6 +26,7 @@ announce    gratuitous ARP and neighbour advertisements, as frames
 conntrack   UDP connections, forgotten when their port moves
 ports       host ports, reserved by bound sockets
 sysctl      settings, in any namespace
+guards      what policies let in and out of sandboxes; kernel_log, whether what they log is shown
 watch       what of ours somebody else took away; inner, inside sandboxes; drift, what no event tells of
 fake        the same contract in memory
 

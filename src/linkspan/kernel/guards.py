@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from linkspan.kernel import expressions
 from linkspan.kernel.inner import Inner
+from linkspan.kernel.kernel_log import hidden
 from linkspan.kernel.namespaces import Namespaces
 from linkspan.kernel.netlink import (
     ACK,
@@ -101,6 +102,7 @@ class Guards:
         self._connections: dict[str, NetlinkSocket] = {}
         self._unsealed = set[Seal]()  # what this kernel cannot do
         self._without = set[str]()  # sandboxes that are known to have no table
+        self._unseen = ""  # why what is logged is not shown, as it was said last
 
     def close(self) -> None:
         """The tables stay."""
@@ -119,8 +121,12 @@ class Guards:
         self._without.add(path)
 
     def put(self, before: Guard | None, after: Guard) -> None:
-        """OSError, with nothing changed."""
+        """OSError, with nothing changed. Where a rule logs, and nobody will see it, that is said."""
         self._without.discard(after.namespace)
+        if after.namespace != HOST and any(rule.log for chain in after.chains for rule in chain.rules):
+            said, self._unseen = self._unseen, hidden()
+            if self._unseen and self._unseen != said:
+                log.warning("policies have rules with Log: %s", self._unseen)
         connection = self._into(after.namespace)
         if before and before.entries and after.namespace not in self._inner.tampered:
             with contextlib.suppress(OSError):

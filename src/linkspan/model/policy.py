@@ -104,6 +104,10 @@ class Policy(Resource, frozen=True, kw_only=True):
         return _peers(entity.namespace_selector, entity.selector, bool(entity.not_selector), self.metadata.namespace)
 
     @property
+    def logs(self) -> bool:
+        return any(rule.action == LOG for rule in (*self.spec.ingress, *self.spec.egress))
+
+    @property
     def far_reaching(self) -> bool:
         """Whether its rules may select endpoints on other networks than those that it is about."""
         entities = (e for rule in (*self.spec.ingress, *self.spec.egress) for e in (rule.source, rule.destination))

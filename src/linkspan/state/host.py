@@ -61,5 +61,6 @@ class HostFacts:
     meshed: bool = False  # the cluster is a mesh
     underlay: Underlay | None = None
     bgp: str = "off"  # who routes between the hosts: bird, external, off; or missing: it should be BIRD
+    log_hidden: str = ""  # why the kernel's log does not show what rules log in sandboxes; "" where it does
     fabric: FabricFacts | None = None  # what carries the mesh that this host is in
     switch: SwitchFacts = dataclasses.field(default_factory=SwitchFacts)  # Open vSwitch

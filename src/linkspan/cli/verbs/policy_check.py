@@ -42,6 +42,8 @@ def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
             at = f" at {found['At']}" if found["At"] else ""
             yield f"  {way.lower()}{at}: {_word(found)}: {found['Rule']}{tier}"
             yield from (f"    logged by {rule}" for rule in found["Logged"])
+    if answer["LogHidden"]:
+        yield f"Note: {answer['LogHidden']}"
 
 
 def _word(found: Mapping[str, Any]) -> str:
