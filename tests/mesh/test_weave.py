@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from linkspan.state.guard import TABLE
 from tests.cluster.place import until
 from tests.cluster.probes import carries, full_datagram, heard_by_many
 from tests.mesh.place import Mesh, mesh
@@ -76,6 +77,44 @@ def test_an_address_that_moves_is_announced(hosts: Mesh) -> None:
         assert within(asking, "busybox", "ping", "-c1", "-W1", floating), name
         assert within(there, "ip", "address", "delete", f"{floating}/24", "dev", "eth0")
     one.docker("rm", "-f", "spare")
+
+
+def test_a_policy_tells_two_containers_of_another_host_apart(hosts: Mesh) -> None:
+    """By their labels: one is answered, the other is cut off, and who applied it was a third host."""
+    one, two, three, _ = hosts
+    three.run("--name", "stranger", "--net", "city", "plain", "sleep", "1000")
+    client, stranger, there = three.sandbox("client"), three.sandbox("stranger"), one.sandbox("server")
+    four, six = (
+        one.address("server"),
+        str(one.inspect("server")["NetworkSettings"]["Networks"]["city"]["GlobalIPv6Address"]),
+    )
+    policy = (
+        "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: served, namespace: city}\n"
+        "spec: {selector: projectcalico.org/name == 'server', "
+        "ingress: [{action: Allow, source: {selector: projectcalico.org/name == 'client'}}]}\n"
+    )
+    for address in (four, six):
+        until(lambda address=address: carries(stranger, there, address, "udp", 100, within=1), "it is heard")
+    two.linkspan("policy", "apply", "-f", "-", stdin=policy)
+    try:
+        until(lambda: TABLE in _tables(there), "it holds")
+        for address in (four, six):
+            assert not carries(stranger, there, address, "udp", 100, within=0.3)
+            assert carries(client, there, address, "udp", 100)
+            assert carries(client, there, address, "tcp", 100)
+        assert three.linkspan("policy", "check", "client", "server:80").out.startswith("allow: ")
+        denied = two.linkspan("policy", "check", "stranger", "server:80", status=3).out
+        assert "no rule of NetworkPolicy city/served matches" in denied
+    finally:
+        two.linkspan("policy", "delete", "np", "city/served")
+    until(lambda: carries(stranger, there, six, "udp", 100, within=1), "it is heard again")
+    three.docker("rm", "-f", "stranger")
+
+
+def _tables(sandbox: str) -> str:
+    return subprocess.run(
+        ["nsenter", f"--net={sandbox}", "nft", "list", "tables"], capture_output=True, text=True
+    ).stdout
 
 
 def test_how_the_hosts_are_reached(hosts: Mesh) -> None:
