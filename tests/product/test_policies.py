@@ -246,6 +246,11 @@ def test_a_container_that_may_administrate_its_network_cannot_lift_it(shop: Plac
     assert nft(path, "add", "rule", "inet", TABLE, "input", "accept").returncode
     nft(path, "flush", "ruleset")
     assert not reaches(shop, "other")
+    # It can do other things, which its own policies do not survive, and that is said.
+    shop.run("--name", "admin", "--net", "shop", "--label", "app=db", "--cap-add", "NET_ADMIN", "plain", "sleep", "600")
+    note = "Note: container admin has CAP_NET_ADMIN: its programs can evade what is said of it\n"
+    assert shop.linkspan("policy", "check", "web", "admin:80").out.endswith(note)
+    assert "Note:" not in shop.linkspan("policy", "check", "web", "db:80").out
 
 
 def test_published_ports_are_judged_by_who_comes(shop: Place) -> None:

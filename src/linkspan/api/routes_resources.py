@@ -51,8 +51,12 @@ async def check(daemon: Daemon, request: Request) -> Answer:
     paths = await daemon.resources.check(source, to, request.text("protocol", "tcp"), request.number("port") or 0)
     shown = [_path(path) for path in paths]
     logged = any(path.egress.logged or path.ingress.logged for path in paths)
-    hidden = daemon.resources.log_hidden() if logged else ""
-    return json_response({"Allowed": all(path.allowed for path in paths), "Paths": shown, "LogHidden": hidden})
+    notes = [hidden] if logged and (hidden := daemon.resources.log_hidden()) else []
+    notes += [
+        f"container {name} has CAP_NET_ADMIN: its programs can evade what is said of it"
+        for name in dict.fromkeys(name for path in paths for name in path.unbound)
+    ]
+    return json_response({"Allowed": all(path.allowed for path in paths), "Paths": shown, "Notes": notes})
 
 
 def _path(path: Path) -> dict[str, Any]:

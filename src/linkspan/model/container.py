@@ -171,6 +171,14 @@ class HostConfig(Wire, frozen=True, kw_only=True):
     readonly_paths: tuple[str, ...] | None = None
     init: bool | None = None
 
+    @property
+    def administers_network(self) -> bool:
+        """Its programs may have CAP_NET_ADMIN."""
+        added, dropped = (
+            {n.upper().removeprefix("CAP_") for n in some or ()} for some in (self.cap_add, self.cap_drop)
+        )
+        return self.privileged or ("NET_ADMIN" not in dropped if "ALL" in added else "NET_ADMIN" in added)
+
 
 class EndpointIpamConfig(Wire, frozen=True, kw_only=True):
     ipv4_address: str = msgspec.field(default="", name="IPv4Address")

@@ -42,8 +42,7 @@ def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
             at = f" at {found['At']}" if found["At"] else ""
             yield f"  {way.lower()}{at}: {_word(found)}: {found['Rule']}{tier}"
             yield from (f"    logged by {rule}" for rule in found["Logged"])
-    if answer["LogHidden"]:
-        yield f"Note: {answer['LogHidden']}"
+    yield from (f"Note: {note}" for note in answer["Notes"])
 
 
 def _word(found: Mapping[str, Any]) -> str:

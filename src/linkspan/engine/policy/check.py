@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
+from linkspan.engine.join import sharers
 from linkspan.engine.policy.host import host_endpoints, host_say
 from linkspan.engine.policy.lines import WITH_PORTS
 from linkspan.engine.policy.sides import Side, Sides
@@ -29,6 +31,7 @@ class Path:
     ingress: Say
     egress_at: str = ""  # a host and its interface, where that end is one
     ingress_at: str = ""
+    unbound: tuple[str, ...] = ()  # containers that have the means to evade what is said of them
 
     @property
     def allowed(self) -> bool:
@@ -81,7 +84,16 @@ class _Checking:
         egress, egress_at = self._say(one, other, EGRESS, self._packet(source, to), to)
         ingress, ingress_at = self._say(other, one, INGRESS, self._packet(seen, to), seen)
         common = self._snapshot.networks.get(one.network) if one.network == other.network else None
-        return Path(common.name if common else "", source, to, seen, egress, ingress, egress_at, ingress_at)
+        unbound = tuple(name for side in (one, other) for name in self._unbound(side))
+        return Path(common.name if common else "", source, to, seen, egress, ingress, egress_at, ingress_at, unbound)
+
+    def _unbound(self, side: Side) -> Iterator[str]:
+        """Of those here, who is in a sandbox that something is said of, and may administrate its network."""
+        endpoint = self._snapshot.endpoints.get(side.member)
+        if endpoint and self._snapshot.selections.applying(side.member):
+            owner = self._snapshot.containers[endpoint.container_id]
+            everybody = (owner, *sharers(self._snapshot, owner))
+            yield from (one.name for one in everybody if one.host_config.administers_network)
 
     def _packet(self, source: str, to: str) -> Packet:
         number = PROTOCOLS[self._protocol]
