@@ -359,6 +359,19 @@ def test_without_encapsulation_the_routes_are_a_routing_protocols(world: World) 
     }
 
 
+def test_in_a_mesh_hosts_pass_on_what_comes_plainly_for_others(world: World) -> None:
+    """Elsewhere nothing that comes over the hosts' own network is passed on."""
+    created(world, options={"encapsulation": "never"}, ipv6=False)
+    on_mesh = dataclasses.replace(UNDERLAY, interface="linkspan-mesh", on_link=())
+    guarded = []
+    for underlay in (UNDERLAY, on_mesh):
+        drivers = {**HERE, "calico": CalicoDriver(underlay=underlay, host_id="here")}
+        made = render_all(world.now, drivers, dataclasses.replace(MEMBER, underlay=underlay))
+        elements = (item for item in made.values() if isinstance(item, NftElement))
+        guarded.append([item.element for item in elements if item.set == "fabric"])
+    assert guarded == [['"eth0" . 10.77.0.0/16'], []]
+
+
 def test_an_address_that_is_elsewhere_than_its_block_is_a_route_of_its_own(world: World) -> None:
     network = created(world)
     world.now = world.now.after([put(NEAR), put(FAR)])

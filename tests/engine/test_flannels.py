@@ -18,7 +18,7 @@ from linkspan.engine.join import Surroundings, join
 from linkspan.engine.networks import NetworkRequest, create_network, remove_network
 from linkspan.engine.render import render_all, render_touched, touched
 from linkspan.engine.update import NetworkUpdate, update_network
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, Unavailable
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, Unavailable, Unsupported
 from linkspan.ipam.pools import DEFAULT_SOURCES
 from linkspan.ipam.ports import PortSpace
 from linkspan.model.container import EndpointIpamConfig, EndpointSettings
@@ -66,6 +66,15 @@ def part(network: Network, third: int, host: int, *, own: bool = False) -> HostS
 
 def around(world: World) -> Surroundings:
     return Surroundings(DRIVERS, "/run/netns", PortSpace(), world.ids(8), "h1")
+
+
+def test_in_a_mesh_there_are_no_plain_ways(world: World) -> None:
+    """Not by host-gw, whichever way the configuration came to etcd; with direct routing, tunnels are everybody's."""
+    meshed = dataclasses.replace(IN_CLUSTER, underlay=Underlay("linkspan-mesh", "100.127.0.4"))
+    asked = request(world, text=config(Type="host-gw"))
+    with pytest.raises(Unsupported, match=r"use flannel\.backend=vxlan"):
+        create_network(world.now, asked, DRIVERS, DEFAULT_SOURCES, meshed)
+    create_network(world.now, request(world, text=config(DirectRouting=True)), DRIVERS, DEFAULT_SOURCES, meshed)
 
 
 def test_a_network_is_the_cluster_s_and_has_no_gateway_of_its_own(world: World) -> None:

@@ -1,4 +1,5 @@
-"""weave in a mesh that encrypts: three hosts, of which two hear each other only through the third."""
+"""weave in a mesh that encrypts, and what goes plainly in one: three hosts, of which two hear each other only through
+the third."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from linkspan.state.guard import TABLE
-from tests.cluster.place import until
+from tests.cluster.place import Member, until
 from tests.cluster.probes import carries, full_datagram, heard_by_many
 from tests.mesh.place import Mesh, mesh
 from tests.traffic import Traffic, Way
 
 VNI = "com.docker.network.driver.overlay.vxlanid_list"
 SUBNETS = ("--subnet", "10.93.0.0/24", "--ipv6", "--subnet", "fd00:93::/64")
+CALICO = ("--subnet", "10.94.0.0/16", "--ipv6", "--subnet", "fd00:94::/64")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,43 @@ def test_how_the_hosts_are_reached(hosts: Mesh) -> None:
     lines = one.linkspan("mesh", "status").out.splitlines()
     assert lines[1].split() == ["Encryption:", "WireGuard", "(wireguard-go)"]
     assert any(line.startswith("h3") and " through h2 " in line for line in lines)
+
+
+def test_routes_without_tunnels_lead_through_a_third_host(hosts: Mesh) -> None:
+    """calico's, by BGP: every host of the mesh knows the way. And where it would not, that is said."""
+    one, two, three, _ = hosts
+    made = one.out("network", "create", "-d", "calico", "-o", "encapsulation=never", *CALICO, "plainly")
+    until(lambda: three.request("GET", f"/networks/{made}")[0] == 200, "the network is there")
+    for member, name in ((one, "first"), (two, "second"), (three, "last")):
+        member.run("--name", name, "--net", "plainly", "plain", "sleep", "1000")
+    first, last = one.sandbox("first"), three.sandbox("last")
+    for here, there, address in (
+        (last, first, one.address("first")),
+        (first, last, three.address("last")),
+        (first, two.sandbox("second"), two.address("second")),
+        (last, first, _address6(one, "first")),
+    ):
+        until(lambda h=here, t=there, a=address: carries(h, t, a, "tcp", 100, within=1), "they reach each other", 20)
+    assert one.out("exec", "first", "cat", "/sys/class/net/eth0/mtu") == "1390"  # without tunnels in the tunnels
+    assert carries(last, first, one.address("first"), "tcp", 1_000_000)
+    assert carries(last, first, one.address("first"), "udp", 9000)
+    addresses = {host["Name"]: host["Address"] for host in one.request("GET", "/hosts")[1]}
+    assert _next(one, three.address("last")) == addresses["h2"]
+    options = ("-d", "flannel", "--subnet", "10.95.0.0/16", "-o", "flannel.backend=host-gw")
+    refused = one.docker("network", "create", *options, "gw", status=1)
+    assert "in a mesh the way to a host may lead through another one: use flannel.backend=vxlan" in refused.err
+    for member, name in ((one, "first"), (two, "second"), (three, "last")):
+        member.docker("rm", "-f", name)
+    until(lambda: one.docker("network", "rm", "plainly", status=None).status == 0, "nobody is on it any more")
+
+
+def _next(member: Member, address: str) -> str:
+    """The mesh address of the host that this one sends to for an address."""
+    return str(json.loads(member.host.run(["ip", "-j", "route", "get", address]).stdout)[0]["gateway"])
+
+
+def _address6(member: Member, name: str) -> str:
+    return str(member.inspect(name)["NetworkSettings"]["Networks"]["plainly"]["GlobalIPv6Address"])
 
 
 def test_a_host_that_does_not_encrypt_is_not_let_in(hosts: Mesh) -> None:

@@ -141,13 +141,17 @@ class CalicoDriver:
             yield Route(HOST, destination, tunnel(network), _gateway(place, version), onlink=True, source=source)
 
     def _fabric(self, network: Network) -> tuple[str, ...]:
-        """The interfaces over which other hosts send packets for the network."""
+        """The interfaces over which other hosts send packets for the network, and nothing that is to be passed on.
+
+        In a mesh a host passes on what comes plainly for others. What circles there while an address moves, for
+        milliseconds, ends by its TTL.
+        """
         if self.underlay is None:
             return ()
-        if network.encapsulation in ("vxlan", "ipip"):
-            return (tunnel(network),)
-        both = network.encapsulation != "never"
-        return (self.underlay.interface, tunnel(network)) if both else (self.underlay.interface,)
+        plainly = () if self.underlay.meshed else (self.underlay.interface,)
+        if network.encapsulation == "never":
+            return plainly
+        return (*(plainly if network.encapsulation.endswith("cross-subnet") else ()), tunnel(network))
 
     def _tunnel(self, network: Network, under: Underlay) -> Iterator[KernelObject]:
         name, place = tunnel(network), under.address or under.address6

@@ -10,10 +10,11 @@ import msgspec
 
 from linkspan.drivers.flannel import CONFIG
 from linkspan.engine import bridges
-from linkspan.errors import Conflict, InvalidArgument
+from linkspan.errors import Conflict, InvalidArgument, Unsupported
 from linkspan.model.flannel import PREFIX, FlannelConfig, parse_config
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot
+from linkspan.state.host import Underlay
 
 DRIVER = "flannel"
 _PREFIX = "flannel.prefix"  # where in etcd
@@ -68,9 +69,20 @@ def check_config(found: FlannelConfig, wanted: str, prefix: str) -> None:
         )
 
 
-def flannel_network(snapshot: Snapshot, network: Network) -> Network:
-    """The network with what its options say. Raises InvalidArgument, Conflict."""
+def check_backend(config: FlannelConfig, underlay: Underlay | None) -> None:
+    """Raises Unsupported where it leads to no other host."""
+    if underlay and underlay.meshed and config.backend.type == "host-gw":
+        raise Unsupported(
+            "flannel's host-gw goes plainly to hosts on the same segment, and in a mesh the way to a host may lead "
+            "through another one: use flannel.backend=vxlan, which a mesh carries; or a calico network with "
+            "encapsulation=never, to which all hosts of the mesh know the way"
+        )
+
+
+def flannel_network(snapshot: Snapshot, network: Network, underlay: Underlay | None = None) -> Network:
+    """The network with what its options say. Raises InvalidArgument, Conflict, Unsupported."""
     config = parse_config(network.options.get(CONFIG, "{}"))
+    check_backend(config, underlay)
     if network.internal:
         raise InvalidArgument("a flannel network cannot be internal: its containers' way to other hosts is the host's")
     for other in snapshot.networks.values():

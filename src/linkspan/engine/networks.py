@@ -57,7 +57,7 @@ def _on_parent(snapshot: Snapshot, network: Network, host: HostFacts) -> Network
 
 
 def _of_flannel(snapshot: Snapshot, network: Network, host: HostFacts) -> Network:
-    return flannels.flannel_network(snapshot, network)
+    return flannels.flannel_network(snapshot, network, host.underlay)
 
 
 # By driver: the network with what its options say, once and for all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from linkspan.state.fabric import FabricFacts
+from linkspan.state.fabric import SEGMENT, FabricFacts
 from linkspan.state.neighbours import Neighbours
 from linkspan.state.switch import SwitchFacts
 
@@ -36,6 +36,11 @@ class Underlay:
     address6: str = ""
     mtu: int = 1500
     on_link: tuple[str, ...] = ()  # the subnets that the interface is on: hosts in them are reached without a router
+
+    @property
+    def meshed(self) -> bool:
+        """Whether the way to another host may lead through a third one, which changes at any time."""
+        return self.interface == SEGMENT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

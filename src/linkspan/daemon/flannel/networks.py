@@ -18,11 +18,11 @@ from linkspan.daemon.flannel.place import describe
 from linkspan.daemon.flannel.registry import Registry
 from linkspan.daemon.flannel.tunnel import UdpTunnel, tunnel_settings
 from linkspan.drivers.flannel import CONFIG, FlannelDriver, off_link
-from linkspan.engine.flannels import DRIVER, check_config, prefix_of, wanted_config
+from linkspan.engine.flannels import DRIVER, check_backend, check_config, prefix_of, wanted_config
 from linkspan.engine.request import NetworkRequest
 from linkspan.errors import InvalidArgument, LinkspanError
 from linkspan.model.event import Event
-from linkspan.model.flannel import FlannelConfig, Lease
+from linkspan.model.flannel import FlannelConfig, Lease, parse_config
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.model.subnet import HostSubnet, host_subnet_id
@@ -75,10 +75,11 @@ class FlannelNetworks:
 
     async def prepared(self, request: NetworkRequest) -> NetworkRequest:
         """The request for a flannel network, with the configuration that holds: what is in etcd, or what the request
-        describes, written there. Raises Unavailable, NotFound, InvalidArgument, Conflict."""
+        describes, written there. Raises Unavailable, NotFound, InvalidArgument, Conflict, Unsupported."""
         if CONFIG in request.options:
             raise InvalidArgument(f"network {request.name}: unknown option: {CONFIG}")
-        wanted = wanted_config(request.options, request.pools)
+        if wanted := wanted_config(request.options, request.pools):
+            check_backend(parse_config(wanted), self._driver.underlay)  # before it is written
         prefix = prefix_of(request.options)
         registry = Registry(self._etcd, prefix)
         config = await (registry.offer_config(wanted) if wanted else registry.config())
