@@ -11,9 +11,9 @@ import contextlib
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from demo.etcd import CLIENTS, Members, place
 from demo.hosts import Fabric, Host
@@ -53,15 +53,17 @@ class Member(Engine):
 class Cluster:
     """Hosts by name (`cluster["h1"]`), whose daemons are started with `start`."""
 
+    addresses: ClassVar[Mapping[str, str]] = ADDRESSES
+
     def __init__(self, folder: Path, *, mtu: int = 1500) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         self.fabric = Fabric(mtu)
-        self.hosts: dict[str, Member] = {}
-        for name, address in ADDRESSES.items():
-            self.hosts[name] = Member(folder / name, self._plugged(name, address), address)
         self.outside = self._plugged("outside", OUTSIDE)
         self.there = space(self.outside)
+        self.hosts: dict[str, Member] = {}
+        for name, address in self.addresses.items():
+            self.hosts[name] = Member(folder / name, self._plugged(name, address), address)
         self.etcd = Members([place(each.host, each.at) for each in self], folder / "etcd")
         self.flags: tuple[str, ...] = ()
 
