@@ -165,19 +165,6 @@ def _journeys(member: Member) -> int:
         return int(records.execute("SELECT count(*) FROM record WHERE kind IN ('move', 'arrival')").fetchone()[0])
 
 
-def test_removed_while_the_store_is_away(hosts: Cluster) -> None:
-    """Its address rests all the same, as soon as the others can be told."""
-    h1 = hosts["h1"]
-    hosts.network("flat", "lan", *LAN)
-    address = serve(h1, "web")
-    h1.parted_from_etcd(True)
-    until(lambda: not h1.usable(), "h1 has noticed", 30)
-    h1.docker("rm", "-f", "web")
-    assert reservations(hosts["h2"])["web"] == (address, "in use")
-    h1.parted_from_etcd(False)
-    until(lambda: reservations(hosts["h2"])["web"] == (address, "resting"), "h2 knows that it rests", 30)
-
-
 def test_the_address_of_the_host_moves_with_its_card(hosts: Cluster) -> None:
     """What other drivers build on it goes on."""
     h1, h3 = hosts["h1"], hosts["h3"]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tests.cluster.place import Cluster, Member, until
 from tests.cluster.probes import carries
+from tests.cluster.test_flat import LAN, reservations, serve
 from tests.product.network import Watch, ask
 
 SUBNET = ("-o", "parent=eth0", "--subnet", "10.90.0.0/24", "--scope", "global")
@@ -43,6 +44,8 @@ def test_a_host_in_the_minority_and_one_that_is_cut_off_from_etcd_alone(hosts: C
     mine = sleeper(one, "mine")
     sleeper(one, "going")
     sleeper(two, "yours")
+    hosts.network("flat", "lan", *LAN, "-o", "mode=macvlan")  # where who leaves keeps the address for a while
+    left = serve(one, "web")
     three.run("--name", "server", "--net", "city", "web")
     server, client = three.address("server"), two.sandbox("yours")
     until(lambda: answers(client, server), "the server is up")
@@ -60,11 +63,12 @@ def test_a_host_in_the_minority_and_one_that_is_cut_off_from_etcd_alone(hosts: C
                 three.docker(*macvlan, status=1),
             ):
                 assert "the cluster's store cannot be used now" in refused.err
-            one.docker("rm", "-f", "going")
+            one.docker("rm", "-f", "going", "web")
             one.docker("restart", "-t", "0", "mine")
             assert one.address("mine") == mine
             others = {sleeper(two, f"later{n}") for n in range(6)}
             assert len(others) == 6 and not others & {mine, server}
+            assert reservations(two)["web"] == (left, "in use")
             made = two.out("network", "create", "-d", "bridge", "elsewhere")  # of its own: not the cluster's business
             assert one.request("GET", f"/networks/{made}")[0] == 404
         hosts.part()
@@ -75,6 +79,7 @@ def test_a_host_in_the_minority_and_one_that_is_cut_off_from_etcd_alone(hosts: C
     assert talk.answered and not talk.failures
     until(lambda: reached(hosts, "h1", "yours", "h3", "mine"), "its container is reached again")
     until(lambda: "going" not in two.out("network", "inspect", "city"), "what h3 has removed is known")
+    until(lambda: reservations(two)["web"] == (left, "resting"), "and that its address rests", 30)
     assert sleeper(one, "again") not in {mine, server, *others}
 
 
