@@ -36,6 +36,13 @@ def start(world: World, container: Container) -> Endpoint:
     return world.now.endpoints_in(container)[0]
 
 
+def asking_for(world: World, network: Network, address: str) -> Container:
+    settings = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address=address))
+    made = msgspec.structs.replace(world.container("asks", network.name), networks={network.id: settings})
+    world.now = world.now.after([put(made)])
+    return made
+
+
 def city(world: World, **settings: object) -> Network:
     return created(world, pools=SUBNETS, ipv6=False, **settings)
 
@@ -89,6 +96,14 @@ def test_two_pools_of_one_network_do_not_differ(world: World) -> None:
     assert [pool.block for pool in created(world).pools] == [0, 124]
 
 
+def test_a_pool_by_hand_gives_what_is_asked_for_alone(world: World) -> None:
+    network = city(world)
+    say(world, "IPPool", "city", "{cidr: 10.77.0.0/16, vxlanMode: Always, natOutgoing: true, assignmentMode: Manual}")
+    with pytest.raises(Conflict, match="the IPPool city gives only addresses that are asked for"):
+        joined(world, "web")
+    assert start(world, asking_for(world, network, "10.77.3.3")).address == "10.77.3.3"
+
+
 def test_a_disabled_pool_gives_no_more_addresses(world: World) -> None:
     city(world)
     joined(world, "web")
@@ -104,11 +119,7 @@ def test_reserved_addresses_are_given_to_whoever_asks_and_to_nobody_else(world: 
     assert [joined(world, name).address for name in "ab"] == ["10.77.0.4", "10.77.0.6"]
     with pytest.raises(Conflict, match="no available IPv4 addresses"):
         joined(world, "c")
-    asking = world.container("asks", "city")
-    settings = EndpointSettings(ipam_config=EndpointIpamConfig(ipv4_address="10.77.0.2"))
-    asking = msgspec.structs.replace(asking, networks={network.id: settings})
-    world.now = world.now.after([put(asking)])
-    assert start(world, asking).address == "10.77.0.2"
+    assert start(world, asking_for(world, network, "10.77.0.2")).address == "10.77.0.2"
 
 
 def test_who_has_an_address_keeps_it_when_it_is_reserved(world: World) -> None:

@@ -136,6 +136,11 @@ def test_a_policy_of_a_network_that_is_not_there_yet_is_told(policies: Policies)
     assert policies.warnings == ("HostEndpoint h: there is no host h9 yet",)
 
 
+def test_rules_of_a_direction_that_a_policy_is_not_about_are_told(policies: Policies) -> None:
+    policies.apply(manifest("GlobalNetworkPolicy", "p", "{types: [Ingress], egress: [{action: Deny}]}"))
+    assert policies.warnings == ("GlobalNetworkPolicy p: types does not name Egress: its egress rules mean nothing",)
+
+
 def test_resources_of_a_cluster_are_shared_with_it(policies: Policies) -> None:
     text = manifest("NetworkPolicy", "shop/p") + manifest("IPReservation", "r", "{reservedCIDRs: [10.0.0.1]}")
     before = policies.now

@@ -124,6 +124,7 @@ def test_everything_that_a_policy_may_say():
         ("{egress: [{action: Deny}]}", ("Egress",)),
         ("{ingress: [{action: Deny}], egress: [{action: Deny}]}", ("Ingress", "Egress")),
         ("{types: [Egress]}", ("Egress",)),
+        ("{types: [Ingress], egress: [{action: Deny}]}", ("Ingress",)),
     ],
 )
 def test_the_directions_of_a_policy_are_inferred(spec, types):
@@ -138,6 +139,24 @@ def test_documents_lists_and_json_are_read_alike():
     separate = read(f"{one}---\n{two}---\n---\n{three}\n")
     assert [record.name for record in separate] == ["a", "b", "c"]
     assert read(f"kind: List\napiVersion: v1\nitems:\n{items}- {three}") == separate
+
+
+def test_what_says_nothing_may_be_said():
+    """As other programs write it that have such fields, or keep books in the metadata."""
+    (policy,) = read(
+        kind(
+            "GlobalNetworkPolicy",
+            "{doNotTrack: false, preDNAT: false, applyOnForward: false, serviceAccountSelector: '', "
+            "ingress: [{action: Allow, protocol: ICMP, icmp: {}, source: {serviceAccounts: null}}]}",
+            "{name: x, generation: 2, managedFields: [{manager: kubectl}], selfLink: /x}",
+        )
+    )
+    assert policy == Policy(
+        metadata=Metadata(name="x"),
+        spec=PolicySpec(types=("Ingress",), ingress=(Rule(action="Allow", protocol="ICMP"),)),
+    )
+    spec = "{cidr: 10.0.0.0/16, nodeSelector: all(), allowedUses: [Workload, Tunnel], assignmentMode: Automatic}"
+    assert isinstance(read(kind("IPPool", spec))[0], IpPool)
 
 
 def test_anchors_stand_for_what_they_name():
@@ -180,7 +199,7 @@ def test_kinds_by_their_names():
         ("  order: high\n", 7, "order: expected a number, got text"),
         ("  order: 1.0e+99\n", 7, "order: 1e+99 is not a number that policies can be put in order by"),
         ("  types: [Ingres]\n", 7, "types[0]: 'Ingres': Ingress or Egress"),
-        ("  types: [Ingress]\n  egress: [{action: Allow}]\n", 8, "egress: types does not name Egress"),
+        ("  types: [Egress, Ingress, Egress]\n", 7, "types[2]: Egress is there already"),
         ("  selector: app = 'web'\n", 7, "selector: selector \"app = 'web'\": expected =="),
         ("  selector: global()\n", 7, "selector: global() goes into the namespaceSelector of a rule"),
         ("  namespaceSelector: all()\n", 7, "namespaceSelector: a NetworkPolicy is of the network that"),
@@ -220,7 +239,7 @@ def test_kinds_by_their_names():
         ("  ingress: [{action: Allow, protocol: ICMP, ipVersion: 6}]\n", 7, "protocol: ICMP is not of IPv6"),
         ("  ingress: [{action: Allow, ipVersion: 5}]\n", 7, "ipVersion: 5: 4 or 6"),
         ("  ingress: [{action: Allow, icmp: {type: 8}}]\n", 7, "icmp: it goes with protocol ICMP or ICMPv6"),
-        ("  ingress: [{action: Allow, protocol: ICMP, icmp: {code: 8}}]\n", 7, "icmp.type: it is needed"),
+        ("  ingress: [{action: Allow, protocol: ICMP, icmp: {code: 8}}]\n", 7, "icmp.type: it is needed with a code"),
         ("  ingress: [{action: Allow, protocol: ICMP, icmp: {type: 255}}]\n", 7, "icmp.type: 255 is not from 0 to 254"),
         ("  ingress: [{action: Allow, source: {nets: [10.0.0.0/33]}}]\n", 7, "nets[0]: '10.0.0.0/33' is neither"),
         ("  ingress: [{action: Allow, ipVersion: 4, source: {nets: ['::/0']}}]\n", 7, "nets[0]: ::/0 is not of IPv4"),
@@ -247,6 +266,31 @@ def test_a_policy_that_is_wrong_is_named_with_its_line_and_field(spec, line, say
         (kind("IPPool", "{cidr: 'fd00::/48', ipipMode: Always}"), "spec.ipipMode: IPIP is of IPv4"),
         (kind("IPPool", "{cidr: 10.0.0.0/16, blockSize: 12}"), "spec.blockSize: 12: from 20 to 32"),
         (kind("IPPool", "{cidr: 10.0.0.0/16, natoutgoing: true}"), "did you mean natOutgoing?"),
+        (kind("IPPool", "{cidr: 10.0.0.5/16}"), "spec.cidr: 10.0.0.5/16 is an address in a subnet: the subnet is 10.0"),
+        (kind("IPPool", "{cidr: 169.254.8.0/24}"), "spec.cidr: 169.254.8.0/24 is of the addresses that are valid on"),
+        (kind("IPPool", "{cidr: 10.0.0.0/16, nodeSelector: has(ssd)}"), "spec.nodeSelector: every host takes"),
+        (kind("IPPool", "{cidr: 10.0.0.0/16, nodeSelector: 'has('}"), "spec.nodeSelector: selector 'has(': expected"),
+        (kind("IPPool", "{cidr: 10.0.0.0/16, allowedUses: [LoadBalancer]}"), "spec.allowedUses[0]: 'LoadBalancer': "),
+        (kind("IPPool", "{cidr: 10.0.0.0/16, allowedUses: [Tunnel]}"), "spec.allowedUses: a pool is for containers"),
+        (kind("IPPool", "{cidr: 10.0.0.0/16, assignmentMode: Never}"), "spec.assignmentMode: 'Never': Automatic or"),
+        (kind("Tier", "{order: 1}", "{name: a.b}"), "metadata.name: 'a.b': a tier's name has no point"),
+        (
+            kind("GlobalNetworkSet", "{}", "{name: x, labels: {projectcalico.org/namespace: y}}"),
+            "metadata.labels.projectcalico.org/namespace: only what is on a network",
+        ),
+        (kind("HostEndpoint", "{node: a, interfaceName: e, ports: [{name: x}]}"), "spec.ports: named ports are not"),
+        (
+            kind("BGPConfiguration", "{prefixAdvertisements: [{cidr: 10.0.0.0/8}]}", "{name: default}"),
+            "spec.prefixAdvertisements[0].communities: at least one is needed",
+        ),
+        (
+            kind(
+                "BGPConfiguration",
+                "{nodeToNodeMeshEnabled: false, nodeMeshPassword: {value: a}}",
+                "{name: default}",
+            ),
+            "spec.nodeMeshPassword: nodeToNodeMeshEnabled is false",
+        ),
         (kind("IPReservation", "{reservedCIDRs: [x]}"), "spec.reservedCIDRs[0]: 'x' is neither"),
         (kind("GlobalNetworkSet", "{nets: [1]}"), "spec.nets[0]: expected text, got a whole number"),
         (

@@ -79,7 +79,7 @@ def _choose_address(
         )
     if not pools:
         return "", None
-    if (left := usable(snapshot, network, pools)) != pools:
+    if (left := usable(snapshot, network, pools, asked=bool(wanted))) != pools:
         network, pools = msgspec.structs.replace(network, pools=left), left
     reserved = own_reservation(snapshot, container, network) if network.identity else None
     kept = (reserved.address6 if version == 6 else reserved.address) if reserved else ""

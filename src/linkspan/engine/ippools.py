@@ -12,7 +12,7 @@ import msgspec
 
 from linkspan.engine import calico
 from linkspan.errors import Conflict, InvalidArgument
-from linkspan.model.ippool import CROSS_SUBNET, NEVER, IpPool
+from linkspan.model.ippool import CROSS_SUBNET, MANUAL, NEVER, IpPool
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts
@@ -36,16 +36,20 @@ def with_options(found: Sequence[IpPool], options: Mapping[str, str]) -> dict[st
     return {**options, **said}
 
 
-def usable(snapshot: Snapshot, network: Network, pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
-    """Without those whose IPPool is disabled. Raises Conflict where none is left."""
+def usable(snapshot: Snapshot, network: Network, pools: tuple[Pool, ...], *, asked: bool) -> tuple[Pool, ...]:
+    """Those that a new address may be of; `asked` is whether a certain one is asked for. Raises Conflict where none is
+    left."""
     if network.driver != DRIVER:
         return pools
-    disabled = {found.spec.cidr: found.name for found in pools_of(snapshot, pools) if found.spec.disabled}
-    left = tuple(pool for pool in pools if pool.subnet not in disabled)
+    closed: dict[str, str] = {}
+    for found in pools_of(snapshot, pools):
+        if found.spec.disabled:
+            closed[found.spec.cidr] = f"the IPPool {found.name} is disabled"
+        elif found.spec.assignment_mode == MANUAL and not asked:
+            closed[found.spec.cidr] = f"the IPPool {found.name} gives only addresses that are asked for (--ip)"
+    left = tuple(pool for pool in pools if pool.subnet not in closed)
     if pools and not left:
-        raise Conflict(
-            f"no new addresses on network {network.name}: the IPPool {', '.join(disabled.values())} is disabled"
-        )
+        raise Conflict(f"no new addresses on network {network.name}: {', '.join(closed.values())}")
     return left
 
 

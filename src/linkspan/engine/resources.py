@@ -19,7 +19,7 @@ from linkspan.engine.policy.host import Own, cut_off
 from linkspan.errors import Conflict, Forbidden, NotFound
 from linkspan.model.ippool import IpPool
 from linkspan.model.manifests.kinds import KINDS, Kind, kind_of
-from linkspan.model.policy import DEFAULT_TIER, THE_DEFAULT_TIER, HostEndpoint, Policy, Tier
+from linkspan.model.policy import DEFAULT_TIER, EGRESS, INGRESS, THE_DEFAULT_TIER, HostEndpoint, Policy, Tier
 from linkspan.model.resource import Resource
 from linkspan.model.snapshot import NAMES, Snapshot, drop, put
 from linkspan.state.host import HostFacts
@@ -171,6 +171,11 @@ def _warnings(after: Snapshot, record: Resource, host: HostFacts) -> Iterator[st
         yield f"{called(record)}: there is no network {network} yet"
     if host.log_hidden and isinstance(record, Policy) and record.logs:
         yield f"{called(record)} has rules with Log: {host.log_hidden}"
+    if isinstance(record, Policy):
+        spec = record.spec
+        for type_, rules in ((INGRESS, spec.ingress), (EGRESS, spec.egress)):
+            if rules and type_ not in spec.types:
+                yield f"{called(record)}: types does not name {type_}: its {type_.lower()} rules mean nothing"
     if isinstance(record, HostEndpoint) and record.spec.node not in {
         host.name,
         *(h.name for h in after.hosts.values()),

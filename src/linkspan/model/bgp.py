@@ -62,7 +62,7 @@ class BgpConfigurationSpec(Part, frozen=True, kw_only=True):
     prefix_advertisements: tuple[PrefixAdvertisement, ...] = ()
     node_mesh_password: Password | None = None
     node_mesh_max_restart_time: str = ""  # `120s`: how long the routes of a host whose BGP restarts are kept
-    log_severity_screen: Literal["Debug", "Info", "Warning", "Error", "Fatal"] | None = None  # Info
+    log_severity_screen: Literal["Trace", "Debug", "Info", "Warning", "Error", "Fatal"] | None = None  # Info
 
 
 class BgpPeerSpec(Part, frozen=True, kw_only=True):
@@ -132,6 +132,13 @@ def check_configuration(name: str, spec: BgpConfigurationSpec) -> None:
         ):
             if value is not None:
                 raise InvalidArgument(f"spec.{field}: it is for all hosts alike: say it in the configuration default")
+    elif spec.node_to_node_mesh_enabled is False:
+        for field, there in (
+            ("nodeMeshPassword", spec.node_mesh_password is not None),
+            ("nodeMeshMaxRestartTime", bool(spec.node_mesh_max_restart_time)),
+        ):
+            if there:
+                raise InvalidArgument(f"spec.{field}: nodeToNodeMeshEnabled is false: there are no such sessions")
     _check_number("spec.asNumber", spec.as_number, 1, (1 << 32) - 1)
     _check_number("spec.listenPort", spec.listen_port, 1, 65535)
     names = set[str]()
@@ -144,6 +151,8 @@ def check_configuration(name: str, spec: BgpConfigurationSpec) -> None:
     for index, advertised in enumerate(spec.prefix_advertisements):
         path = f"spec.prefixAdvertisements[{index}]"
         _check_cidr(f"{path}.cidr", advertised.cidr)
+        if not advertised.communities:
+            raise InvalidArgument(f"{path}.communities: at least one is needed")
         for at, value in enumerate(advertised.communities):
             if value not in names and not _COMMUNITY.fullmatch(value):
                 raise InvalidArgument(f"{path}.communities[{at}]: {value}: no community of that name, and no value")

@@ -12,6 +12,8 @@ from linkspan.model.resource import Part, Resource
 
 NEVER, ALWAYS, CROSS_SUBNET = "Never", "Always", "CrossSubnet"
 MODES = (NEVER, ALWAYS, CROSS_SUBNET)
+AUTOMATIC, MANUAL = "Automatic", "Manual"
+WORKLOAD, TUNNEL = "Workload", "Tunnel"
 
 
 class IpPoolSpec(Part, frozen=True, kw_only=True):
@@ -22,6 +24,9 @@ class IpPoolSpec(Part, frozen=True, kw_only=True):
     disabled: bool = False  # no new address is taken from it
     disable_bgp_export: bool = msgspec.field(default=False, name="disableBGPExport")
     block_size: int = 0  # a prefix length; 0 is the usual one
+    assignment_mode: str = AUTOMATIC  # or MANUAL: only who asks for an address of it gets one
+    node_selector: str = ""  # all(): every host takes addresses from it
+    allowed_uses: tuple[str, ...] = ()  # WORKLOAD is among them
 
 
 class IpPool(Resource, frozen=True, kw_only=True):

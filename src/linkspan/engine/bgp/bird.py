@@ -21,6 +21,7 @@ FIRST_WAIT = 1  # seconds that a BIRD which takes over nothing waits for its pee
 # ones before, so somebody who is away must not hold it up for long.
 WAIT = 10
 _LEVELS = {
+    "Trace": "all",
     "Debug": "all",
     "Info": "{ info, remote, warning, error, auth, fatal, bug }",
     "Warning": "{ warning, error, auth, fatal, bug }",
@@ -36,7 +37,7 @@ def bird_conf(plan: Plan, *, wait: int = WAIT) -> str:
 def _lines(plan: Plan, wait: int) -> Iterator[str]:
     yield "# Written by linkspand for its own BIRD, and written anew with every change: what is changed here is lost."
     yield f"log stderr {_LEVELS[plan.log_severity]};"
-    if plan.log_severity == "Debug":
+    if plan.log_severity in ("Debug", "Trace"):
         yield "debug protocols { states, routes, filters, interfaces, events };"
     yield 'timeformat protocol "%Y-%m-%dT%H:%M:%S.%3f";'
     yield f"router id {plan.router_id};"

@@ -13,7 +13,17 @@ from linkspan.errors import InvalidArgument
 from linkspan.model import bgp
 from linkspan.model import selector as selectors
 from linkspan.model.bgp import BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec
-from linkspan.model.ippool import CROSS_SUBNET, MODES, NEVER, IpPoolSpec, IpReservationSpec
+from linkspan.model.ippool import (
+    AUTOMATIC,
+    CROSS_SUBNET,
+    MANUAL,
+    MODES,
+    NEVER,
+    TUNNEL,
+    WORKLOAD,
+    IpPoolSpec,
+    IpReservationSpec,
+)
 from linkspan.model.manifests.shape import Wrong
 from linkspan.model.manifests.yaml_text import Path
 from linkspan.model.policy import (
@@ -80,10 +90,10 @@ def policy(spec: PolicySpec, *, of_network: bool) -> PolicySpec:
     for index, type_ in enumerate(spec.types):
         if type_ not in (INGRESS, EGRESS):
             raise Wrong((*at, "types", index), f"{type_!r}: Ingress or Egress")
-    types = tuple(dict.fromkeys(spec.types)) or _types_of(spec)
-    for type_, field, rules in ((INGRESS, "ingress", spec.ingress), (EGRESS, "egress", spec.egress)):
-        if rules and type_ not in types:
-            raise Wrong((*at, field), f"types does not name {type_}, so these rules would mean nothing")
+        if type_ in spec.types[:index]:
+            raise Wrong((*at, "types", index), f"{type_} is there already")
+    types = spec.types or _types_of(spec)
+    for field, rules in (("ingress", spec.ingress), ("egress", spec.egress)):
         if len(rules) > MOST_RULES:
             raise Wrong((*at, field), f"{len(rules)} rules, {MOST_RULES} at most")
     return msgspec.structs.replace(
@@ -119,7 +129,13 @@ def _rule(at: Path, rule: Rule) -> Rule:
         for field, entity in (("source", rule.source), ("destination", rule.destination))
     )
     return msgspec.structs.replace(
-        rule, protocol=protocol, not_protocol=not_protocol, source=source, destination=destination
+        rule,
+        protocol=protocol,
+        not_protocol=not_protocol,
+        icmp=None if rule.icmp == Icmp() else rule.icmp,  # which says nothing but the protocol
+        not_icmp=None if rule.not_icmp == Icmp() else rule.not_icmp,
+        source=source,
+        destination=destination,
     )
 
 
@@ -142,9 +158,9 @@ def _icmp(at: Path, icmp: Icmp | None, protocol: int | str | None) -> None:
         return
     if protocol not in _ICMP_OF:
         raise Wrong(at, "it goes with protocol ICMP or ICMPv6")
-    if icmp.type is None:
-        raise Wrong((*at, "type"), "it is needed")
-    if not 0 <= icmp.type <= 254:
+    if icmp.type is None and icmp.code is not None:
+        raise Wrong((*at, "type"), "it is needed with a code")
+    if icmp.type is not None and not 0 <= icmp.type <= 254:
         raise Wrong((*at, "type"), f"{icmp.type} is not from 0 to 254")
     if icmp.code is not None and not 0 <= icmp.code <= 255:
         raise Wrong((*at, "code"), f"{icmp.code} is not from 0 to 255")
@@ -212,6 +228,8 @@ def _order(at: Path, order: float | None) -> None:
 
 
 def tier(spec: TierSpec, tier_name: str) -> TierSpec:
+    if "." in tier_name or len(tier_name) > 63:  # policies' names have it in front, up to a point
+        raise Wrong(("metadata", "name"), f"{tier_name[:60]!r}: a tier's name has no point, and 63 characters at most")
     _order(("spec", "order"), spec.order)
     if spec.default_action not in (DENY, PASS):
         raise Wrong(("spec", "defaultAction"), f"{spec.default_action!r}: Deny or Pass")
@@ -223,7 +241,9 @@ def tier(spec: TierSpec, tier_name: str) -> TierSpec:
 # -- sets, interfaces of hosts, pools ---------------------------------------------------------------------------------
 
 
-def network_set(spec: NetworkSetSpec) -> NetworkSetSpec:
+def network_set(spec: NetworkSetSpec, metadata: Metadata) -> NetworkSetSpec:
+    if selectors.NAMESPACE in metadata.labels:
+        raise Wrong(("metadata", "labels", selectors.NAMESPACE), "only what is on a network has this label, by itself")
     return msgspec.structs.replace(spec, nets=_nets(("spec", "nets"), spec.nets))
 
 
@@ -253,6 +273,10 @@ def pool(spec: IpPoolSpec) -> IpPoolSpec:
     if not cidr:
         raise Wrong(("spec", "cidr"), f"{spec.cidr[:60]!r} is not a subnet")
     found = ipaddress.ip_network(cidr)
+    if ipaddress.ip_address(spec.cidr.partition("/")[0]) != found.network_address:
+        raise Wrong(("spec", "cidr"), f"{spec.cidr} is an address in a subnet: the subnet is {cidr}")
+    if found.is_link_local:
+        raise Wrong(("spec", "cidr"), f"{cidr} is of the addresses that are valid on one link alone")
     for field, mode in (("vxlanMode", spec.vxlan_mode), ("ipipMode", spec.ipip_mode)):
         if mode not in MODES:
             raise Wrong(("spec", field), f"{mode!r}: one of {', '.join(MODES)}")
@@ -263,6 +287,16 @@ def pool(spec: IpPoolSpec) -> IpPoolSpec:
     least, most = (20, 32) if found.version == 4 else (116, 128)
     if spec.block_size and not max(least, found.prefixlen) <= spec.block_size <= most:
         raise Wrong(("spec", "blockSize"), f"{spec.block_size}: from {max(least, found.prefixlen)} to {most} in {cidr}")
+    if spec.assignment_mode not in (AUTOMATIC, MANUAL):
+        raise Wrong(("spec", "assignmentMode"), f"{spec.assignment_mode!r}: {AUTOMATIC} or {MANUAL}")
+    _selector(("spec", "nodeSelector"), spec.node_selector)
+    if not isinstance(selectors.parse(spec.node_selector), selectors.All):
+        raise Wrong(("spec", "nodeSelector"), "every host takes addresses from a network's pools: all(), or nothing")
+    for index, use in enumerate(spec.allowed_uses):
+        if use not in (WORKLOAD, TUNNEL):
+            raise Wrong(("spec", "allowedUses", index), f"{use!r}: {WORKLOAD} or {TUNNEL}")
+    if spec.allowed_uses and WORKLOAD not in spec.allowed_uses:
+        raise Wrong(("spec", "allowedUses"), f"a pool is for containers here: {WORKLOAD} is needed")
     return msgspec.structs.replace(spec, cidr=cidr)
 
 

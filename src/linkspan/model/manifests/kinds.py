@@ -65,7 +65,7 @@ KINDS = (
         of_network=True,
     ),
     Kind("Tier", Tier, TierSpec, lambda spec, metadata: check.tier(spec, metadata.name)),
-    Kind("GlobalNetworkSet", NetworkSet, NetworkSetSpec, lambda spec, metadata: check.network_set(spec), ("gns",)),
+    Kind("GlobalNetworkSet", NetworkSet, NetworkSetSpec, check.network_set, ("gns",)),
     Kind("HostEndpoint", HostEndpoint, HostEndpointSpec, lambda spec, metadata: check.host_endpoint(spec), ("hep",)),
     Kind("IPPool", IpPool, IpPoolSpec, lambda spec, metadata: check.pool(spec), ("ipp",)),
     Kind("IPReservation", IpReservation, IpReservationSpec, lambda spec, metadata: check.reservation(spec), ("ipr",)),

@@ -18,6 +18,8 @@ LARGEST = 256 << 10  # bytes of one resource, as it is stored
 _MOST_SAID = 10  # of what is wrong with a file
 _KINDS = {kind.name: kind for kind in KINDS}
 _FIELDS = ("apiVersion", "kind", "metadata", "spec")
+# What Kubernetes writes into the metadata of resources that are read from it, and nobody has said.
+_BOOKKEEPING = ("generation", "managedFields", "selfLink")
 
 
 def read_resources(data: bytes) -> list[Resource]:
@@ -60,7 +62,7 @@ def _record(value: Any) -> Resource:
     for field in value:
         if field not in _FIELDS:
             raise Wrong((field,), f"unknown field: a resource has {', '.join(_FIELDS)}")
-    metadata = shaped(value.get("metadata") or {}, Metadata, ("metadata",))
+    metadata = shaped(_ours(value.get("metadata") or {}), Metadata, ("metadata",))
     check.name(("metadata", "name"), metadata.name)
     check.labels(("metadata", "labels"), metadata.labels.items())
     if kind.of_network:
@@ -78,6 +80,12 @@ def _record(value: Any) -> Resource:
     if len(msgspec.json.encode(record)) > LARGEST:
         raise Wrong((), f"it is too large: {LARGEST >> 10} KiB at most")
     return record
+
+
+def _ours(metadata: Any) -> Any:
+    if not isinstance(metadata, dict):
+        return metadata
+    return {key: value for key, value in metadata.items() if key not in _BOOKKEEPING}
 
 
 def _kind(value: dict[str, Any]) -> Kind:

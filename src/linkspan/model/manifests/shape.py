@@ -1,6 +1,7 @@
 """Plain values into structs with Calico's field names. What does not fit is said with the path of the field.
 
-A null is as if the field were absent, as in Go. A field that the struct does not have is an error.
+A null is as if the field were absent, as in Go. A field that the struct does not have is an error; one of Calico's
+that means nothing here may be there as long as it says nothing (`doNotTrack: false`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from linkspan.model.bgp import BgpConfigurationSpec, BgpPeerSpec, FilterRule
+from linkspan.model.ippool import IpPoolSpec
 from linkspan.model.manifests.yaml_text import Path
-from linkspan.model.policy import Entity, PolicySpec, Rule
+from linkspan.model.policy import Entity, HostEndpointSpec, PolicySpec, Rule
 
 T = TypeVar("T")
 
+_SERVICES = "there are no Kubernetes services here: leave it out"
 # Fields of Calico's that mean something there, and nothing here.
 _NOT_HERE: Mapping[tuple[type, str], str] = {
     (Entity, "serviceAccounts"): "there are no service accounts here: select by labels",
@@ -30,6 +34,19 @@ _NOT_HERE: Mapping[tuple[type, str], str] = {
     (PolicySpec, "preDNAT"): "published ports are judged where they arrive, at the container: write a policy for it",
     (PolicySpec, "applyOnForward"): "what a host forwards is judged at the container: write a policy for it",
     (PolicySpec, "performanceHints"): "there is nothing to be hinted at here: leave it out",
+    (HostEndpointSpec, "ports"): "named ports are not supported: give numbers in the rules",
+    (IpPoolSpec, "namespaceSelector"): "a pool is of the network whose subnet it is: leave it out",
+    (BgpConfigurationSpec, "serviceClusterIPs"): _SERVICES,
+    (BgpConfigurationSpec, "serviceExternalIPs"): _SERVICES,
+    (BgpConfigurationSpec, "serviceLoadBalancerIPs"): _SERVICES,
+    (BgpConfigurationSpec, "serviceLoadBalancerAggregation"): _SERVICES,
+    (BgpConfigurationSpec, "ignoredInterfaces"): "routes of interfaces are not announced here: leave it out",
+    (BgpConfigurationSpec, "bindMode"): "BGP is listened for at every address of a host: leave it out",
+    (BgpPeerSpec, "reachableBy"): "say on the hosts how the router is reached (ip route add), and leave it out",
+    (BgpPeerSpec, "nextHopMode"): "use keepOriginalNextHop",
+    (BgpPeerSpec, "localWorkloadSelector"): "containers are nobody's BGP peers here",
+    (FilterRule, "source"): "say by cidr what it is about",
+    (FilterRule, "interface"): "say by cidr what it is about",
 }
 _WORDS = {
     "int": "a whole number",
@@ -94,8 +111,10 @@ def _strangers(value: object, type_: object, path: Path) -> Iterator[Wrong]:
             for key, one in value.items():
                 if key in inner:
                     yield from _strangers(one, inner[key], (*path, key))
-                else:
-                    yield Wrong((*path, key), _NOT_HERE.get((type_, key)) or _unknown(key, inner))
+                elif (why := _NOT_HERE.get((type_, key))) is None:
+                    yield Wrong((*path, key), _unknown(key, inner))
+                elif one or isinstance(one, dict):
+                    yield Wrong((*path, key), why)
         case dict() if typing.get_origin(type_) is not None:
             for key, one in value.items():
                 if not isinstance(one, str):
