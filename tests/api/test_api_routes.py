@@ -217,7 +217,7 @@ def test_create_reads_what_clients_send(running: Running) -> None:
     _, name, config, host_config, networks = running.daemon.containers.asked[-1]
     assert name == "new" and config.cmd == ("mysqld",) and config.entrypoint is None
     assert host_config.network_mode == "bridge" and host_config.restart_policy.name == "always"
-    assert host_config.port_bindings["1/udp"] is None
+    assert host_config.port_bindings["1/udp"] == (PortBinding(),)  # an empty list is as one of nothing in particular
     assert set(networks) == {"bridge", "app"} and networks["app"].aliases == ("x",)
 
 
@@ -228,6 +228,8 @@ def test_create_reads_what_clients_send(running: Running) -> None:
         ({}, 400, "config cannot be empty in order to create a container"),
         (b"null", 400, "config cannot be empty"),
         (b"{", 400, "invalid JSON"),
+        (b"{image", 400, "invalid JSON: invalid character 'i' looking for beginning of object key string"),
+        (b"{} {}", 400, "unexpected content after JSON"),
         (b"[]", 400, "invalid JSON"),
         (b"[" * 100_000, 400, "invalid JSON"),
         (b'{"a":' * 900 + b"1" + b"}" * 900, 400, "invalid JSON: nested too deeply"),
@@ -253,6 +255,24 @@ def test_create_refuses(running: Running, body: object, status: int, words: str)
     got, answer = create(running, body)
     assert got == status, answer
     assert isinstance(answer, dict) and words in answer["message"]
+
+
+def test_what_older_versions_ask_for_is_told_to_newer_ones(running: Running) -> None:
+    """As Docker: a MAC address of the whole container, and ports with an empty list of bindings."""
+    mac = {"Image": "mysql", "MacAddress": "02:42:ac:11:00:42"}
+    empty = {"Image": "mysql", "HostConfig": {"PortBindings": {"80/tcp": []}}}
+
+    def told(version: str, body: object) -> list[str]:
+        status, answer = running.ask("POST", f"/v{version}/containers/create", body)[:2]
+        assert status == 201, answer
+        return [warning.partition(":")[0].partition(". ")[0] for warning in answer["Warnings"]]
+
+    assert told("1.43", mac) == [] and told("1.44", mac) == ["The container-wide MacAddress field is now deprecated"]
+    assert told("1.51", empty) == []
+    assert told("1.52", empty) == ["Following container port(s) have an empty list of port-bindings"]
+    assert running.daemon.containers.asked[-1][3].port_bindings == {"80/tcp": (PortBinding(),)}
+    status, answer = running.ask("POST", "/v1.43/containers/create", mac | {"HostConfig": {"NetworkMode": "host"}})[:2]
+    assert (status, answer["message"]) == (400, "conflicting options: mac-address and the network mode")
 
 
 def test_verbs_of_containers(running: Running) -> None:

@@ -92,7 +92,7 @@ def test_what_is_wrong_with_the_options(world: World) -> None:
     wrong = {TIMES: "4", PAUSE: "soon"}
     problems = [
         f"{TIMES} must be in the range 0 to 3",
-        f'value for option {PAUSE} "soon" must be an integer',
+        f'value for option {PAUSE} "soon" must be integer milliseconds',
     ]
     assert list(announcement_problems(wrong)) == problems
     assert list(announcement_problems({TIMES: "-1", PAUSE: "99"})) == [

@@ -148,7 +148,17 @@ def test_default_gateway() -> None:
     assert default_gateway(Pool(subnet="10.0.0.0/24", auxiliary={"router": "10.0.0.1"})) == "10.0.0.2"
     assert default_gateway(Pool(subnet="fd00::/64")) == "fd00::1"
     with pytest.raises(InvalidArgument, match="no available IPv4 address for a gateway"):
-        default_gateway(Pool(subnet="10.0.0.0/32"))
+        default_gateway(Pool(subnet="10.0.0.0/32", auxiliary={"router": "10.0.0.0"}))
+
+
+def test_a_subnet_of_two_addresses_has_two() -> None:
+    """RFC 3021, RFC 6164: neither of them is the subnet's, or everybody's."""
+    for pair in (Pool(subnet="10.0.0.6/31"), Pool(subnet="fd00::6/127")):
+        first, second = map(str, ipaddress.ip_network(pair.subnet))
+        assert allocate(pair, pages(())) == first and allocate(pair, pages({number(first)})) == second
+        with pytest.raises(Conflict):
+            allocate(pair, pages({number(first), number(second)}))
+    assert default_gateway(Pool(subnet="10.0.0.6/31")) == "10.0.0.6"
 
 
 def test_pools_are_used_up_one_after_the_other() -> None:

@@ -260,7 +260,9 @@ def test_create_refused(engine: Place) -> None:
 
 def test_what_the_api_says_by_its_version(engine: Place) -> None:
     engine.docker("network", "create", "own")
-    engine.run("--name", "cc", "--network-alias", "db", "--network", "own", "web")
+    engine.run("--name", "cc", "--network-alias", "db", "--network", "own", "--mac-address", "02:00:00:00:00:07", "web")
+    configs = [engine.request("GET", f"/v1.{minor}/containers/cc/json")[1]["Config"] for minor in (43, 51, 52)]
+    assert [config.get("MacAddress") for config in configs] == ["02:00:00:00:00:07", "02:00:00:00:00:07", None]
     lean = engine.request("GET", "/v1.52/containers/cc/json")[1]["NetworkSettings"]
     full = engine.request("GET", "/v1.51/containers/cc/json")[1]["NetworkSettings"]
     old = engine.request("GET", "/v1.44/containers/cc/json")[1]

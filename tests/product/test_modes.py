@@ -60,6 +60,9 @@ def test_files_in_etc(engine: Place) -> None:
     hosts = engine.out("exec", "one", "cat", "/etc/hosts").splitlines()
     assert hosts[0].split() == ["127.0.0.1", "localhost"] and hosts[-1].split() == ["172.17.0.2", "inside"]
     assert engine.out("exec", "one", "cat", "/etc/hostname") == "inside"
+    assert hosts[1].split() == ["::1", "localhost", "ip6-localhost", "ip6-loopback"]
+    off = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=1")
+    assert "::" not in engine.out("run", "--rm", *off, "plain", "cat", "/etc/hosts")
     resolv = engine.out("exec", "one", "cat", "/etc/resolv.conf")
     assert "nameserver" in resolv and "nameserver 127.0.0.11" not in resolv
     # Who writes into the file, writes into this container's alone, and a restart keeps its name and address.

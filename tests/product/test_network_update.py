@@ -107,6 +107,9 @@ def test_mtu_and_how_it_leaves(engine: Place) -> None:
     assert subnet not in engine.linkspan("nat").out
     engine.restart()  # the records say what is: nothing is put back to what it was
     assert "mtu 1300" in engine.out("exec", "web", "ip", "link", "show", "eth0")
+    for mtu in ("600", "1400"):  # below 1280 links have no IPv6, nor any settings of it
+        update(engine, "--mtu", mtu)
+        assert f"mtu {mtu}" in engine.out("exec", "web", "ip", "link", "show", "eth0")
 
 
 def test_what_cannot_change_says_why(engine: Place) -> None:

@@ -236,3 +236,20 @@ def test_what_docker_py_asks_for(engine: Place) -> None:
     assert place["IPAddress"] and not place["GlobalIPv6Address"]
     engine.docker("network", "create", "by-docker")
     assert engine.inspect("by-docker")["IPAM"]["Options"] == {}
+
+
+def test_links_that_are_too_small_for_ipv6(engine: Place) -> None:
+    for name, options in (("small", ("-d", "bridge")), ("tiny", ("-d", "macvlan", "-o", "parent=eth0"))):
+        engine.docker("network", "create", *options, "-o", "com.docker.network.driver.mtu=1000", name)
+        shown = engine.out("run", "--rm", "--net", name, "plain", "ip", "addr", "show", "eth0")
+        assert "mtu 1000" in shown and "inet " in shown and "inet6" not in shown
+
+
+def test_two_on_a_network_of_two_addresses(engine: Place) -> None:
+    for option in ("inhibit_ipv4=true", "gateway_mode_ipv4=isolated"):
+        option = f"com.docker.network.bridge.{option}"
+        engine.docker("network", "create", "--internal", "--subnet", "10.90.0.0/31", "-o", option, "pair")
+        engine.run("--net", "pair", "--name", "one", "plain", "sleep", "60")
+        engine.docker("run", "--rm", "--net", "pair", "plain", "ping", "-c", "1", "-W", "2", "one")
+        engine.docker("rm", "-f", "one")
+        engine.docker("network", "rm", "pair")

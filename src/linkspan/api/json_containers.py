@@ -79,9 +79,20 @@ def inspect(view: ContainerView, size: tuple[int, int] | None, version: Version)
     }
     if version >= LEAN:
         result["Config"].pop("MacAddress", None)
+    elif mac := container.config.mac_address or _asked_mac(view):
+        result["Config"]["MacAddress"] = mac
     if size is not None:
         result["SizeRw"], result["SizeRootFs"] = size
     return result
+
+
+def _asked_mac(view: ContainerView) -> str:
+    """The MAC address that was asked for on the network which the container's mode names."""
+    mode, asked = view.container.host_config.network_mode, view.container.networks
+    for network in (place.network for place in view.attachments):
+        if network.id in asked and (mode == network.name or network.id.startswith(mode)):
+            return asked[network.id].mac_address
+    return ""
 
 
 def summary(view: ContainerView, now: float, size: tuple[int, int] | None, version: Version) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ _FREE_KEYS = frozenset(
     ("PortBindings", "ExposedPorts", "Volumes", "EndpointsConfig", "Labels", "DriverOpts", "Options", "Sysctls")
 )
 _ONE_OR_MANY = ("Cmd", "Entrypoint", "Shell")
+_KEY_EXPECTED = re.compile(r"object keys must be strings \(byte (\d+)\)")
 DEPTH_LIMIT = 64  # of nested JSON
 
 
@@ -39,7 +41,7 @@ def decode_object(body: bytes, content_type: str, *, empty: str = "") -> dict[st
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument(f"invalid JSON: {error}") from None
+        raise InvalidArgument(_malformed(str(error), body)) from None
     if value is None and empty:
         raise InvalidArgument(empty)
     if value is None:
@@ -49,6 +51,16 @@ def decode_object(body: bytes, content_type: str, *, empty: str = "") -> dict[st
     cleaned = _without_nulls(value, 0)
     assert isinstance(cleaned, dict)
     return cleaned
+
+
+def _malformed(error: str, body: bytes) -> str:
+    """In Docker's words, where they are known."""
+    if "trailing characters" in error:
+        return "unexpected content after JSON"
+    if (found := _KEY_EXPECTED.search(error)) and (at := int(found[1])) < len(body):
+        character = body[at : at + 1].decode("ascii", "replace")
+        return f"invalid JSON: invalid character '{character}' looking for beginning of object key string"
+    return f"invalid JSON: {error}"
 
 
 def convert(value: object, type_: type[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Collection
 
-from linkspan.api import filters, json_containers
+from linkspan.api import filters, json_containers, older
 from linkspan.api.http import EMPTY, JSON_TYPE, NO_CONTENT, Answer, Request, Stream, json_line, json_response
 from linkspan.api.parse import decode_object, parse_create, parse_filters, read_object
 from linkspan.containers.filter import compile_filters, wants_stopped
@@ -20,10 +20,15 @@ async def create(daemon: Daemon, request: Request) -> Answer:
     if not body:
         raise InvalidArgument("config cannot be empty in order to create a container")
     config, host_config, networks = parse_create(body)
+    told = older.warnings(config, host_config, request.version)
     id_, warnings = await daemon.containers.create(
-        request.text("name").lstrip("/"), config, host_config, networks, wanted_platform=request.text("platform")
+        request.text("name").lstrip("/"),
+        config,
+        older.with_bindings(host_config),
+        networks,
+        wanted_platform=request.text("platform"),
     )
-    return json_response({"Id": id_, "Warnings": warnings}, 201)
+    return json_response({"Id": id_, "Warnings": [*warnings, *told]}, 201)
 
 
 class _Lookup:

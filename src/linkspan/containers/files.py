@@ -38,7 +38,11 @@ def hosts_rows(
     endpoints = snapshot.endpoints_in(container)
     addresses = [address for e in endpoints for address in (e.address, e.address6) if address]
     rows = [*extra, *links.host_rows(snapshot, container), *((address, own) for address in addresses)]
-    return [*_HOSTS, *rows] if fixed else rows
+    if not fixed:
+        return rows
+    off = host.sysctls or {}
+    with_ipv6 = all(off.get(f"net.ipv6.conf.{which}.disable_ipv6") != "1" for which in ("all", "lo"))
+    return [*(row for row in _HOSTS if with_ipv6 or ":" not in row[0]), *rows]
 
 
 def host_gateways(snapshot: Snapshot, container: Container, configured: Sequence[str]) -> list[str]:

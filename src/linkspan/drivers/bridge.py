@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from linkspan.drivers.inside import render_inside
 from linkspan.drivers.publish import Host, render_bindings
 from linkspan.model.endpoint import Endpoint, LinkedPort, Sandbox
-from linkspan.model.network import Network
+from linkspan.model.network import LEAST_MTU6, Network
 from linkspan.model.port import version_of
 from linkspan.state.objects import HOST, Address, Bridge, Joint, KernelObject, NftElement, Proxied, Shaper, Sysctl, Veth
 
@@ -34,7 +34,7 @@ class BridgeDriver:
         if network.managed:
             yield Bridge(name, alias=f"linkspan:{network.id}", mtu=network.mtu, mac=bridge_mac(network.id))
             yield from gateway_addresses(network)
-            if self.host.ipv6:
+            if self.host.ipv6 and network.mtu >= LEAST_MTU6:
                 # A router that somebody plays in a container must not be the host's.
                 yield Sysctl(HOST, f"net/ipv6/conf/{name}/accept_ra", "0")
         # Published ports answer on 127.0.0.1 too: such a packet is routed out of the bridge with a loopback source
@@ -68,7 +68,7 @@ class BridgeDriver:
             yield Bridge(name, alias, network.mtu, segment_mac(network.id, number))
             # Who asks here for the gateway's address must hear the first bridge alone.
             yield Sysctl(HOST, f"net/ipv4/conf/{name}/arp_ignore", "8")
-            if self.host.ipv6:
+            if self.host.ipv6 and network.mtu >= LEAST_MTU6:
                 yield Sysctl(HOST, f"net/ipv6/conf/{name}/disable_ipv6", "1")
             if self.host.rules:
                 yield NftElement("segments", f'"{name}"', comment=network.id[:12])

@@ -22,7 +22,7 @@ from linkspan.drivers.publish import Host as BridgeHost
 from linkspan.drivers.publish import render_bindings
 from linkspan.model.cluster import GLOBAL, Host, Remote
 from linkspan.model.endpoint import Endpoint, Sandbox
-from linkspan.model.network import Network
+from linkspan.model.network import LEAST_MTU6, Network
 from linkspan.state.host import Underlay
 from linkspan.state.objects import HOST, Address, KernelObject, NftElement, Shaper, Sysctl, Veth
 from linkspan.state.switch import OvsBridge, OvsPort, OvsUplink, SwitchFacts
@@ -52,7 +52,7 @@ class OvsDriver:
             yield from self._uplink()
         yield from gateway_addresses(network)
         yield Sysctl(HOST, f"net/ipv4/conf/{name}/route_localnet", "1")
-        if self.host.ipv6:
+        if self.host.ipv6 and network.mtu >= LEAST_MTU6:
             yield Sysctl(HOST, f"net/ipv6/conf/{name}/accept_ra", "0")
             yield Sysctl(HOST, f"net/ipv6/conf/{name}/disable_ipv6", "0" if network.pools_of(6) else "1")
         if self.host.forward:

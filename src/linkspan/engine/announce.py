@@ -76,7 +76,8 @@ def announcement_problems(options: Mapping[str, str]) -> Iterator[str]:
             continue
         text = options[name]
         if not text.removeprefix("-").isdecimal():
-            yield f'value for option {name} "{text}" must be an integer'
+            kind = "integer milliseconds" if name == PAUSE else "an integer"
+            yield f'value for option {name} "{text}" must be {kind}'
         elif not least <= int(text) <= most:
             yield f"{name} must be in the range {least} to {most}"
 

@@ -14,7 +14,7 @@ from linkspan.errors import InvalidArgument
 from linkspan.ipam.addresses import default_gateway
 from linkspan.ipam.names import bridge_name
 from linkspan.ipam.pools import PoolSource, check_overlap
-from linkspan.model.network import DEFAULT_GATEWAY, DEFAULT_GATEWAY6, GATEWAY_MODES, Network, Pool
+from linkspan.model.network import DEFAULT_GATEWAY, DEFAULT_GATEWAY6, GATEWAY_MODES, LEAST_MTU6, Network, Pool
 from linkspan.model.port import parse_address
 from linkspan.state.host import HostFacts
 
@@ -90,8 +90,8 @@ def with_options(network: Network) -> Network:
     if "isolated" in modes and not network.internal:
         raise InvalidArgument("gateway mode 'isolated' can only be used for an internal network")
     mtu = parse_mtu(options.get(MTU, "1500"))
-    if network.ipv6 and mtu < 1280:
-        raise InvalidArgument(f"invalid value for {MTU}: {mtu}: IPv6 needs 1280 at least")
+    if network.ipv6 and mtu < LEAST_MTU6:
+        raise InvalidArgument(f"invalid value for {MTU}: {mtu}: IPv6 needs {LEAST_MTU6} at least")
     trusted = options.get(_BRIDGE + "trusted_host_interfaces", "")
     return msgspec.structs.replace(
         network,

@@ -90,6 +90,8 @@ def address_span(pool: Pool) -> tuple[int, int]:
     subnet = ipaddress.ip_network(pool.subnet)
     window = ipaddress.ip_network(pool.ip_range) if pool.ip_range else subnet
     first, last = int(window[0]), int(window[-1])
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return first, last
     # The subnet's own address belongs to nobody (in IPv6 it is any router's), nor does IPv4's broadcast address.
     first = max(first, int(subnet[0]) + 1)
     return first, min(last, int(subnet[-1]) - 1) if subnet.version == 4 else last

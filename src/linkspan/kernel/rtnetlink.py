@@ -32,6 +32,7 @@ from linkspan.kernel.netlink import (
     u8,
     u32,
 )
+from linkspan.model.network import LEAST_MTU6
 from linkspan.state.objects import Address, Bridge, Device, Joint, Veth, Vxlan
 
 PROTOCOL = 76  # "L"; free in iproute2's rt_protos. Marks our routes, and (since Linux 5.18) our addresses
@@ -157,7 +158,7 @@ def up(inside: NetlinkSocket, name: str) -> None:
 def adopt(host: NetlinkSocket, name: str, alias: str, mtu: int) -> None:
     """An interface that another program made for us: up, with our alias, and an MTU where one is given."""
     settings = text(_IFNAME, name) + text(_IFALIAS, alias) + (u32(_MTU, mtu) if mtu else b"")
-    _put_up(host, text(_IFNAME, name) + _NO_LINK_LOCAL, settings + _PROMOTE_SECONDARIES)
+    _put_up(host, *_no_link_local(text(_IFNAME, name), mtu), settings + _PROMOTE_SECONDARIES)
 
 
 def create_bridge(host: NetlinkSocket, bridge: Bridge) -> None:
@@ -198,7 +199,7 @@ def create_veth(host: NetlinkSocket, veth: Veth, namespace: int | None) -> None:
     )
     if veth.bridge:
         creation += u32(_MASTER, index_of(host, veth.bridge))
-    _create(host, veth.name, creation, text(_IFNAME, veth.name) + _NO_LINK_LOCAL, _port(veth))
+    _create(host, veth.name, creation, *_no_link_local(text(_IFNAME, veth.name), veth.mtu), _port(veth))
 
 
 def change_veth(host: NetlinkSocket, inside: NetlinkSocket, veth: Veth) -> None:
@@ -210,7 +211,8 @@ def change_veth(host: NetlinkSocket, inside: NetlinkSocket, veth: Veth) -> None:
 
 def up_peer(inside: NetlinkSocket, veth: Veth) -> None:
     name = text(_IFNAME, veth.peer)
-    _put_up(inside, name + _NO_LINK_LOCAL, name + _mac(veth.mac) + u32(_MTU, veth.mtu) + _PROMOTE_SECONDARIES)
+    settings = name + _mac(veth.mac) + u32(_MTU, veth.mtu) + _PROMOTE_SECONDARIES
+    _put_up(inside, settings, *_no_link_local(name, veth.mtu), name)  # with a larger MTU it may have IPv6 only now
 
 
 def deaf(host: NetlinkSocket, name: str) -> None:
@@ -239,8 +241,9 @@ def change_joint(host: NetlinkSocket, joint: Joint) -> None:
     ):
         master = u32(_MASTER, index_of(host, bridge))
         port = _bridge_port(hairpin=False, isolated=isolated)
-        settings = text(_IFNAME, name) + u32(_MTU, joint.mtu) + _NO_LINK_LOCAL
-        _put_up(host, settings + master, text(_IFNAME, name) + text(_IFALIAS, alias) + port)
+        named = text(_IFNAME, name)
+        settings = named + u32(_MTU, joint.mtu) + master
+        _put_up(host, settings, *_no_link_local(named, joint.mtu), named + text(_IFALIAS, alias) + port)
 
 
 def delete_link(host: NetlinkSocket, name: str) -> None:
@@ -292,7 +295,7 @@ def change_device(inside: NetlinkSocket, device: Device) -> None:
     settings = name + text(_IFALIAS, device.alias) + _mac(device.mac) + _PROMOTE_SECONDARIES
     if device.mtu:
         settings += u32(_MTU, device.mtu)
-    _put_up(inside, name + _NO_LINK_LOCAL, settings)
+    _put_up(inside, *_no_link_local(name, device.mtu), settings)
 
 
 def create_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
@@ -316,7 +319,7 @@ def change_vxlan(host: NetlinkSocket, vxlan: Vxlan) -> None:
     kinds = _port_of_tunnel(floods=vxlan.floods)
     port = b"".join(u8(kind, value) for kind, value in kinds.items()) + u8(_BRPORT_ISOLATED, vxlan.isolated)
     slave = nested(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nested(_INFO_SLAVE_DATA, port))
-    _put_up(host, name + _NO_LINK_LOCAL, settings, name + (slave if vxlan.bridge else b""))
+    _put_up(host, *_no_link_local(name, vxlan.mtu), settings, name + (slave if vxlan.bridge else b""))
 
 
 def _port_of_tunnel(*, floods: bool) -> dict[int, bool]:
@@ -394,6 +397,11 @@ def _create(host: NetlinkSocket, name: str, creation: bytes, *settings: bytes) -
     except OSError:
         delete_link(host, name)
         raise
+
+
+def _no_link_local(name: bytes, mtu: int) -> tuple[bytes, ...]:
+    """The message that keeps a link from giving itself an IPv6 address; none where its MTU is too small for IPv6."""
+    return () if 0 < mtu < LEAST_MTU6 else (name + _NO_LINK_LOCAL,)
 
 
 def _put_up(inside: NetlinkSocket, *settings: bytes) -> None:

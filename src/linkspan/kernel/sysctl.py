@@ -45,5 +45,9 @@ def _path(name: str) -> str:
 
 
 def _disables_what_is_not_there(name: str) -> bool:
-    """A kernel without IPv6 has no setting to turn it off, and needs none."""
-    return name.endswith("/disable_ipv6") and not os.path.exists("/proc/sys/net/ipv6")  # noqa: PTH110
+    """A kernel without IPv6 has no setting to turn it off, and needs none; nor has a link whose MTU is too small."""
+    if not name.endswith("/disable_ipv6"):
+        return False
+    settings = os.path.dirname(_path(name))  # noqa: PTH120
+    of_ipv4 = settings.replace("/net/ipv6/", "/net/ipv4/")
+    return not os.path.exists("/proc/sys/net/ipv6") or (not os.path.exists(settings) and os.path.exists(of_ipv4))  # noqa: PTH110

@@ -15,6 +15,8 @@ DEFAULT_GATEWAY = "DefaultGatewayIPv4"
 DEFAULT_GATEWAY6 = "DefaultGatewayIPv6"
 # Auxiliary addresses of a macvlan network with host_access: the host's own, and (`host-eth0`) what it has besides.
 HOST_ADDRESS = "host"
+# Below this the kernel turns IPv6 off on a link, and takes away its settings.
+LEAST_MTU6 = 1280
 PREDEFINED = ("bridge", "host", "none")
 # How containers are reached from elsewhere: by ports of the host (nat); by those, and openly at their own addresses
 # (nat-unprotected); by their own addresses, at published ports (routed); not at all, not even by the host (isolated).
