@@ -63,6 +63,8 @@ def test_what_cannot_be_linked(world: World) -> None:
         with pytest.raises(InvalidArgument, match=text):
             resolve_links(world.now, HostConfig(links=links))
     assert resolve_links(world.now, HostConfig()) is None
+    # On a network of one's own links are names for the resolver, also of containers that are to come.
+    assert len(resolve_links(world.now, HostConfig(links=("nobody", "db:x"), network_mode="own")) or ()) == 1
 
 
 def test_a_link_to_who_lives_in_anothers_sandbox_is_one_to_its_owner(world: World) -> None:

@@ -137,6 +137,15 @@ def test_a_network_that_is_gone_is_taken_off_by_force(engine: Place) -> None:
     assert engine.request("POST", f"/networks/{id_}/disconnect", {"Container": "cc", "Force": True})[0] == 200
     engine.docker("start", "cc")
     assert list(networks(engine, "cc")) == ["rear"]
+    engine.docker("create", "--name", "other", "--network", "passing", "plain", "sleep", "600", status=1)
+    engine.docker("network", "create", "passing")
+    engine.docker("create", "--name", "other", "--network", "passing", "plain", "sleep", "600")
+    engine.docker("network", "rm", "passing")
+    engine.docker("network", "disconnect", "passing", "other", status=1)
+    engine.docker("network", "disconnect", "-f", "passing", "other")  # by its name, as far as anybody knows
+    engine.docker("network", "connect", "rear", "other")
+    engine.docker("start", "other")
+    assert list(networks(engine, "other")) == ["rear"]
 
 
 @pytest.mark.usefixtures("nets")
@@ -187,6 +196,7 @@ def test_live_between_two_networks(engine: Place) -> None:
         ("front", {"IPAMConfig": {"IPv4Address": "10.71.0.1"}}, 403, "Address already in use"),
         ("front", {"IPAMConfig": {"IPv4Address": "x"}}, 400, "invalid IPv4 address: x"),
         ("front", {"IPAMConfig": {"LinkLocalIPs": ["y"]}}, 400, "invalid link-local IP address: y"),
+        ("front", {"IPAMConfig": {"LinkLocalIPs": ["169.253.5.5"]}}, 400, "invalid link-local IP address: 169.253.5.5"),
         ("front", {"MacAddress": "zz"}, 400, "invalid MAC address: zz"),
         (
             "front",

@@ -182,10 +182,13 @@ def test_an_alias_of_many_is_shuffled_and_cut_to_what_the_client_takes(engine: P
 def test_links_on_a_network_of_ones_own(engine: Place) -> None:
     engine.docker("network", "create", "own")
     sleeper(engine, "db")
-    linked, other = sleeper(engine, "linked", "--link", "db:store"), sleeper(engine, "other")
+    linked = sleeper(engine, "linked", "--link", "db:store", "--link", "later:cache")  # the one is not there yet
+    other = sleeper(engine, "other")
     assert addresses(linked, "store") == addresses(linked, "db") == [engine.address("db")]
     with host_resolv_conf(engine, ""):
         assert ask(other, "store").rcode() == dns.rcode.SERVFAIL
+    sleeper(engine, "later")
+    assert addresses(linked, "cache") == [engine.address("later")]
 
 
 def test_who_joins_another_asks_there(engine: Place) -> None:

@@ -197,6 +197,7 @@ def test_events(engine: Place, client: Client) -> None:
         ({"Name": "n", "Options": {"com.docker.network.bridge.name": "docker0"}}, 400, "invalid bridge name"),
         ({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/33"}]}}, 400, "invalid"),
         ({"Name": "n", "IPAM": {"Config": [{"Subnet": "nonsense"}]}}, 400, "invalid"),
+        ({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.9.0.0"}]}}, 400, "invalid subnet 10.9.0.0"),
         ({"Name": "n", "IPAM": {"Config": [{"Subnet": "172.17.4.0/24"}]}}, 403, "Pool overlaps with other one"),
         ({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24", "Gateway": "10.8.0.1"}]}}, 400, "10.8.0.1"),
         ({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24", "IPRange": "10.8.0.0/28"}]}}, 400, "10.8.0.0/28"),
@@ -253,3 +254,11 @@ def test_two_on_a_network_of_two_addresses(engine: Place) -> None:
         engine.docker("run", "--rm", "--net", "pair", "plain", "ping", "-c", "1", "-W", "2", "one")
         engine.docker("rm", "-f", "one")
         engine.docker("network", "rm", "pair")
+
+
+def test_where_ports_of_one_version_are_routed_ipv4_is_named_first(engine: Place) -> None:
+    modes = ("-o", "com.docker.network.bridge.gateway_mode_ipv4=routed")
+    engine.docker("network", "create", "--ipv6", *modes, "own")
+    engine.run("--net", "own", "--name", "web", "-p", "8080:80", "plain", "sleep", "60")
+    ports = engine.inspect("web")["NetworkSettings"]["Ports"]
+    assert ports == {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}, {"HostIp": "::", "HostPort": "8080"}]}

@@ -265,6 +265,8 @@ def _port_map(view: ContainerView) -> dict[str, Any]:
             for address in each_family(binding.address):
                 entry = {"HostIp": address, "HostPort": str(binding.port) if binding.port else ""}
                 entries = [*entries, entry] if entry not in entries else entries
+            if not binding.port:  # one version is routed, and Docker names IPv4 first
+                entries = sorted(entries, key=lambda entry: ":" in entry["HostIp"])
             ports[binding.container] = entries
     return ports
 

@@ -161,7 +161,8 @@ class Networks:
         return parse_bandwidth(rate, burst)
 
     async def disconnect(self, ref: str, container: str, *, force: bool) -> None:
-        """By force also off a network that is there no more, named by its id."""
+        """By force also off a network that is there no more, named by its id; or as it was called, where it is the only
+        such one of the container's."""
 
         def decide(network: Network, id_: str, busy: Busy) -> Change:
             now_ = self._ledger.now
@@ -170,10 +171,13 @@ class Networks:
         try:
             await self._change(ref, container, decide)
         except NotFound:
-            found = self._ledger.now.container(container)
-            if not force or ref not in found.networks or ref in self._ledger.now.networks:
+            now_ = self._ledger.now
+            found = now_.container(container)
+            gone = [id_ for id_ in found.networks if id_ not in now_.networks]
+            wanted = ref if ref in gone else gone[0] if len(gone) == 1 else ""
+            if not (force and wanted) or _is_there(now_, ref):
                 raise
-            await self._locked(found.id, lambda: forget_network(self._ledger.now.container(found.id), ref))
+            await self._locked(found.id, lambda: forget_network(self._ledger.now.container(found.id), wanted))
 
     async def evict(self, endpoint: Endpoint, address: str) -> None:
         """Takes a container off a network of which another host now has its address, or two would answer for it."""
@@ -242,3 +246,10 @@ class Networks:
         endpoints = tuple((now_.containers[e.container_id], e) for e in now_.endpoints_at(network))
         remotes = tuple((now_.hosts.get(remote.host_id), remote) for remote in now_.remotes_at(network))
         return NetworkView(network, endpoints, remotes, self.own_host)
+
+
+def _is_there(snapshot: Snapshot, ref: str) -> bool:
+    with contextlib.suppress(NotFound):
+        snapshot.network(ref)
+        return True
+    return False

@@ -50,7 +50,7 @@ def _problems(name: str, settings: EndpointSettings, network: Network) -> Iterat
         yield from _address_problems(asked.ipv4_address, 4, network)
         yield from _address_problems(asked.ipv6_address, 6, network)
     for text in asked.link_local_ips or ():
-        if (address := _address(text)) is None or address.is_unspecified:
+        if (address := _address(text)) is None or not address.is_link_local:
             yield f"invalid link-local IP address: {text}"
     if settings.mac_address:
         try:

@@ -176,9 +176,9 @@ def connect(
     """Another network for a container, at once where it runs. It may take over the default route and the ports."""
     if container.shares_sandbox:
         raise InvalidArgument(_SHARED)
+    check_settings(network.name, settings, network)
     if network.id in container.networks:
         raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
-    check_settings(network.name, settings, network)
     if network.driver == "host":
         raise InvalidArgument(
             "cannot connect container to host network - container must be created in host network mode"

@@ -27,6 +27,8 @@ def resolve_links(snapshot: Snapshot, host: HostConfig) -> tuple[str, ...] | Non
     """The links of a container that is to be made, by the others' ids. Raises InvalidArgument with Docker's words."""
     if host.links is None:
         return None
+    # On a user-defined network links are its names, which may be of containers to come.
+    named_elsewhere = host.network_mode not in ("", "default", "bridge", "host", "none")
     found: dict[str, str] = {}
     for text in host.links:
         ref, alias = parse_link(text)
@@ -35,6 +37,8 @@ def resolve_links(snapshot: Snapshot, host: HostConfig) -> tuple[str, ...] | Non
             while child.joins:
                 child = snapshot.container(child.joins)
         except NotFound as error:
+            if named_elsewhere:
+                continue
             raise InvalidArgument(f"could not get container for {ref}: {error}") from error
         if child.host_config.network_mode == "host":
             raise InvalidArgument("conflicting options: host type networking can't be used with links")

@@ -122,6 +122,8 @@ def _faults(pool: Pool) -> Iterable[str]:
     try:
         subnet = ipaddress.ip_network(pool.subnet, strict=False)
     except ValueError:
+        subnet = None
+    if subnet is None or "/" not in pool.subnet:
         yield f"invalid subnet {pool.subnet}: invalid CIDR block notation"
         return
     if str(subnet) != pool.subnet and subnet != _parsed(pool.subnet):
