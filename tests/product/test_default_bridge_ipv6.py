@@ -88,6 +88,10 @@ def test_fixed_cidr_v6_alone_is_the_subnet(six: Start) -> None:
         80,
     )
     goes_both_ways(made, "fd00:18::2", "fd00:18::1")
+    made.remove_containers()
+    made.end()
+    made.start("--ipv6", "--fixed-cidr-v6", "fd00:18::/112")  # the same address, of a smaller subnet
+    assert "fd00:18::1/112" in bridge_addresses(made)
 
 
 def test_ipv6_comes_and_goes_with_the_flag(six: Start) -> None:

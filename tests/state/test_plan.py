@@ -378,3 +378,10 @@ def test_any_mac_will_do_where_none_is_asked_for() -> None:
     assert diff(there, state_of([Bridge("br0", "a", 1400)])).steps
     assert not diff({}, {}).steps
     assert len(diff({}, there)) == 1
+
+
+def test_an_ipv6_address_with_another_length_takes_the_old_one_s_place() -> None:
+    """An interface has it once: the kernel would refuse it beside the old one, and lose it with that."""
+    for old, new, first in (("fd00::1/64", "fd00::1/80", Delete), ("10.0.0.1/24", "10.0.0.1/16", Create)):
+        plan = diff(state_of([Address("", "br0", old)]), state_of([Address("", "br0", new)]))
+        assert [type(step) for step in plan.steps].index(first) == 0 and len(plan.steps) == 2

@@ -13,7 +13,8 @@ Deletions follow, in reverse. Exceptions:
 - What stands in the way of something new goes first of all: a link to be made anew under the same name, a veth whose
   peer's name another one takes, a device on a parent that gets another one (it has room for one in passthru, and for
   one of each MAC), a network card that is elsewhere and is wanted, a tunnel with the same number, a bound port that
-  covers another's address.
+  covers another's address, an IPv6 address with another prefix length (an interface has it once; of IPv4 it may have
+  both).
 - Then, before what a sandbox lets in and out changes or goes, those of its interfaces that go: an interface is never
   there without what was said of it.
 - What vanishes with its link or namespace (addresses, routes, neighbours, devices…), or with its bridge of Open
@@ -354,6 +355,7 @@ def _in_the_way(gone: list[KernelObject], made: list[KernelObject]) -> list[Kern
     parents = cards | {item.parent for item in made if isinstance(item, Device) and item.parent}
     ports = {(item.protocol, item.port) for item in made if isinstance(item, BoundPort)}
     tunnels = {(item.port, item.vni) for item in made if isinstance(item, Vxlan)}
+    addresses = {_whole(item) for item in made if isinstance(item, Address) and ":" in item.address}
     return [
         item
         for item in gone
@@ -362,6 +364,7 @@ def _in_the_way(gone: list[KernelObject], made: list[KernelObject]) -> list[Kern
         or (isinstance(item, Vxlan) and (item.port, item.vni) in tunnels)
         or (isinstance(item, Nic) and item.origin in parents)
         or (isinstance(item, BoundPort) and (item.protocol, item.port) in ports)
+        or (isinstance(item, Address) and _whole(item) in addresses)
     ]
 
 
@@ -373,6 +376,10 @@ def _guarded(gone: list[KernelObject], changed: list[Replace], early: Container[
     less -= {HOST, *ending}
     links = (item for item in gone if isinstance(item, (Veth, Device, Nic)) and item.key not in early)
     return [item for item in links if item.namespace in less]
+
+
+def _whole(item: Address) -> tuple[str, str, str]:
+    return item.namespace, item.interface, item.address.partition("/")[0]
 
 
 def _inside(item: Veth | Device | Nic) -> _Place:
