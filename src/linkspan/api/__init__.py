@@ -8,6 +8,7 @@ versions      the API's versions, and what the newest ones have left behind
 routes_*      one file a noun: what each path reads, which verb of the daemon it calls, what it answers
 json_*        one file a noun: views as Docker prints them
 parse         bodies and query values into model types
+older         what is asked for as older versions of the API have it
 filters       Docker's filters on images, networks, volumes and events
 streams       framing, detach keys, and the pumps between a client and a process's standard streams
 times         Docker's time stamps, spans and ages
