@@ -152,10 +152,12 @@ def test_what_cannot_move_stays_as_it_is(hosts: Cluster) -> None:
         refused = h1.linkspan("move", "web", "h2", status=1).err
         assert 'host h2: Conflict. The container name "/web" is already in use' in refused
     h1.docker("start", "web")
-    h1.docker("tag", "web", "only-here")
-    h1.docker("create", "--name", "rare", "--network", "lan", "only-here")
-    assert "host h2: " in h1.linkspan("move", "rare", "h2", status=1).err
-    h1.docker("rmi", "only-here", status=None)
+    rare = "127.0.0.1:1/only-here"  # of a registry that refuses at once
+    h1.docker("tag", "web", rare)
+    h1.docker("create", "--name", "rare", "--network", "lan", rare)
+    refused = h1.linkspan("move", "rare", "h2", status=1).err
+    assert "host h2: " in refused and "connection refused" in refused
+    h1.docker("rmi", rare, status=None)
     assert h1.inspect("rare")["State"]["Status"] == "created"
 
 
