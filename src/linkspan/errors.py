@@ -6,6 +6,8 @@ The kind decides the HTTP status, and only `api/` knows which; errno becomes a k
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class LinkspanError(Exception):
     """Base of every error that may reach a client. `str(error)` is what the client reads."""
@@ -60,3 +62,14 @@ class PortUnavailable(Internal):
 
 class PortInUse(PortUnavailable):
     """A host port is held by another container or by another process of the host: another port may be free."""
+
+
+def did_you_mean(name: str, known: Iterable[str], before: str = "") -> str:
+    """What an error about an unknown name ends with: the name that was probably meant, with `before` in front of it;
+    "" where none is like it. The end of a dotted name stands for all of it, whatever capitals it has."""
+    import difflib  # the command needs it only where something is wrong
+
+    lowered = {one.lower(): one for one in sorted(known)}
+    wanted = name.lower()
+    near = [one for one in lowered if one.endswith(f".{wanted}")] or difflib.get_close_matches(wanted, lowered, 1, 0.7)
+    return f"; did you mean {before}{lowered[near[0]]}?" if near else ""

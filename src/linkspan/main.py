@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import faulthandler
 import logging
 import os
@@ -51,8 +52,15 @@ def linkspand() -> None:
     except OSError as error:  # a folder that cannot be written, say
         log.debug("cannot start", exc_info=error)
         where = f"{error.filename}: " if error.filename else ""
-        print(f"linkspand: cannot start: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"linkspand: cannot start: {where}{error.strerror or error}{_lacking(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _lacking(error: OSError) -> str:
+    """What to do where root may not do what root may."""
+    if error.errno != errno.EPERM:
+        return ""
+    return ": it needs root's capabilities, among them CAP_NET_ADMIN and CAP_SYS_ADMIN (in a container: --privileged)"
 
 
 async def serve(configuration: Configuration) -> None:

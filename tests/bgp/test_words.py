@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
 
 import pytest
 
@@ -47,6 +48,8 @@ def test_sessions() -> None:
         exported=3,
     )
     assert up.up and not waiting.up
+    then = datetime.fromisoformat("2026-11-26T14:37:33.578")  # the host's time
+    assert datetime.fromisoformat(up.since_utc).timestamp() == then.timestamp() and up.since_utc.endswith("Z")
     assert (waiting.state, waiting.since, waiting.trouble) == (
         "Active",
         "2026-11-25T01:00:00.000",

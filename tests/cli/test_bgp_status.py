@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from fake_daemon import Answer, FakeDaemon
 
 from conftest import Command
@@ -13,7 +15,7 @@ SESSION = {
     "AS": 64512,
     "Client": False,
     "State": "Active",
-    "Since": "14:02:11.310",
+    "Since": (datetime.now(UTC) - timedelta(hours=3)).isoformat().replace("+00:00", "Z"),
     "Trouble": "Socket: Connection refused",
     "Gone": 2,
     "Imported": 1,
@@ -49,9 +51,9 @@ def test_everything_is_shown(linkspan: Command, daemon: FakeDaemon) -> None:
         "Not taken:   10.65.1.0/28, which is ours, by rack\n"
         "\n"
         "PEER      ADDRESS    AS        STATE                                                               "
-        "SINCE          TAKEN     REFUSED   TOLD\n"
+        "SINCE         TAKEN     REFUSED   TOLD\n"
         "host h2   10.0.0.2   64512     Active (Socket: Connection refused), lost 2 times in five minutes   "
-        "14:02:11.310   1         2         3\n"
+        "3 hours ago   1         2         3\n"
         "\n"
         "ANNOUNCED\n"
         "10.65.1.0/26\n"

@@ -80,7 +80,8 @@ def test_every_verb_has_help(path: tuple[str, ...], capsys: pytest.CaptureFixtur
 def test_a_token_that_is_valid_for_no_time(linkspan: Command, daemon: FakeDaemon) -> None:
     refused = linkspan("mesh", "token", "rotate", "--expires", "tomorrow")
     assert refused.returncode and not daemon.asked
-    assert refused.stderr.startswith(b'--expires: time: invalid duration "tomorrow"')
+    assert refused.stderr.startswith(b'linkspan: --expires: time: invalid duration "tomorrow"')
+    assert b"Usage:  linkspan mesh token [OPTIONS] [rotate]" in refused.stderr
 
 
 def test_overview(linkspan: Command) -> None:
@@ -104,7 +105,61 @@ def test_publish(linkspan: Command, daemon: FakeDaemon) -> None:
     done = linkspan("container", "publish", "web", "-p", "8080:80")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert b"you must say what to publish" in linkspan("publish", "web").stderr
+    assert b"each port has a -p: linkspan publish web -p 8081:80" in linkspan("publish", "web", "8081:80").stderr
     assert linkspan("publish", "web", "-p", "x").returncode == 1
+
+
+def test_flags_that_are_nearly_there(linkspan: Command) -> None:
+    done = linkspan("run", "--netwrk", "back", "nginx")
+    assert done.returncode == 125 and done.stderr.startswith(b"unknown flag: --netwrk; did you mean --network?\n")
+    assert linkspan("ps", "-h").stdout == linkspan("ps", "--help").stdout
+    assert linkspan("-h").stdout == linkspan("--help").stdout
+    assert linkspan("host", "-h").stdout == linkspan("host").stdout
+    assert linkspan("run", "-h").stderr.startswith(b"flag needs an argument: 'h' in -h\n")  # the host's name
+
+
+HOSTS = [
+    {"ID": "a" * 36, "Name": name, "Address": "10.0.0.4", "Status": "down", "Since": "", "Containers": 0,
+     "Version": "1", "Self": False}
+    for name in ("h1", "h2")
+]  # fmt: skip
+
+
+def test_formats_of_what_docker_has_not(linkspan: Command, daemon: FakeDaemon) -> None:
+    daemon.on["GET /hosts"] = Answer(body=HOSTS)
+    assert linkspan("host", "ls", "--format", "{{.Name}}\\t{{.Status}}").stdout == b"h1\tdown\nh2\tdown\n"
+    lines = linkspan("host", "ls", "--format", "json").stdout.splitlines()
+    assert list(map(json.loads, lines)) == HOSTS == json.loads(linkspan("host", "ls", "--json").stdout)
+    assert linkspan("host", "ls", "--format", "table").stdout == linkspan("host", "ls").stdout
+    assert linkspan("host", "ls", "--format", "{{.Nmae}}").returncode == 1
+    daemon.on["GET /hosts/h1"] = Answer(body=HOSTS[0])
+    assert linkspan("host", "inspect", "-f", "{{.Address}}", "h1").stdout == b"10.0.0.4\n"
+    daemon.on["GET /policy/resources"] = Answer(body={"kind": "List", "items": []})
+    listed = linkspan("policy", "ls", "--format", "json")
+    assert listed.stdout == linkspan("policy", "get", "-o", "json").stdout and json.loads(listed.stdout)["items"] == []
+
+
+def test_policies_of_containers_that_no_network_joins(linkspan: Command, daemon: FakeDaemon) -> None:
+    end = {"Allowed": True, "Rule": "no policy is about its egress", "Tier": "", "Policy": "", "Logged": []}
+    path = {"Network": "", "Source": "10.1.0.2", "SeenAs": "10.1.0.2", "Destination": "10.2.0.2", "Allowed": True, "Egress": end,
+            "Ingress": end}  # fmt: skip
+    daemon.on["GET /policy/check"] = Answer(body={"Allowed": True, "Paths": [path]})
+    said = linkspan("policy", "check", "app", "db:80").stdout.decode().splitlines()[0]
+    assert said.startswith("allow: 10.1.0.2 to 10.2.0.2 by policies; they have no network in common")
+    assert b"no network" not in linkspan("policy", "check", "app", "10.2.0.2:80").stdout
+    assert json.loads(linkspan("policy", "check", "--format=json", "app", "db:80").stdout)["Allowed"]
+
+
+def test_policies_deleted_and_files_named(linkspan: Command, daemon: FakeDaemon, tmp_path: Path) -> None:
+    told = {"Resources": [{"Kind": "BGPPeer", "Name": "a", "Network": "", "Result": "deleted"}], "Warnings": []}
+    for name in "ab":
+        daemon.on[f"DELETE /policy/resources/bgppeer/{name}"] = Answer(body=told)
+    assert linkspan("policy", "rm", "bgppeer", "a", "b").stdout == b"BGPPeer a: deleted\n" * 2
+    (tmp_path / "a.yaml").write_text("x")
+    daemon.on["POST /policy/apply"] = Answer(400, {"message": "line 1: it is wrong"})
+    once = ("-f", str(tmp_path / "a.yaml"))
+    assert linkspan("policy", "apply", *once).stderr == b"Error response from daemon: line 1: it is wrong\n"
+    assert b"a.yaml: line 1: it is wrong" in linkspan("policy", "apply", *once, *once).stderr
 
 
 def test_unpublish(linkspan: Command, daemon: FakeDaemon) -> None:

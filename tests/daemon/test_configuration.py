@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from linkspan.daemon import flags
 from linkspan.daemon.configuration import TLS, Configuration, parse_arguments
 from linkspan.daemon.reload import reload
 from linkspan.errors import InvalidArgument
@@ -145,6 +146,8 @@ def test_a_plain_tcp_socket_has_to_be_asked_for_by_name(tmp_path: Path) -> None:
     ("arguments", "text"),
     [
         (["--bip=nonsense"], "invalid --bip: invalid CIDR address: nonsense"),
+        (["--bip=172.31.0.1"], "invalid --bip: invalid CIDR address: 172.31.0.1: it is ADDRESS/PREFIX"),
+        (["--bip=172.31.0.1/32"], "invalid --bip: 172.31.0.1/32 has no room for a bridge and a container"),
         (["--fixed-cidr=1.2.3"], "invalid --fixed-cidr"),
         (["--bip6=10.0.0.1/24"], "invalid --bip6: invalid CIDR address: 10.0.0.1/24"),
         (["--bridge-accept-fwmark=0x1ffffffff"], "invalid --bridge-accept-fwmark"),
@@ -162,6 +165,21 @@ def test_a_plain_tcp_socket_has_to_be_asked_for_by_name(tmp_path: Path) -> None:
 def test_mistakes_in_flags(tmp_path: Path, arguments: list[str], text: str) -> None:
     with pytest.raises(InvalidArgument, match=text):
         parsed(tmp_path, *arguments)
+
+
+def test_a_flag_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for stranger, said in (("--bipp=1", "--bipp=1; did you mean --bip?"), ("now", "now; --help lists the flags")):
+        with pytest.raises(SystemExit):
+            parsed(tmp_path, stranger)
+        assert f"unrecognized arguments: {said}" in capsys.readouterr().err
+
+
+def test_help_has_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    shown = re.findall(r"^  (?:-\w(?: \S+)?, )?--([\w-]+)", capsys.readouterr().out, re.MULTILINE)
+    known = {*flags.TEXT, *flags.LISTS, *flags.SWITCHES, *flags.NUMBERS, *flags.ACCEPTED, *flags.REFUSED}
+    assert sorted(shown) == sorted({*known, "help", "version", "validate", "config-file"})
 
 
 def test_mistakes_in_the_file(tmp_path: Path) -> None:

@@ -156,7 +156,8 @@ def test_the_size_of_blocks(world: World, text: str, blocks: tuple[int, int]) ->
             Unsupported,
             "the running kernel lacks IP-in-IP links \\(module ipip\\): use vxlan",
         ),
-        ({"options": {"parent": "eth0"}}, InvalidArgument, "unknown option: parent"),
+        ({"options": {"parent": "eth0"}}, InvalidArgument, "unknown option: parent$"),
+        ({"options": {"encapsulaton": "never"}}, InvalidArgument, "encapsulaton; did you mean encapsulation?"),
         ({"options": {"rest": "x"}}, InvalidArgument, "invalid value for rest"),
         (
             {"pools": (Pool(subnet="10.7.0.0/24", gateway="10.7.0.1"),), "ipv6": False},

@@ -87,7 +87,7 @@ def test_a_number_that_is_asked_for(world: World) -> None:
         ({"options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}, InvalidArgument, "unknown option"),
         ({"options": {"com.docker.network.driver.mtu": "67"}}, InvalidArgument, "use 68 to 65535"),
         ({"options": {"com.docker.network.driver.mtu": "1279"}, "ipv6": True}, InvalidArgument, "IPv6 needs 1280"),
-        ({"scope": "local"}, Forbidden, "network driver overlay needs a cluster"),
+        ({"scope": "local"}, Forbidden, "scope local: networks of the driver overlay are the cluster's"),
     ],
 )
 def test_what_is_refused(world: World, settings: dict[str, object], error: type[LinkspanError], words: str) -> None:
@@ -104,7 +104,7 @@ def test_it_needs_a_cluster(world: World) -> None:
 
 def test_what_many_hosts_share_does_not_change_in_place(world: World) -> None:
     network = created(world)
-    with pytest.raises(Forbidden, match="on a segment that many hosts share: only labels and DNS servers can change"):
+    with pytest.raises(Forbidden, match="is what many hosts share: only labels and DNS servers can change"):
         update_network(world.now, network, NetworkUpdate(internal=True), (), MEMBER, PortSpace())
 
 

@@ -175,6 +175,7 @@ def test_the_last_subnet_stays(world: World) -> None:
         ({"options": {f"{BRIDGE}name": "br9"}}, Forbidden, "cannot change: the containers' interfaces stand on that"),
         ({"options": {"com.docker.network.enable_ipv6": "true"}}, Forbidden, "it follows from the subnets"),
         ({"options": {"nonsense": "1"}}, InvalidArgument, "network net: unknown option: nonsense"),
+        ({"options": {"MTU": "1"}}, InvalidArgument, "unknown option: MTU; did you mean com.docker.network.driver.mtu"),
         ({"options": {ICC: "perhaps"}}, InvalidArgument, "use true or false"),
         ({"options": {MTU: "20"}}, InvalidArgument, "use 68 to 65535"),
         ({"options": {MODE: "isolated"}}, InvalidArgument, "can only be used for an internal network"),

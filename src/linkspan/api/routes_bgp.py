@@ -47,7 +47,7 @@ def _session(view: SessionView) -> dict[str, Any]:
         "AS": neighbour.as_number,
         "Client": neighbour.client,
         "State": session.state if session else "",
-        "Since": session.since if session else "",
+        "Since": session.since_utc if session else "",
         "Trouble": session.trouble if session else "",
         "Gone": view.gone,
         "Imported": session.imported if session else 0,

@@ -17,6 +17,10 @@ async def hosts(daemon: Daemon, request: Request) -> Answer:
     return json_response([json_cluster.host(view) for view in await _cluster(daemon).hosts()])
 
 
+async def host(daemon: Daemon, request: Request) -> Answer:
+    return json_response(json_cluster.host(await _cluster(daemon).host(request.names["ref"])))
+
+
 async def expel(daemon: Daemon, request: Request) -> Answer:
     if daemon.mesh:
         raise Conflict("a host of a mesh is taken out, and locked out, by: linkspan mesh forget HOST")
@@ -26,12 +30,13 @@ async def expel(daemon: Daemon, request: Request) -> Answer:
 
 def _cluster(daemon: Daemon) -> Cluster:
     if daemon.cluster is None:
-        raise Conflict("this host is in no cluster: start linkspand with --cluster etcd://HOST:2379,…")
+        raise Conflict("this host is in no cluster: start linkspand with --cluster etcd://HOST:2379,… or --mesh")
     return daemon.cluster
 
 
 ROUTES = (
     ("GET", "/cluster", status),
     ("GET", "/hosts", hosts),
+    ("GET", "/hosts/{ref}", host),
     ("DELETE", "/hosts/{ref}", expel),
 )

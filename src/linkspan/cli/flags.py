@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from linkspan.cli.failure import UsageError
+from linkspan.errors import did_you_mean
 
 if TYPE_CHECKING:
     from linkspan.cli.client import Client
@@ -118,9 +119,10 @@ def parse(
     runs_program: bool = False,
     aliases: Mapping[str, str] | None = None,
 ) -> Parsed:
-    """Takes the words apart. Raises UsageError in Docker's words; `help` is always a flag."""
+    """Takes the words apart. Raises UsageError in Docker's words; `help` is always a flag, also as -h where no other
+    flag has that letter."""
     named = {flag.name: flag for flag in (*flags, switch("help", "", "Print this help"))}
-    short = {flag.short: flag for flag in named.values() if flag.short}
+    short = {"h": named["help"], **{flag.short: flag for flag in named.values() if flag.short}}
     parsed = Parsed(named, {}, [])
     known = {**named, **{alias: named[name] for alias, name in (aliases or {}).items()}}
     rest = list(words)
@@ -145,7 +147,7 @@ def _long(known: dict[str, Flag], parsed: Parsed, word: str, rest: list[str]) ->
     name, equals, value = word[2:].partition("=")
     flag = known.get(name)
     if flag is None:
-        raise UsageError(f"unknown flag: --{name}", FLAG_STATUS)
+        raise UsageError(f"unknown flag: --{name}{did_you_mean(name, known, '--')}", FLAG_STATUS)
     if not equals:
         if not flag.value:
             value = "true"

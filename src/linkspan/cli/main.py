@@ -98,11 +98,16 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "check": ("policy_check:CHECK", "Say whether one container may talk to another, and by which rule"),
             "delete": ("policy:DELETE", "Delete policies and other resources"),
             "get": ("policy:GET", "Show policies and other resources"),
+            "list": ("policy:GET", "Show policies and other resources"),
+            "ls": ("policy:GET", "Show policies and other resources"),
+            "remove": ("policy:DELETE", "Delete policies and other resources"),
+            "rm": ("policy:DELETE", "Delete policies and other resources"),
         },
     ),
     "host": (
         "Hosts of the cluster (only in linkspan)",
         {
+            "inspect": ("inspect:HOST", "Show everything about hosts"),
             "ls": ("cluster:LIST", "List the hosts"),
             "list": ("cluster:LIST", "List the hosts"),
             "rm": ("cluster:REMOVE", "Take out hosts that have gone for good"),
@@ -275,6 +280,7 @@ def _run(verbs: dict[str, tuple[str, str]], name: str, path: str, words: list[st
             print(help_text(verb, path))
             return 0
         check_count(verb, path, len(line.arguments))
+        return verb.run(Invocation(line, _client(options), path))
     except UsageError as error:
         prefix = "" if error.status == FLAG_STATUS else "linkspan: "
         see = "See" if verb.most is None and prefix else "Run"
@@ -282,7 +288,6 @@ def _run(verbs: dict[str, tuple[str, str]], name: str, path: str, words: list[st
         raise Failure(
             f"{prefix}{error}\n\n{usage}\n\n{see} 'linkspan {path} --help' for more information", error.status
         ) from None
-    return verb.run(Invocation(line, _client(options), path))
 
 
 def _client(options: Parsed) -> Client:

@@ -279,11 +279,15 @@ def _default_bridge(values: Mapping[str, Any], bridge: str) -> DefaultBridge:
         ("bip6", ipaddress.IPv6Interface),
         ("fixed-cidr-v6", ipaddress.IPv6Interface),
     ):
-        if values.get(name):
+        if text := str(values.get(name, "")):
             try:
-                kind(str(values[name]))
+                network = kind(text).network
             except ValueError:
-                raise InvalidArgument(f"invalid --{name}: invalid CIDR address: {values[name]}") from None
+                network = None
+            if network is None or "/" not in text:
+                raise InvalidArgument(f"invalid --{name}: invalid CIDR address: {text}: it is ADDRESS/PREFIX")
+            if name in ("bip", "bip6") and network.num_addresses < 4:
+                raise InvalidArgument(f"invalid --{name}: {text} has no room for a bridge and a container")
     fixed, fixed6 = (str(values.get(name, "")) for name in ("fixed-cidr", "fixed-cidr-v6"))
     return DefaultBridge(
         name=bridge or "docker0",

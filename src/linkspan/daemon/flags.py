@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from linkspan.errors import InvalidArgument
+from linkspan.errors import InvalidArgument, did_you_mean
 
 DEFAULT_CONFIG_FILE = "/etc/linkspan/daemon.json"
 
@@ -82,11 +82,11 @@ TEXT = {
     "default-gateway-v6": "container default gateway IPv6 address",
     "bridge-accept-fwmark": "let packets with this firewall mark (MARK or MARK/MASK) reach containers",
     "ip": "default host address when publishing ports",
-    "data-root": "root directory of persistent state",
-    "exec-root": "root directory of execution state",
-    "pidfile": "path of the daemon's PID file",
+    "data-root": "root directory of persistent state (default /var/lib/linkspan)",
+    "exec-root": "root directory of execution state (default /run/linkspan)",
+    "pidfile": "path of the daemon's PID file (default /run/linkspan.pid)",
     "log-driver": "where containers' output is kept by default: json-file, local or none",
-    "log-level": "debug, info, warn, error or fatal",
+    "log-level": "debug, info (the default), warn, error or fatal",
     "publish-policy": "open, or closed: published ports answer outside only what nft table linkspan-user allows",
     "cgroup-parent": "parent cgroup of all containers",
     "cluster": "join the hosts that share an etcd: etcd://HOST:2379,HOST:2379[/PREFIX]",
@@ -107,7 +107,7 @@ TEXT = {
     "tlskey": "path of the TLS key file",
 }
 LISTS = {
-    "host": "socket to listen on: unix://PATH, tcp://ADDRESS:PORT, fd://",
+    "host": "socket to listen on: unix://PATH (default unix:///run/linkspan.sock), tcp://ADDRESS:PORT, fd://",
     "host-gateway-ip": "address that 'host-gateway' in --add-host stands for; one of each family",
     "dns": "DNS server to use",
     "dns-search": "DNS search domain to use",
@@ -156,7 +156,25 @@ KEYS: dict[str, str] = {
     "runtimes": "add-runtime",
 }
 
-
+# How --help arranges them.
+_SUBJECTS = {
+    "itself": "data-root exec-root pidfile log-level",
+    "where it listens": "host tls tlsverify tlscacert tlscert tlskey",
+    "the network named bridge": (
+        "bridge bip fixed-cidr default-gateway bip6 fixed-cidr-v6 default-gateway-v6 ipv6 mtu icc ip-masq ip"
+    ),
+    "all networks": "default-address-pool default-subnet-size default-network-opt",
+    "ports and the firewall": (
+        "publish-policy allow-direct-routing bridge-accept-fwmark userland-proxy iptables ip6tables ip-forward "
+        "forward-accept own-table"
+    ),
+    "names": "dns dns-search dns-opt host-dns host-gateway-ip",
+    "many hosts": (
+        "cluster cluster-tls mesh join token mesh-encryption advertise cluster-interface label bgp ovs-db ovs-datapath"
+    ),
+    "containers and images": ("cgroup-parent log-driver log-opt insecure-registry http-proxy https-proxy no-proxy"),
+}
+_ALL = frozenset({*ACCEPTED, *REFUSED, *NUMBERS, *TEXT, *LISTS, *SWITCHES, "config-file", "validate"})
 _LETTERS = {"bridge": "b", "log-level": "l", "pidfile": "p", "host": "H", "storage-driver": "s", "group": "G"}
 
 
@@ -176,7 +194,12 @@ class Given:
 
 def gather(arguments: Sequence[str]) -> Given:
     """Flags, joined with daemon.json. Raises InvalidArgument naming the flag or key; exits on --help as usual."""
-    given = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    parsed, strangers = parser.parse_known_args(arguments)
+    if strangers:
+        meant = did_you_mean(strangers[0].lstrip("-").partition("=")[0], _ALL, "--")
+        parser.error(f"unrecognized arguments: {' '.join(strangers)}{meant or '; --help lists the flags'}")
+    given = vars(parsed)
     path, validate = given.pop("config_file"), given.pop("validate")
     values = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
     from_file = _read_file(Path(path or DEFAULT_CONFIG_FILE), required=path is not None)
@@ -209,25 +232,33 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Flags may also be set in daemon.json (--config-file), with dockerd's keys.",
         allow_abbrev=False,
     )
-    parser.add_argument("-v", "--version", action="version", version=_version())
-    parser.add_argument("--validate", action="store_true", help="say whether flags and file are in order, and end")
-    parser.add_argument("--config-file", help=f"daemon configuration file (default {DEFAULT_CONFIG_FILE}, if there)")
-    for name, text in NUMBERS.items():
-        parser.add_argument(f"--{name}", type=int, help=text)
-    parser.add_argument("-D", "--debug", action="store_const", const=True, help="the same as --log-level=debug")
+    own = parser.add_argument_group("itself")
+    own.add_argument("-v", "--version", action="version", version=_version())
+    own.add_argument("--validate", action="store_true", help="say whether flags and file are in order, and end")
+    own.add_argument("--config-file", help=f"daemon configuration file (default {DEFAULT_CONFIG_FILE}, if there)")
+    own.add_argument("-D", "--debug", action="store_const", const=True, help="the same as --log-level=debug")
     short = {name: (f"-{letter}",) for name, letter in _LETTERS.items()}
-    for name, text in TEXT.items():
-        parser.add_argument(*short.get(name, ()), f"--{name}", help=text)
-    for name, text in LISTS.items():
-        parser.add_argument(*short.get(name, ()), f"--{name}", action="append", help=text)
-    for name, text in SWITCHES.items():
-        parser.add_argument(f"--{name}", nargs="?", const=True, type=_boolean, metavar="BOOL", help=text)
+    for title, names in _SUBJECTS.items():
+        group = own if title == "itself" else parser.add_argument_group(title)
+        for name in names.split():
+            words: dict[str, Any]
+            if name in NUMBERS:
+                words = {"help": NUMBERS[name], "type": int, "metavar": "NUMBER"}
+            elif name in TEXT:
+                words = {"help": TEXT[name], "metavar": "VALUE"}
+            elif name in LISTS:
+                words = {"help": LISTS[name], "action": "append", "metavar": "VALUE"}
+            else:
+                words = {"help": SWITCHES[name], "nargs": "?", "const": True, "type": _boolean, "metavar": "BOOL"}
+            group.add_argument(*short.get(name, ()), f"--{name}", **words)
+    accepted = parser.add_argument_group("accepted, and what is done instead")
     for name, text in ACCEPTED.items():
         if name != "debug":
-            flags = (*short.get(name, ()), f"--{name}")
-            parser.add_argument(*flags, nargs="?", const=True, action="append", help=f"accepted; {text}")
+            letters = (*short.get(name, ()), f"--{name}")
+            accepted.add_argument(*letters, nargs="?", const=True, action="append", metavar="VALUE", help=text)
+    refused = parser.add_argument_group("refused, and why")
     for name, text in REFUSED.items():
-        parser.add_argument(f"--{name}", nargs="?", const=True, action="append", help=f"refused; {text}")
+        refused.add_argument(f"--{name}", nargs="?", const=True, action="append", metavar="VALUE", help=text)
     return parser
 
 

@@ -18,7 +18,7 @@ from linkspan.engine.join import sharers
 from linkspan.engine.request import NetworkRequest
 from linkspan.engine.scope import has_exclusive_blocks, scope_of, sources_of
 from linkspan.engine.subnets import choose_pools
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, did_you_mean
 from linkspan.ipam.pools import PoolSource
 from linkspan.model.network import PREDEFINED, Network
 from linkspan.model.snapshot import Snapshot, Write, drop, put
@@ -143,7 +143,11 @@ def create_network(
     request = with_configuration(snapshot, request)
     driver = drivers.get(request.driver or "bridge")
     if driver is None:
-        raise NotFound(f"could not find plugin {request.driver} in v1 plugin registry: plugin not found")
+        names = sorted(name for name, one in drivers.items() if one.allocates)
+        raise NotFound(
+            f"could not find plugin {request.driver} in v1 plugin registry: plugin not found; the drivers here are "
+            f"{', '.join(names)}{did_you_mean(request.driver, names)}"
+        )
     if not driver.allocates:
         raise Forbidden(f'only one instance of "{request.driver}" network is allowed')
     if request.ipam_driver not in ("", "default", "null"):
@@ -152,7 +156,9 @@ def create_network(
         # Docker's null driver gives out no addresses, which is no use to a driver that needs them.
         raise InvalidArgument("ipv4 pool is empty" if request.ipv4 else "ipv6 pool is empty")
     if unknown := set(request.options) - _KNOWN_OPTIONS[driver.name]:
-        raise InvalidArgument(f"network {request.name}: unknown option: {', '.join(sorted(unknown))}")
+        known = _KNOWN_OPTIONS[driver.name]
+        said = (f"{option}{did_you_mean(option, known)}" for option in sorted(unknown))
+        raise InvalidArgument(f"network {request.name}: unknown option: {', '.join(said)}")
     if problems := list(announcement_problems(request.options)):
         raise InvalidArgument("\n".join(problems))
     check_interface_prefix(request.options.get(IFACE_PREFIX, ""))

@@ -26,10 +26,12 @@ def scope_of(request: NetworkRequest, driver: Driver, host: HostFacts) -> str:
     """Raises InvalidArgument for a scope that does not exist, Forbidden where the driver or this host has none such."""
     if request.scope not in ("", LOCAL, GLOBAL, "swarm"):
         raise InvalidArgument(f"invalid scope {request.scope!r}: a network is local, or global (the cluster's)")
-    if driver.needs_cluster and (request.scope == LOCAL or not host.host_id):
+    if driver.needs_cluster and not host.host_id:
         raise Forbidden(
             f"network driver {driver.name} needs a cluster: start linkspand with --cluster etcd://HOST:2379,… or --mesh"
         )
+    if driver.needs_cluster and request.scope == LOCAL:
+        raise Forbidden(f"scope local: networks of the driver {driver.name} are the cluster's: leave --scope out")
     if request.scope == LOCAL or (not request.scope and not (driver.spans and host.host_id)):
         return LOCAL
     if host.host_id and (not request.scope or driver.spans or driver.name in _SHAREABLE):
@@ -38,7 +40,7 @@ def scope_of(request: NetworkRequest, driver: Driver, host: HostFacts) -> str:
         what = "swarm" if request.scope == "swarm" else "a cluster"
         raise Forbidden(
             f"cannot create a {request.scope} scoped network when {what} is not active: "
-            "start linkspand with --cluster etcd://HOST:2379,…"
+            "start linkspand with --cluster etcd://HOST:2379,… or --mesh"
         )
     raise Forbidden(f"scope {request.scope}: networks of the driver {driver.name} are on one host: use overlay")
 

@@ -18,10 +18,11 @@ from linkspan.engine.change import Change, network_event
 from linkspan.engine.identity import with_addresses
 from linkspan.engine.join import elect
 from linkspan.engine.subnets import choose_pools
-from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound
+from linkspan.errors import Conflict, Forbidden, InvalidArgument, NotFound, did_you_mean
 from linkspan.ipam.pools import PoolSource
 from linkspan.ipam.ports import PortSpace
 from linkspan.model.claims import given_addresses
+from linkspan.model.cluster import GLOBAL
 from linkspan.model.network import Network, Pool, parse_subnet
 from linkspan.model.port import parse_address
 from linkspan.model.snapshot import Snapshot, Write, put
@@ -80,10 +81,10 @@ def _check_kind(network: Network, update: NetworkUpdate) -> None:
     if network.config_only and (more or update.dns is not None):
         raise Forbidden(f"network {network.name} is a configuration: only its labels can change, make another one")
     if network.driver != "bridge" and more:
-        why = "that many hosts share" if network.driver in ("overlay", "weave") else "that is not ours to change"
+        why = "is what many hosts share" if network.scope == GLOBAL else "is not a bridge of linkspan's alone"
         raise Forbidden(
-            f"network {network.name} is of the driver {network.driver}, whose containers are on a segment {why}: only "
-            "labels and DNS servers can change in place"
+            f"network {network.name}, of the driver {network.driver}, {why}: only labels and DNS servers can change "
+            "in place"
         )
 
 
@@ -103,7 +104,9 @@ def _server(text: str) -> str:
 def _options(network: Network, changes: Mapping[str, str]) -> dict[str, str]:
     for name in changes:
         if name not in bridges.OPTIONS:
-            raise InvalidArgument(f"network {network.name}: unknown option: {name}")
+            raise InvalidArgument(
+                f"network {network.name}: unknown option: {name}{did_you_mean(name, bridges.OPTIONS)}"
+            )
         if why := bridges.FIXED.get(name):
             raise Forbidden(f"network {network.name}: {name} cannot change: {why}")
     options = dict(network.options) | dict(changes)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from linkspan.cli import table
-from linkspan.cli.flags import Invocation, Verb, switch
+from linkspan.cli import table, words
+from linkspan.cli.document import FORMAT_FLAGS, formatted
+from linkspan.cli.flags import Invocation, Verb
 
 
 def status(call: Invocation) -> int:
     found: dict[str, Any] = call.client.get("/bgp")
-    if call.line.on("json"):
-        print(json.dumps(found, indent=4, ensure_ascii=False))
+    if (text := formatted(call.line, found)) is not None:
+        print(text, end="")
         return 0
     if not found["Wanted"]:
         print("No network needs BGP now.")
@@ -37,7 +37,8 @@ def status(call: Invocation) -> int:
         if one["Gone"]:
             state += f", lost {one['Gone']} times in five minutes"
         numbers = [str(one[key]) for key in ("Imported", "Filtered", "Exported")]
-        sessions.append([one["Peer"], one["Address"], str(one["AS"]), state, one["Since"], *numbers])
+        since = words.since(words.moment_of(one["Since"])) if one["Since"] else ""
+        sessions.append([one["Peer"], one["Address"], str(one["AS"]), state, since, *numbers])
     print(table.align(sessions))
     print(table.align([["ANNOUNCED"], *([prefix] for prefix in found["Announced"])]), end="")
     return 0
@@ -47,6 +48,6 @@ STATUS = Verb(
     "[OPTIONS]",
     "Show this host's BGP: its peers, what they have told, and what it announces.",
     status,
-    (switch("json", "", "Print as JSON"),),
+    FORMAT_FLAGS,
     most=0,
 )

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from linkspan.cli import table, words
 from linkspan.cli.client import Client, quote
+from linkspan.cli.document import FORMAT_FLAGS, formatted
 from linkspan.cli.flags import Invocation, Verb, switch
 from linkspan.cli.verbs.each import each
 
 
 def status(call: Invocation) -> int:
     found: dict[str, Any] = call.client.get("/cluster")
-    if call.line.on("json"):
-        print(json.dumps(found, indent=4, ensure_ascii=False))
+    if (text := formatted(call.line, found)) is not None:
+        print(text, end="")
         return 0
     watch, host = found["Watch"], found["Host"]
     state = "usable" if found["Usable"] else f"not usable: {found['Trouble']}"
     followed = f"over {watch['Member']}, at revision {watch['Revision']}" if watch["Member"] else "not yet"
-    behind = f"at most {watch['Lag']} revisions behind, {words.size(watch['BytesRead'])} read"
+    revisions = "1 revision" if watch["Lag"] == 1 else f"{watch['Lag']} revisions"
+    heard = f"heard of {watch['SilentSeconds']} s ago" if watch["SilentSeconds"] >= 0 else "never heard of yet"
+    behind = f"at most {revisions} behind, {words.size(watch['BytesRead'])} read, {heard}"
     rows = [
         ["Store:", f"{found['Store']} ({state})"],
         ["This host:", f"{host['Name']}, reached at {host['Address']}"],
-        ["Followed:", f"{followed} ({behind}, heard of {watch['SilentSeconds']} s ago)"],
+        ["Followed:", f"{followed} ({behind})"],
     ]
     print(table.align(rows))
     members = [["MEMBER", "STATE", "VERSION", "REVISION", "SIZE"]]
@@ -46,8 +48,8 @@ def status(call: Invocation) -> int:
 
 def list_hosts(call: Invocation) -> int:
     found: list[dict[str, Any]] = call.client.get("/hosts")
-    if call.line.on("json"):
-        print(json.dumps(found, indent=4, ensure_ascii=False))
+    if (text := formatted(call.line, found)) is not None:
+        print(text, end="")
         return 0
     if call.line.on("quiet"):
         print("".join(f"{host['ID']}\n" for host in found), end="")
@@ -75,14 +77,14 @@ STATUS = Verb(
     "[OPTIONS]",
     "Show the store that the cluster's hosts share, how this host follows it, and whose blocks of addresses are.",
     status,
-    (switch("json", "", "Print as JSON"),),
+    FORMAT_FLAGS,
     most=0,
 )
 LIST = Verb(
     "[OPTIONS]",
     "List the hosts of the cluster.",
     list_hosts,
-    (switch("json", "", "Print as JSON"), switch("quiet", "q", "Only print ids")),
+    (*FORMAT_FLAGS, switch("quiet", "q", "Only print ids")),
     most=0,
 )
 REMOVE = Verb(

@@ -16,7 +16,9 @@ PATHS = {
     "image": "/images/{}/json",
     "network": "/networks/{}",
     "volume": "/volumes/{}",
+    "host": "/hosts/{}",
 }
+_UNTYPED = ("container", "image", "network", "volume")  # what a bare name is looked for among, in this order
 
 
 def inspect(kinds: tuple[str, ...]) -> Callable[[Invocation], int]:
@@ -88,7 +90,7 @@ _SIZE = switch("size", "s", "Include the sizes of its files")
 VERB = Verb(
     "[OPTIONS] NAME|ID [NAME|ID...]",
     "Show everything about containers, images, networks or volumes.",
-    inspect(tuple(PATHS)),
+    inspect(_UNTYPED),
     (_FORMAT, _SIZE, Flag("type", "", "type", "Only look among objects of this type (container, image, …)")),
     least=1,
 )
@@ -108,3 +110,7 @@ NETWORK = Verb(
 VOLUME = Verb(
     "[OPTIONS] VOLUME [VOLUME...]", "Show everything about volumes.", inspect(("volume",)), (_FORMAT,), least=1
 )
+HOST = Verb(
+    "[OPTIONS] HOST [HOST...]", "Show everything about hosts of the cluster (only in linkspan).", inspect(("host",)),
+    (_FORMAT,), least=1,
+)  # fmt: skip

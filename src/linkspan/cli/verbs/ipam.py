@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from linkspan.cli import table
+from linkspan.cli.document import FORMAT_FLAGS, formatted
 from linkspan.cli.failure import Failure
-from linkspan.cli.flags import Invocation, Verb, switch
+from linkspan.cli.flags import Invocation, Verb
 
 
 def run(call: Invocation) -> int:
@@ -18,8 +18,8 @@ def run(call: Invocation) -> int:
         networks = [n for n in networks if n["Name"] == name] or [n for n in networks if n["Id"].startswith(name)]
         if not networks:
             raise Failure(f"Error: network {name} not found, or it has no subnet")
-    if call.line.on("json"):
-        print(json.dumps(networks[0] if call.arguments else found, indent=4, ensure_ascii=False))
+    if (text := formatted(call.line, networks[0] if call.arguments else found)) is not None:
+        print(text, end="")
     elif call.arguments:
         print(_addresses(networks[0]), end="")
     else:
@@ -61,6 +61,6 @@ VERB = Verb(
     "[OPTIONS] [NETWORK]",
     "Show the pools that networks are cut from, and what of their addresses is used, by whom (only in linkspan).",
     run,
-    (switch("json", "", "Print it as JSON"),),
+    FORMAT_FLAGS,
     most=1,
 )

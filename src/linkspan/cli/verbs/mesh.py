@@ -3,11 +3,11 @@ it, and who is in it no more."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from linkspan.cli import table, words
 from linkspan.cli.client import Client, quote
+from linkspan.cli.document import FORMAT_FLAGS, formatted
 from linkspan.cli.failure import UsageError
 from linkspan.cli.flags import Flag, Invocation, Verb, switch
 from linkspan.cli.quantities import duration
@@ -16,8 +16,8 @@ from linkspan.cli.verbs.each import each
 
 def status(call: Invocation) -> int:
     found: dict[str, Any] = call.client.get("/mesh")
-    if call.line.on("json"):
-        print(json.dumps(found, indent=4, ensure_ascii=False))
+    if (text := formatted(call.line, found)) is not None:
+        print(text, end="")
         return 0
     host = found["Host"]
     rows = [
@@ -74,7 +74,7 @@ STATUS = Verb(
     "[OPTIONS]",
     "Show how this host reaches the others of its mesh: directly or through whom, and what encrypts it.",
     status,
-    (switch("json", "", "Print as JSON"),),
+    FORMAT_FLAGS,
     most=0,
 )
 TOKEN = Verb(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from linkspan.cli.document import FORMAT_FLAGS, formatted
 from linkspan.cli.flags import Invocation, Verb, switch
 
 WIDTHS = (10, 4, 3, 20, 20, 0)
@@ -19,12 +19,12 @@ TITLES = {
 
 def run(call: Invocation) -> int:
     if call.line.on("nft"):
-        text = call.client.request("GET", "/linkspan/nat/nft").read().decode()
-        print(text, end="" if text.endswith("\n") else "\n")
+        ruleset = call.client.request("GET", "/linkspan/nat/nft").read().decode()
+        print(ruleset, end="" if ruleset.endswith("\n") else "\n")
         return 0
     rows: list[dict[str, Any]] = call.client.get("/linkspan/nat") or []
-    if call.line.on("json"):
-        print(json.dumps(rows, indent=4, ensure_ascii=False))
+    if (text := formatted(call.line, rows)) is not None:
+        print(text, end="")
         return 0
     chains = [*CHAINS, *dict.fromkeys(row["chain"] for row in rows if row["chain"] not in CHAINS)]
     print("\n".join(_chain(chain, rows) for chain in chains), end="")
@@ -45,11 +45,8 @@ def _chain(chain: str, rows: list[dict[str, Any]]) -> str:
 
 VERB = Verb(
     "[OPTIONS]",
-    "Show how published ports and outgoing addresses are translated, and whose each rule is.",
+    "Show how published ports and outgoing addresses are translated, and whose each rule is (only in linkspan).",
     run,
-    (
-        switch("json", "", "Print the rows as JSON"),
-        switch("nft", "", "Show the real nftables ruleset instead"),
-    ),
+    (*FORMAT_FLAGS, switch("nft", "", "Show the real nftables ruleset instead")),
     most=0,
 )

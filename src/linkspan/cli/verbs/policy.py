@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from linkspan.cli import table
-from linkspan.cli.failure import UsageError
+from linkspan.cli.failure import EngineError, UsageError
 from linkspan.cli.flags import Flag, Invocation, Verb, switch
 from linkspan.cli.verbs.load import open_input
 
@@ -27,10 +27,12 @@ def delete(call: Invocation) -> int:
         if call.arguments:
             raise UsageError("either KIND NAME, or files with -f")
         return _of_files(call, "/policy/delete")
-    if len(call.arguments) != 2:
+    if len(call.arguments) < 2:
         raise UsageError("KIND NAME is needed, or files with -f")
-    path, query = _place(call)
-    _tell(call.client.call("DELETE", path, {**query, **_forced(call)}))
+    kind, *names = call.arguments
+    for name in names:
+        path, query = _place(call, [kind, name])
+        _tell(call.client.call("DELETE", path, {**query, **_forced(call)}))
     return 0
 
 
@@ -38,7 +40,7 @@ def get(call: Invocation) -> int:
     form = call.line.text("output")
     if form not in _FORMATS:
         raise UsageError(f"--output {form}: one of {', '.join(_FORMATS)}")
-    path, query = _place(call)
+    path, query = _place(call, call.arguments)
     if form == "yaml":
         print(call.client.request("GET", path, {**query, "format": "yaml"}).read().decode(), end="")
         return 0
@@ -51,9 +53,9 @@ def get(call: Invocation) -> int:
     return 0
 
 
-def _place(call: Invocation) -> tuple[str, dict[str, str]]:
+def _place(call: Invocation, arguments: Sequence[str]) -> tuple[str, dict[str, str]]:
     """`KIND NAME`; a NetworkPolicy's name may have its network in front."""
-    words = list(call.arguments)
+    words = list(arguments)
     network = call.line.text("network")
     if len(words) == 2 and "/" in words[1]:
         network, _, words[1] = words[1].partition("/")
@@ -68,7 +70,13 @@ def _of_files(call: Invocation, path: str) -> int:
     for name in names:
         with open_input("" if name == "-" else name) as file:
             data = file.read()
-        _tell(call.client.request("POST", path, _forced(call), content=[data]).json())
+        try:
+            answer = call.client.request("POST", path, _forced(call), content=[data]).json()
+        except EngineError as error:
+            if len(names) == 1:
+                raise
+            raise EngineError(error.http_status, f"{name}: {error.reason}") from error
+        _tell(answer)
     return 0
 
 
@@ -150,13 +158,13 @@ GET = Verb(
     "[OPTIONS] [KIND [NAME]]",
     "Show policies and other resources (only in linkspan).",
     get,
-    (_NETWORK, Flag("output", "o", "string", "table, yaml or json", default="table")),
+    (_NETWORK, Flag("output", "o", "string", "table, yaml or json (--format is the same)", default="table")),
     most=2,
+    aliases={"format": "output"},
 )
 DELETE = Verb(
-    "[OPTIONS] KIND NAME | -f FILE",
+    "[OPTIONS] KIND NAME [NAME...] | -f FILE",
     "Delete policies and other resources (only in linkspan).",
     delete,
     (_FILES, _NETWORK, _FORCE),
-    most=2,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from linkspan.cli.document import FORMAT_FLAGS, formatted
 from linkspan.cli.failure import UsageError
 from linkspan.cli.flags import Flag, Invocation, Verb
 
@@ -17,7 +18,10 @@ def check(call: Invocation) -> int:
     destination, port = _parted(to, protocol)
     query = {"from": source, "to": destination, "protocol": protocol, **({"port": port} if port else {})}
     answer: dict[str, Any] = call.client.get("/policy/check", query)
-    print("\n".join(_lines(answer)))
+    if (text := formatted(call.line, answer)) is not None:
+        print(text, end="")
+    else:
+        print("\n".join(_lines(answer, named=_is_name(source) and _is_name(destination))))
     return 0 if answer["Allowed"] else _DENIED
 
 
@@ -31,9 +35,16 @@ def _parted(to: str, protocol: str) -> tuple[str, str]:
     return name.removeprefix("[").removesuffix("]"), port
 
 
-def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
+def _is_name(text: str) -> bool:
+    return ":" not in text and not text.replace(".", "").isdigit()
+
+
+def _lines(answer: Mapping[str, Any], *, named: bool) -> Iterator[str]:
+    """Of two containers (`named`) on no network in common policies say the one thing, and networks perhaps another."""
     for path in answer["Paths"]:
         over = f" over {path['Network']}" if path["Network"] else ""
+        if named and not over and answer["Allowed"]:
+            over = " by policies; they have no network in common, and bridges keep theirs apart"
         seen = f" (seen as {path['SeenAs']})" if path["SeenAs"] != path["Source"] else ""
         yield f"{_word(path)}: {path['Source']}{seen} to {path['Destination']}{over}"
         for way in ("Egress", "Ingress"):
@@ -53,7 +64,11 @@ CHECK = Verb(
     "[OPTIONS] CONTAINER|ADDRESS|host:NAME CONTAINER|ADDRESS|host:NAME[:PORT]",
     "Say whether one container or host may talk to another, and by which rule (only in linkspan).",
     check,
-    (Flag("protocol", "p", "string", "tcp, udp, sctp or icmp", default="tcp"),),
+    (Flag("protocol", "p", "string", "tcp, udp, sctp or icmp", default="tcp"), *FORMAT_FLAGS),
     least=2,
     most=2,
+    detail=(
+        "It is about policies alone: networks that are kept apart are so whatever policies allow. It ends with 0\n"
+        "where everything asked for is allowed, with 3 where not."
+    ),
 )

@@ -6,15 +6,18 @@ import sys
 from typing import Any
 
 from linkspan.cli import ports
-from linkspan.cli.failure import Failure
+from linkspan.cli.failure import UsageError
 from linkspan.cli.flags import Flag, Invocation, Verb
 
 
 def publish(call: Invocation) -> int:
+    name, *bare = call.arguments
+    if bare:
+        raise UsageError(f"each port has a -p: linkspan publish {name}{''.join(f' -p {port}' for port in bare)}")
     if not call.line.list("publish"):
-        raise Failure("you must say what to publish: -p 8080:80")
+        raise UsageError("you must say what to publish: -p 8080:80")
     _, bindings = ports.published(call.line.list("publish"))
-    _print(call.client.post(f"/containers/{call.arguments[0]}/publish", None, {"PortBindings": bindings}) or {})
+    _print(call.client.post(f"/containers/{name}/publish", None, {"PortBindings": bindings}) or {})
     return 0
 
 
@@ -39,7 +42,6 @@ PUBLISH = Verb(
     publish,
     (Flag("publish", "p", "list", "Publish a port on the host ([[address:][hostport]:]port[-port][/protocol])"),),
     least=1,
-    most=1,
 )
 UNPUBLISH = Verb(
     "CONTAINER PORT [PORT...]",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 from linkspan.cli import table
-from linkspan.cli.flags import Invocation, Verb, switch
+from linkspan.cli.document import FORMAT_FLAGS, formatted
+from linkspan.cli.flags import Invocation, Verb
 
 
 def list_(call: Invocation) -> int:
     found = call.client.get(f"/networks/{call.arguments[0]}/reservations")
-    if call.line.on("json"):
-        print(json.dumps(found, indent=4, ensure_ascii=False))
+    if (text := formatted(call.line, found)) is not None:
+        print(text, end="")
         return 0
     rows = [["IDENTITY", "ADDRESS", "STATE", "CONTAINER", "HOST", "RELEASED"]]
     for one in found:
@@ -38,7 +37,7 @@ LIST = Verb(
     "[OPTIONS] NETWORK",
     "Show which addresses of a network belong to which container names or labels (only in linkspan).",
     list_,
-    (switch("json", "", "Print it as JSON"),),
+    FORMAT_FLAGS,
     least=1,
     most=1,
 )

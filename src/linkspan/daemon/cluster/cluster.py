@@ -111,6 +111,7 @@ class Cluster:
         self._liveness = Liveness(etcd, root, own.id, self._publisher.withdraw)
         self._background = Background()
         self._joined = False
+        self._complained = False  # in the log, of a store that cannot be used
         self.usable = asyncio.Event()  # whether the store can be used now
         self._decided = asyncio.Event()  # whether the first attempt to join has succeeded is known
         self._unwelcome: Conflict | None = None
@@ -147,8 +148,9 @@ class Cluster:
             self._unwelcome = Conflict(self._double())
             raise self._unwelcome from error
         self._unwelcome = None
-        if self._publisher.refusal and self._joined:
-            log.info("the cluster's store at %s can be used again", self.address)
+        if self._complained:
+            log.info("the cluster's store at %s can be used%s", self.address, " again" if self._joined else " now")
+            self._complained = False
         self._publisher.refusal = ""
         self.usable.set()
         self._publisher.wanting.set()
@@ -173,6 +175,7 @@ class Cluster:
     def _trouble(self, why: str) -> None:
         if self._publisher.refusal != why:
             log.warning("the cluster's store at %s cannot be used: %s", self.address, why)
+            self._complained = True
         self._publisher.refusal = why
         self.usable.clear()
         self._decided.set()
@@ -308,6 +311,16 @@ class Cluster:
         own = HostView(self.own, answering.get(self.own.id, ""), here, True)
         return sorted([own, *others], key=lambda view: view.host.name)
 
+    async def host(self, ref: str) -> HostView:
+        """By its name, its id or how that begins. Raises NotFound; InvalidArgument where there are several."""
+        views = await self.hosts()
+        found = [v for v in views if v.host.name == ref] or [v for v in views if ref and v.host.id.startswith(ref)]
+        if not found:
+            raise NotFound(f"no such host: {ref}: `linkspan host ls` shows them")
+        if len(found) > 1:
+            raise InvalidArgument(f"{ref} is the name of {len(found)} hosts: use an id")
+        return found[0]
+
     async def view(self) -> ClusterView:
         now, follower = self._now(), self._follower
         members = tuple(await self._etcd.status())
@@ -366,7 +379,7 @@ class Cluster:
         if ref in (self.own.name, self.own.id):
             raise Conflict(f"host {ref} is this one: stop its linkspand, and take it out from another host")
         if not found:
-            raise NotFound(f"no such host: {ref}")
+            raise NotFound(f"no such host: {ref}: `linkspan host ls` shows them")
         if len(found) > 1:
             raise InvalidArgument(f"{ref} is the name of {len(found)} hosts: use an id")
         (host,) = found

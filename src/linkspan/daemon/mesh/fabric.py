@@ -38,6 +38,13 @@ _AGAIN = 0.05  # seconds between two attempts at it
 Program = Callable[[FabricFacts | None, FabricFacts | None], Awaitable[None]]
 
 
+def check_programs(*, encrypted: bool) -> None:
+    """Raises Unsupported naming the first that is not there."""
+    for program, package in (("babeld", "babeld"), *((("wg", "wireguard-tools"),) if encrypted else ())):
+        if shutil.which(program) is None:
+            raise Unsupported(f"a mesh needs the program {program}: install the package {package}")
+
+
 class MeshFabric:
     def __init__(self, data: Path, run: Path, programmer: Programmer, program: Program) -> None:
         """`data` is kept when the host starts anew, `run` need not be. `program` makes what is rendered of the second
@@ -59,9 +66,7 @@ class MeshFabric:
 
     async def start(self, own: MeshIdentity) -> Underlay:
         self._own = own
-        for program, package in (("babeld", "babeld"), *((("wg", "wireguard-tools"),) if own.encrypted else ())):
-            if shutil.which(program) is None:
-                raise Unsupported(f"a mesh needs the program {program}: install the package {package}")
+        check_programs(encrypted=own.encrypted)
         if await self._programmer.run(lambda kernel: kernel.sysctl(_IPV6)) is None:
             raise Unsupported(
                 "a mesh needs IPv6 in the kernel, which babeld speaks between neighbours: ipv6.disable=1?"

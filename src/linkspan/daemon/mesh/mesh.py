@@ -22,6 +22,7 @@ from linkspan.daemon.mesh.asking import ask
 from linkspan.daemon.mesh.assembly import Assembly, parse_member
 from linkspan.daemon.mesh.certificates import Authority
 from linkspan.daemon.mesh.contract import Fabric
+from linkspan.daemon.mesh.fabric import check_programs
 from linkspan.daemon.mesh.kept import Kept, Own
 from linkspan.daemon.mesh.messages import Request, Welcome
 from linkspan.daemon.mesh.register import Register
@@ -79,6 +80,7 @@ class Mesh:
         """
         settings = self._settings
         check_etcd()  # any host may get a member of the store
+        check_programs(encrypted=settings.encrypted)  # before the others are told of this host
         own = self._kept.read()
         meshed = (own.address, own.address6) if own else ()
         self._endpoints = endpoints(facts.interfaces, facts.leading_out, settings.advertise, FABRIC_PORT, meshed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 SESSIONS = "show protocols"
 SESSIONS_AND_ROUTES = "show protocols all"  # with how many they have
@@ -30,6 +30,12 @@ class Session:
     @property
     def up(self) -> bool:
         return self.state == "Established"
+
+    @property
+    def since_utc(self) -> str:
+        """As RFC 3339 has it, "" where BIRD says none. Raises ValueError."""
+        when = datetime.fromisoformat(self.since).astimezone(UTC) if self.since else None
+        return when.isoformat().replace("+00:00", "Z") if when else ""
 
     def is_another_than(self, before: Session) -> bool:
         """Whether it has gone and come again. BIRD's times of the same moment differ by a thousandth of a second."""

@@ -6,7 +6,6 @@ that means nothing here may be there as long as it says nothing (`doNotTrack: fa
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 import types
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from linkspan.errors import did_you_mean
 from linkspan.model.bgp import BgpConfigurationSpec, BgpPeerSpec, FilterRule
 from linkspan.model.ippool import IpPoolSpec
 from linkspan.model.manifests.yaml_text import Path
@@ -140,9 +140,7 @@ def _without_none(hint: object) -> object:
 
 
 def _unknown(key: str, known: Mapping[str, object]) -> str:
-    lowered = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(key.lower(), lowered, n=1, cutoff=0.6)
-    return f"unknown field; did you mean {lowered[near[0]]}?" if near else "unknown field"
+    return f"unknown field{did_you_mean(key, known)}"
 
 
 def _said(message: str, path: Path) -> Wrong:
