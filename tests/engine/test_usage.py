@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from linkspan.engine.request import NetworkRequest
 from linkspan.engine.usage import AddressUse, SubnetUse, address_use
 from linkspan.errors import InvalidArgument
 from linkspan.ipam.pools import DEFAULT_SOURCES, PoolSource, allocate_subnet, parse_source
+from linkspan.model.cluster import GLOBAL, Block, block_id
 from linkspan.model.network import Network, Pool
 from linkspan.model.snapshot import put
 from linkspan.state.host import HostFacts
@@ -67,6 +69,22 @@ def test_auxiliary_addresses_and_ranges(world: World) -> None:
         ("10.5.0.65", "auxiliary", "printer"),
     ]
     assert (found.free, found.resting) == (3, ())
+
+
+def test_in_a_cluster_nothing_rests_in_blocks_that_are_not_come_to(world: World) -> None:
+    network(world)
+    web, other, third = (create(world, name) for name in ("web", "other", "third"))
+    assert [start(world, c) for c in (web, other, third)] == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
+    remove(world, other)
+    remove(world, third)
+    assert subnet(world).resting == ("10.0.0.3-10.0.0.4",)
+    (alone,) = (n for n in world.now.networks.values() if n.name == "net")
+    shared = msgspec.structs.replace(alone, scope=GLOBAL)
+    world.now = world.now.after([put(shared)])
+    assert subnet(world).resting == ()
+    block = Block(id=block_id(shared.id, "10.0.0.4/30"), network_id=shared.id, subnet="10.0.0.4/30", host_id="h1")
+    world.now = world.now.after([put(block)])
+    assert subnet(world).resting == ("10.0.0.4",)
 
 
 def test_when_everything_is_used_it_says_by_whom(world: World) -> None:

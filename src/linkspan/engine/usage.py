@@ -11,6 +11,7 @@ from linkspan.ipam.addresses import address_span
 from linkspan.ipam.pools import PoolSource
 from linkspan.ipam.usage import MOST
 from linkspan.model.claims import given_addresses
+from linkspan.model.cluster import GLOBAL
 from linkspan.model.network import Network, Pool
 from linkspan.model.pages import free_numbers
 from linkspan.model.snapshot import Snapshot
@@ -141,13 +142,22 @@ def _subnet_use(snapshot: Snapshot, network: Network, pool: Pool) -> SubnetUse:
     first, last = address_span(pool)
     free = last - first + 1 - sum(first <= address <= last for address in found)
     latest = min(snapshot.resting.latest_in(network.id, pool), last)
-    passed = free_numbers(first, latest, lambda page: 0)
+    passed = free_numbers(_searched_from(snapshot, network, first, latest), latest, lambda page: 0)
     return SubnetUse(
         pool,
         min(free, MOST),
         tuple(found[address] for address in sorted(found)),
         tuple(_ranges(pool, (number for number in passed if number not in found))),
     )
+
+
+def _searched_from(snapshot: Snapshot, network: Network, first: int, latest: int) -> int:
+    """Where the search began that came to `latest`: of a network in blocks at the block's first address."""
+    if network.scope != GLOBAL:
+        return first
+    blocks = (ipaddress.ip_network(block.subnet) for block in snapshot.blocks_of(network))
+    ends = ((int(block[0]), int(block[-1])) for block in blocks)
+    return max(first, next((begin for begin, end in ends if begin <= latest <= end), latest + 1))
 
 
 def _ranges(pool: Pool, numbers: Iterable[int]) -> Iterator[str]:
