@@ -137,7 +137,10 @@ def pidfile(path: Path | None) -> Iterator[None]:
     with contextlib.suppress(OSError, ValueError):
         other = int(path.read_text())
         if other != os.getpid() and b"linkspand" in Path(f"/proc/{other}/cmdline").read_bytes():
-            raise Conflict(f"process {other} is a linkspand already (pid file {path})")
+            raise Conflict(
+                f"process {other} is a linkspand already (pid file {path}): stop it first, or give it its flags in "
+                "daemon.json, and restart it"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{os.getpid()}\n")
     try:

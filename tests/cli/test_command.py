@@ -90,6 +90,15 @@ def test_overview(linkspan: Command) -> None:
     assert linkspan("--version").stdout.startswith(b"linkspan version ")
 
 
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_a_group_lines_its_commands_up(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from linkspan.cli.main import command
+
+    assert command([group]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert listed and len({len(line) - len(line[2:].partition(" ")[2].lstrip()) for line in listed}) == 1
+
+
 def test_publish(linkspan: Command, daemon: FakeDaemon) -> None:
     told = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}]}
     daemon.on["POST /containers/web/publish"] = Answer(body={"Ports": told, "Warnings": ["odd"]})

@@ -63,6 +63,7 @@ def test_etcd_by_certificate() -> None:
         (("--subnet-lease-renew-margin=1440",), "1 to 1439"),
         (("--iface",), "needs an argument"),
         (("--nothing",), "not defined: -nothing"),
+        (("--etcd-endpoint=http://h:2379",), "not defined: -etcd-endpoint; did you mean --etcd-endpoints?"),
         (("word",), "no arguments"),
     ],
 )

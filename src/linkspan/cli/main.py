@@ -335,7 +335,8 @@ def _group_help(group: str, summary: str, verbs: dict[str, tuple[str, str]]) -> 
         if name not in ("list", "remove", "ps"):
             shown[name] = (module, text)
     lines = [f"Usage:  linkspan {group} COMMAND", "", summary, "", "Commands:"]
-    lines += [f"  {name:12}{text}" for name, (_, text) in shown.items()]
+    width = max(12, *(len(name) + 2 for name in shown))
+    lines += [f"  {name:{width}}{text}" for name, (_, text) in shown.items()]
     lines += ["", f"Run 'linkspan {group} COMMAND --help' for more information on a command."]
     return "\n".join(lines)
 

@@ -160,10 +160,10 @@ class Moving:
     def _target(self, ref: str) -> str:
         own = self._host().host_id
         if not own:
-            raise Conflict("this host is in no cluster: start linkspand with --cluster etcd://HOST:2379,…")
+            raise Conflict("this host is in no cluster: start linkspand with --cluster etcd://HOST:2379,… or --mesh")
         found = [h for h in self._ledger.now.hosts.values() if ref and (ref in (h.name, h.id) or h.id.startswith(ref))]
         if not found:
-            raise NotFound(f"no such host: {ref}: `linkspan host ls` shows them")
+            raise NotFound(f"no such host: {ref}, or it is this one: `linkspan host ls` shows them")
         if len(found) > 1:
             raise InvalidArgument(f"{ref} is the name of {len(found)} hosts: use an id")
         return found[0].id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linkspan.cli import table
+from linkspan.cli import table, words
 from linkspan.cli.document import FORMAT_FLAGS, formatted
 from linkspan.cli.flags import Invocation, Verb
 
@@ -15,7 +15,8 @@ def list_(call: Invocation) -> int:
     rows = [["IDENTITY", "ADDRESS", "STATE", "CONTAINER", "HOST", "RELEASED"]]
     for one in found:
         addresses = ",".join(filter(None, (one["IPv4Address"], one["IPv6Address"])))
-        row = [one["Identity"], addresses, one["State"], one["Container"], one["Host"], one["Released"][:19]]
+        released = words.since(words.moment_of(one["Released"])) if one["Released"] else ""
+        row = [one["Identity"], addresses, one["State"], one["Container"], one["Host"], released]
         rows.append([text or "-" for text in row])
     print("".join(f"{line.rstrip()}\n" for line in table.align(rows).splitlines()), end="")
     return 0

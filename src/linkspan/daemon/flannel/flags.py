@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from linkspan.errors import InvalidArgument, Unsupported
+from linkspan.errors import InvalidArgument, Unsupported, did_you_mean
 from linkspan.model.flannel import PREFIX
 from linkspan.store.etcd.address import ClusterAddress, MemberAddress, Tls
 
@@ -132,7 +132,8 @@ def _given(words: Sequence[str]) -> dict[str, list[str]]:
         if not word.startswith("-") or word.startswith("---") or not name:
             raise InvalidArgument(f"linkspan flannel takes no arguments: {word}")
         if name not in (*_TEXTS, *_SWITCHES, *_REFUSED, *_ACCEPTED):
-            raise InvalidArgument(f"flag provided but not defined: -{name}")
+            known = (*_TEXTS, *_SWITCHES)
+            raise InvalidArgument(f"flag provided but not defined: -{name}{did_you_mean(name, known, '--')}")
         if not equals and (name in _SWITCHES or name in _ACCEPTED_SWITCHES or name == "kube-subnet-mgr"):
             value = "true"
         elif not equals:
