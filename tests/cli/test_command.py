@@ -84,6 +84,18 @@ def test_a_token_that_is_valid_for_no_time(linkspan: Command, daemon: FakeDaemon
     assert b"Usage:  linkspan mesh token [OPTIONS] [rotate]" in refused.stderr
 
 
+def test_until_when_a_token_is_valid(linkspan: Command, daemon: FakeDaemon) -> None:
+    for expires, said in (
+        ("", b""),
+        ("2999-01-01T00:00:00Z", b"It is valid until 2999-01-01T00:00:00Z.\n"),
+        ("2020-01-01T00:00:00Z", b"WARNING: it was valid until 2020-01-01T00:00:00Z: `linkspan mesh token rotate` "
+         b"makes another\n"),
+    ):  # fmt: skip
+        daemon.on["GET /mesh/token"] = Answer(body={"Token": "lsm1-x", "Expires": expires})
+        done = linkspan("mesh", "token")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"lsm1-x\n", said)
+
+
 def test_overview(linkspan: Command) -> None:
     assert b"  run         Create a container from an image" in linkspan().stdout
     assert linkspan("help", "run").stdout == linkspan("run", "--help").stdout

@@ -48,6 +48,16 @@ def test_a_network_is_everywhere_and_so_are_its_containers_names(hosts: Cluster)
     assert hosts["h3"].docker("exec", "c-h3", "ping", "-c1", "-W2", "renamed", status=None).status
 
 
+def test_a_host_is_shown(hosts: Cluster) -> None:
+    one = hosts["h1"]
+    (two,) = json.loads(one.linkspan("host", "inspect", "h2").out)
+    assert (two["Name"], two["Status"], two["Self"]) == ("h2", "up", False)
+    shown = one.linkspan("host", "inspect", "--format", "{{.Name}} {{.Self}}", "h1", two["ID"][:13]).out
+    assert shown == "h1 true\nh2 false\n"
+    refused = one.linkspan("host", "inspect", "h9", status=1)
+    assert "no such host: h9: `linkspan host ls` shows them" in refused.err
+
+
 def test_an_address_is_held_once(hosts: Cluster) -> None:
     wire(hosts)
     sleeper(hosts["h1"], "first", "--ip", "10.211.55.100")

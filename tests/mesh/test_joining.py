@@ -116,7 +116,9 @@ def test_a_rotated_token_is_a_wrong_one(tmp_path: Path) -> None:
 def test_a_token_whose_time_is_over(tmp_path: Path) -> None:
     async def steps(gate: Gate, port: int) -> None:
         gate.clock = lambda: 1_790_000_000.0
+        assert await gate.register.expires() == 0
         await gate.register.rotate(3600)
+        assert await gate.register.expires() == 1_790_003_600
         token = await gate.token()
         gate.clock = lambda: 1_790_003_601.0
         with pytest.raises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from linkspan.daemon.mesh.standing import MeshView, PeerStanding
@@ -18,6 +19,12 @@ def mesh(view: MeshView) -> dict[str, Any]:
         "MTU": view.mtu,
         "Peers": [_peer(standing) for standing in view.peers],
     }
+
+
+def token(text: str, expires: float) -> dict[str, Any]:
+    """`expires` in seconds since 1970; 0 for never, which is told as ""."""
+    moment = datetime.datetime.fromtimestamp(expires, datetime.UTC) if expires else None
+    return {"Token": text, "Expires": f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else ""}
 
 
 def _peer(standing: PeerStanding) -> dict[str, Any]:

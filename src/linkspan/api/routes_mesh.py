@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from linkspan.api.http import Answer, Request, Response, json_response
 from linkspan.api.json_mesh import mesh
+from linkspan.api.json_mesh import token as token_json
 from linkspan.daemon.daemon import Daemon
 from linkspan.errors import Conflict, InvalidArgument
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 
 
 async def token(daemon: Daemon, request: Request) -> Answer:
-    return json_response({"Token": await _mesh(daemon).token()})
+    return await _token(_mesh(daemon), await _mesh(daemon).token())
 
 
 async def rotate(daemon: Daemon, request: Request) -> Answer:
     lasts = request.number("lasts") or 0
     if lasts < 0:
         raise InvalidArgument(f"invalid lasts: {lasts}: it is a number of seconds")
-    return json_response({"Token": await _mesh(daemon).rotate(lasts)})
+    return await _token(_mesh(daemon), await _mesh(daemon).rotate(lasts))
 
 
 async def forget(daemon: Daemon, request: Request) -> Answer:
@@ -32,6 +33,10 @@ async def forget(daemon: Daemon, request: Request) -> Answer:
 async def recover(daemon: Daemon, request: Request) -> Answer:
     await _mesh(daemon).recover(force=request.flag("force"))
     return Response(204)
+
+
+async def _token(mesh: Mesh, text: str) -> Answer:
+    return json_response(token_json(text, await mesh.token_expires()))
 
 
 def _mesh(daemon: Daemon) -> Mesh:

@@ -3,6 +3,8 @@ it, and who is in it no more."""
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 from linkspan.cli import table, words
@@ -53,6 +55,11 @@ def token(call: Invocation) -> int:
     else:
         found = call.client.get("/mesh/token")
     print(found["Token"])
+    if found["Expires"]:
+        until = found["Expires"]
+        over = f"WARNING: it was valid until {until}: `linkspan mesh token rotate` makes another"
+        valid = words.moment_of(until) > time.time()
+        print(f"It is valid until {until}." if valid else over, file=sys.stderr)
     return 0
 
 

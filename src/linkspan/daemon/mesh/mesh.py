@@ -307,6 +307,10 @@ class Mesh:
     async def token(self) -> str:
         return self._token(await self._register.secret())
 
+    async def token_expires(self) -> float:
+        """In seconds since 1970; 0 for never."""
+        return await self._register.expires()
+
     async def rotate(self, lasts: float = 0) -> str:
         """Another token; the one before is worth nothing any more. `lasts` seconds, 0 for until it is rotated."""
         return self._token(await self._register.rotate(lasts))

@@ -50,6 +50,10 @@ class Register:
         """That of the token, be it over or not; there is one from the first question on."""
         return (await self._read()).secret
 
+    async def expires(self) -> float:
+        """When the token's time is over, in seconds since 1970; 0 for never."""
+        return (await self._read()).expires
+
     async def check_token(self) -> None:
         """Raises Conflict where its time is over."""
         found, now = await self._read(), self._clock()
