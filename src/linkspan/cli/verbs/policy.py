@@ -147,12 +147,30 @@ _COLUMNS: Mapping[str, Mapping[str, _Column]] = {
 _FILES = Flag("filename", "f", "list", "A file of resources, - for the standard input; may be given again")
 _FORCE = switch("force", "", "Also what cuts hosts off: their tunnels, or their API")
 _NETWORK = Flag("network", "n", "string", "The network that a NetworkPolicy is of")
+_KINDS = (
+    "KIND is GlobalNetworkPolicy (gnp), NetworkPolicy (np), Tier, GlobalNetworkSet (gns), HostEndpoint (hep),\n"
+    "IPPool (ipp), IPReservation (ipr), BGPConfiguration, BGPPeer or BGPFilter; NAME of a NetworkPolicy is\n"
+    "NETWORK/NAME."
+)
+_EXAMPLE = """\
+For example, so that of the containers on network shop only those with label app=web reach the database:
+  apiVersion: projectcalico.org/v3
+  kind: NetworkPolicy
+  metadata: {name: db, namespace: shop}
+  spec:
+    selector: app == "db"
+    ingress:
+    - action: Allow
+      protocol: TCP
+      source: {selector: app == "web"}
+      destination: {ports: [3306]}"""
 APPLY = Verb(
     "[OPTIONS] -f FILE",
     "Make policies and other resources as a file says, all of it or nothing (only in linkspan).",
     apply,
     (_FILES, _FORCE),
     most=0,
+    detail=_EXAMPLE,
 )
 GET = Verb(
     "[OPTIONS] [KIND [NAME]]",
@@ -161,10 +179,12 @@ GET = Verb(
     (_NETWORK, Flag("output", "o", "string", "table, yaml or json (--format is the same)", default="table")),
     most=2,
     aliases={"format": "output"},
+    detail=_KINDS,
 )
 DELETE = Verb(
     "[OPTIONS] KIND NAME [NAME...] | -f FILE",
     "Delete policies and other resources (only in linkspan).",
     delete,
     (_FILES, _NETWORK, _FORCE),
+    detail=_KINDS,
 )
