@@ -164,7 +164,7 @@ def test_policies_of_containers_that_no_network_joins(linkspan: Command, daemon:
     end = {"Allowed": True, "Rule": "no policy is about its egress", "Tier": "", "Policy": "", "Logged": [], "At": ""}
     path = {"Network": "", "Source": "10.1.0.2", "SeenAs": "10.1.0.2", "Destination": "10.2.0.2", "Allowed": True,
             "Egress": end, "Ingress": end}  # fmt: skip
-    daemon.on["GET /policy/check"] = Answer(body={"Allowed": True, "Paths": [path], "LogHidden": ""})
+    daemon.on["GET /policy/check"] = Answer(body={"Allowed": True, "Paths": [path], "Notes": []})
     said = linkspan("policy", "check", "app", "db:80").stdout.decode().splitlines()[0]
     assert said.startswith("allow: 10.1.0.2 to 10.2.0.2 by policies; they have no network in common")
     assert b"no network" not in linkspan("policy", "check", "app", "10.2.0.2:80").stdout
