@@ -286,7 +286,7 @@ def _default_bridge(values: Mapping[str, Any], bridge: str) -> DefaultBridge:
                 network = None
             if network is None or "/" not in text:
                 raise InvalidArgument(f"invalid --{name}: invalid CIDR address: {text}: it is ADDRESS/PREFIX")
-            if name in ("bip", "bip6") and network.num_addresses < 4:
+            if name in ("bip", "bip6") and network.num_addresses < 2:
                 raise InvalidArgument(f"invalid --{name}: {text} has no room for a bridge and a container")
     fixed, fixed6 = (str(values.get(name, "")) for name in ("fixed-cidr", "fixed-cidr-v6"))
     return DefaultBridge(

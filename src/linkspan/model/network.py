@@ -146,8 +146,6 @@ class Network(Wire, frozen=True, kw_only=True):
 
 def parse_subnet(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A subnet in CIDR form. Raises InvalidArgument with Docker's words."""
-    if "/" not in text:
-        raise InvalidArgument(f"invalid CIDR address: {text}: a subnet has a prefix length, as in 172.30.0.0/16")
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
