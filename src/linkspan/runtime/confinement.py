@@ -15,7 +15,8 @@ from linkspan import errors
 from linkspan.errors import Internal, LinkspanError
 
 CHUNK = 1 << 18
-_PROGRAM = [sys.executable, "-I", "-S", str(Path(__file__).with_name("confined.py"))]
+# A daemon that is killed takes it along, before the next one sweeps away what it has written.
+_PROGRAM = ["setpriv", "--pdeathsig=KILL", sys.executable, "-I", "-S", str(Path(__file__).with_name("confined.py"))]
 
 Request = Mapping[str, object]
 Result = dict[str, Any]

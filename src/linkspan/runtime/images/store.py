@@ -22,6 +22,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from linkspan.runtime.images.manifest import digest_of, read_config
 from linkspan.runtime.images.skopeo import Credentials, Registry, Trust, login, parse_auth
 
 _AT_ONCE = 3  # images that are fetched, and layers that are unpacked: skopeo takes 40 MB of memory, two cores are few
+_ENDING = 1.0  # seconds that a killed process may take to be gone
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -331,7 +333,7 @@ class ImageStore:
                 if path.name in kept:
                     continue
                 if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
+                    _remove_tree(path)
                 else:
                     path.unlink(missing_ok=True)
         self._layers = {diff_id: layer for diff_id, layer in self._layers.items() if diff_id in layers}
@@ -362,3 +364,12 @@ def with_tag(reference: Reference, tag: str) -> Reference:
     if tag.startswith("sha256:"):
         return parse_reference(f"{reference.repository}@{tag}")
     return dataclasses.replace(reference, tag=parse_reference(f"x:{tag}").tag, digest="")
+
+
+def _remove_tree(folder: Path) -> None:
+    """What a killed daemon took along may be about to end only now, and put one more file there."""
+    deadline = time.monotonic() + _ENDING
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+        shutil.rmtree(folder, ignore_errors=True)
