@@ -42,6 +42,7 @@ from linkspan.store.etcd.client import EtcdClient
 
 log = logging.getLogger(__name__)
 _PAUSE = 1.0  # seconds, before what failed is tried again
+_ASKED = 5  # times, before the store is said not to answer
 
 
 class Mesh:
@@ -329,11 +330,13 @@ class Mesh:
         log.warning("mesh: host %s was taken out; there is a new token", host.name)
 
     async def _store_answers(self) -> bool:
-        try:
-            await self.etcd.members_now()
-        except LinkspanError:
-            return False
-        return True
+        """Now, or in a while: that its members are just choosing a leader is no reason to go on alone."""
+        for _ in range(_ASKED):
+            with contextlib.suppress(LinkspanError):
+                await self.etcd.members_now()
+                return True
+            await asyncio.sleep(_PAUSE)
+        return False
 
     async def recover(self, *, force: bool) -> None:
         """The store goes on with this host's member alone, whatever became of the others. Raises Conflict where this
