@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkspan.engine.mesh.addresses import RANGE, endpoints, mesh_addresses
+from linkspan.engine.mesh.authorities import PATIENCE, following, is_time, of_one_store, recovered
 from linkspan.engine.mesh.guessing import ALL, EACH, Guessing
 from linkspan.engine.mesh.members import GONE, Add, Candidate, Promote, Remove, Seat, Step, next_step, wanted
 from linkspan.errors import InvalidArgument
@@ -197,3 +198,39 @@ def test_a_host_that_never_started_its_member_makes_room() -> None:
     assert waiting.step() is None
     stuck = dataclasses.replace(learner, silent=61.0)
     assert Store(_hosts(3), (*_seats("h1"), stuck)).step() == Remove(stuck)
+
+
+# -- authorities -------------------------------------------------------------------------------------------------------
+
+HOSTS = ("h1", "h2", "h3", "h4", "h5")
+
+
+@given(st.integers(0, 10_000_000), st.integers(0, 1000))
+def test_what_was_recovered_counts_for_more_than_all_that_came_before(number: int, more: int) -> None:
+    others = number
+    for _ in range(more):
+        others = following(others)
+    assert recovered(number) > number and not of_one_store(number, recovered(number))
+    assert of_one_store(recovered(number), following(recovered(number)))
+    if of_one_store(number, others):
+        assert recovered(number) > others
+
+
+@given(
+    st.dictionaries(st.sampled_from(HOSTS), st.integers(0, 2), min_size=1),
+    st.lists(st.sampled_from((*HOSTS, "")), unique=True, max_size=5),
+    st.sets(st.sampled_from((*HOSTS, "gone"))),
+    st.floats(0, 2 * PATIENCE),
+)
+def test_hosts_go_over_to_an_authority_only_where_the_store_goes_on(
+    newest: dict[str, int], voters: list[str], answering: set[str], waited: float
+) -> None:
+    ready = {host for host, number in newest.items() if number}
+    late = {host for host in answering & newest.keys() if host not in ready}
+    wanted = len(ready.intersection(voters)) > len(voters) / 2 and (not late or waited > PATIENCE)
+    assert is_time(1, newest, voters, answering, waited) == wanted
+
+
+def test_who_has_one_to_come_has_those_before_it() -> None:
+    assert is_time(1, {"h1": 1, "h2": 2}, ["h1", "h2", ""], {"h1", "h2", "h3"}, 0)
+    assert not is_time(2, {"h1": 1, "h2": 2}, ["h1", "h2", ""], {"h1", "h2"}, 2 * PATIENCE)

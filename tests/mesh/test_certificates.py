@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -11,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from linkspan.daemon.mesh import certificates
+from linkspan.daemon.mesh.asking import ask
 from linkspan.daemon.mesh.certificates import Authority
+from linkspan.daemon.mesh.kept import Kept
 from linkspan.daemon.mesh.mesh import Mesh
-from linkspan.errors import LinkspanError
+from linkspan.errors import Conflict, LinkspanError
 from linkspan.model.cluster import Host
 from linkspan.model.mesh import JOIN_PORT, MeshIdentity, MeshPeer, MeshSettings
+from linkspan.model.mesh_token import parse_token
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts, Underlay
 from linkspan.store.etcd.address import ClusterAddress, Tls
@@ -51,9 +55,13 @@ class NoCluster:
 
     def __init__(self, own: Host) -> None:
         self.own, self.restated = own, 0
+        self.usable = asyncio.Event()
+        self.usable.set()
 
     def answering(self) -> frozenset[str]:
         return frozenset({self.own.id})
+
+    async def caught_up(self, revision: int) -> None: ...
 
     def restate(self, **changes: object) -> None:
         self.restated += 1
@@ -94,7 +102,9 @@ def test_they_are_made_anew_at_half_of_their_time_and_nobody_notices(place: tupl
                 shown.add(await certificate_at(mesh.own_host().address))
                 asked += 1
             assert asked > 10 and len(shown) >= 3 and cluster.restated >= 2
+            await mesh.token()  # marks the store as ours
             await it_is_revoked(mesh, folder)
+            await the_authority_is_rotated(mesh, folder)
         finally:
             await mesh.close()
             await mesh._seat.give_up()
@@ -126,6 +136,37 @@ async def it_is_revoked(mesh: Mesh, folder: Path) -> None:
             await client.get("/x")
             await client.close()
     await mesh.etcd.get("/x")
+
+
+async def the_authority_is_rotated(mesh: Mesh, folder: Path) -> None:
+    """Who has the key of the one before can make what he likes: it is worth nothing. Nor is the token worth more that
+    says which authority that was."""
+    kept, before = Kept(folder), await mesh.token()
+    stolen = Authority(kept.authority.read_bytes(), kept.authority_key.read_bytes())
+    stranger = Tls(*(str(folder / name) for name in ("stolen.pem", "fresh.pem", "fresh.key")))
+    (folder / "stolen.pem").write_bytes(stolen.certificate)
+    (folder / "fresh.key").write_bytes(certificates.new_key())
+
+    async def reached(trusted: Path) -> None:
+        (folder / "fresh.pem").write_bytes(
+            stolen.host((folder / "fresh.key").read_bytes(), "h1", ("100.127.0.2",), time.time())
+        )
+        client = EtcdClient(mesh.address, dataclasses.replace(stranger, ca=str(trusted)))
+        await client.get("/x")
+        await client.close()
+
+    await reached(kept.authority)
+    await mesh.rotate_authority()
+    now = kept.of(1)
+    with pytest.raises(LinkspanError, match=r"it asks for a certificate that it trusts|it closed the connection"):
+        await reached(now.authority)
+    with pytest.raises(LinkspanError, match="its certificate is not trusted"):
+        await reached(Path(stranger.ca))
+    await mesh.etcd.put("/x", b"z")
+    assert not certificates.is_of(await certificate_at(mesh.own_host().address), stolen.certificate)
+    assert not kept.authority_key.exists() and now.authority_key.exists()
+    with pytest.raises(Conflict, match="or older than its authority"):
+        await ask((mesh.own_host().address, JOIN_PORT), parse_token(before), Host(id="h2", name="two"))
 
 
 async def until_it_serves(etcd: EtcdClient) -> None:

@@ -14,11 +14,11 @@ import pytest
 
 from linkspan.daemon.mesh import certificates, messages
 from linkspan.daemon.mesh.admission import Admission
-from linkspan.daemon.mesh.asking import ask
+from linkspan.daemon.mesh.asking import ask, want
 from linkspan.daemon.mesh.certificates import Authority
 from linkspan.daemon.mesh.kept import Kept
-from linkspan.daemon.mesh.messages import Greeting, Proven, Request, Welcome
-from linkspan.daemon.mesh.register import Register
+from linkspan.daemon.mesh.messages import Given, Greeting, Proven, Request, Wanted, Welcome
+from linkspan.daemon.mesh.register import Announced, Register
 from linkspan.engine.mesh.entry import check_clocks, entered
 from linkspan.engine.mesh.guessing import EACH
 from linkspan.errors import Conflict, Forbidden, LinkspanError, Unavailable
@@ -178,6 +178,88 @@ def test_the_store_cannot_be_used(tmp_path: Path) -> None:
         client.cut_off()
         with pytest.raises(Conflict, match="says: etcd does not answer"):
             await ask((HERE, port), token, H2)
+
+    play(tmp_path, steps)
+
+
+class Sharing:
+    """One that has two authorities, and gives them to a host that it knows."""
+
+    def __init__(self, gate: Gate, private: str, public: dict[str, str]) -> None:
+        self._private, self._public = private, public
+        other = Authority.make(MESH, time.time())
+        self.authorities = {7: gate.authority, 8: other}
+
+    def secret_with(self, host_id: str) -> bytes | None:
+        public = self._public.get(host_id)
+        return certificates.shared_secret(self._private, public) if public else None
+
+    def give(self, wanted: Wanted) -> Given:
+        if (found := self.authorities.get(wanted.number or 7)) is None:
+            raise Conflict("there is none")
+        return Given(number=wanted.number or 7, authority=found.certificate, authority_key=found.key)
+
+
+def test_a_host_of_the_mesh_gets_its_authority_and_nobody_else_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two, strange = (certificates.new_wireguard_key() for _ in range(3))
+    there = certificates.wireguard_public_key(one)
+
+    async def steps(gate: Gate, port: int) -> None:
+        await gate.admission.close()
+        sharing = Sharing(gate, one, {"h2": certificates.wireguard_public_key(two)})
+        gate.admission = Admission(gate.kept, gate.register.secret, gate.admit, sharing)
+        place = (HERE, await gate.admission.start(0, HERE))
+        secret, fingerprint = certificates.shared_secret(two, there), gate.authority.fingerprint
+        given = await want(place, "h2", secret, 0)
+        assert given and (given.number, given.authority_key) == (7, gate.authority.key)
+        given = await want(place, "h2", secret, 8)
+        assert given and Authority(given.authority, given.authority_key).fingerprint != fingerprint
+        assert await want(place, "h2", secret, 0, (fingerprint,)) is None  # it has that one
+        with pytest.raises(Conflict, match="says: there is none"):
+            await want(place, "h2", secret, 9)
+        for host_id, key in (("h2", strange), ("h3", two), ("h3", strange)):
+            with pytest.raises(Forbidden, match="does not know this host"):
+                await want(place, host_id, certificates.shared_secret(key, there), 0)
+        async with between(gate, place[1], tmp_path / "between") as spying:
+            with pytest.raises(Forbidden, match="does not know this host"):
+                await want((HERE, spying), "h2", secret, 0)
+
+    with caplog.at_level(logging.WARNING):
+        play(tmp_path, steps)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["mesh: somebody at 127.0.0.1 who is no host of the mesh wanted its authority's key"]
+
+
+def test_who_says_to_be_a_host_of_the_mesh_and_is_not_is_not_believed(tmp_path: Path) -> None:
+    """Somebody with a lost host's key, at another host's address."""
+    lost, own, real = (certificates.new_wireguard_key() for _ in range(3))
+
+    async def steps(gate: Gate, port: int) -> None:
+        await gate.admission.close()
+        sharing = Sharing(gate, lost, {"h2": certificates.wireguard_public_key(own)})
+        gate.admission = Admission(gate.kept, gate.register.secret, gate.admit, sharing)
+        place = (HERE, await gate.admission.start(0, HERE))
+        with pytest.raises(Forbidden):
+            await want(place, "h2", certificates.shared_secret(own, certificates.wireguard_public_key(real)), 0)
+
+    play(tmp_path, steps)
+
+
+def test_nobody_joins_while_there_is_to_be_another_authority(tmp_path: Path) -> None:
+    async def steps(gate: Gate, port: int) -> None:
+        token = await gate.token()
+        assert await gate.register.announced() is None
+        await gate.register.announce(Announced(number=1, fingerprint=b"f", by="h1"))
+        with pytest.raises(Conflict, match="says: the mesh is about to change its authority: try again"):
+            await ask((HERE, port), token, H2)
+        late = Register(gate.etcd.client(), "/linkspan/v1/", time.time)
+        with pytest.raises(Conflict, match="another host has made an authority at the same time"):
+            await late.announce(Announced(number=1, fingerprint=b"g", by="h2"))
+        found = await late.announced()
+        assert found and found.by == "h1" and await late.announced() == found
+        assert await late.announce(Announced(number=2, fingerprint=b"g", by="h2")) > 0
 
     play(tmp_path, steps)
 

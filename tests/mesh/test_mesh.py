@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
+import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from linkspan.daemon.mesh import certificates
+from linkspan.daemon.mesh.certificates import Authority
 from tests.cluster.place import Member
 from tests.cluster.probes import carries
 from tests.mesh.place import FLAGS, Mesh, mesh, restart, same, until
@@ -50,6 +55,7 @@ def test_five_hosts(new_folder: Callable[[], Path]) -> None:
         the_store_is_killed(hosts)
         two_are_gone_for_good(hosts)
         a_host_is_lost(hosts)
+        who_was_away_follows_to_another_authority(hosts)
         all_start_at_once(hosts)
         most_of_the_members_are_gone_for_good(hosts)
 
@@ -207,14 +213,71 @@ def all_start_at_once(hosts: Mesh) -> None:
 
 
 def most_of_the_members_are_gone_for_good(hosts: Mesh) -> None:
+    """So it seems. Where they come back, all of them together, they follow the one that went on."""
     refused = hosts[2].linkspan("mesh", "recover", status=1)
     assert "the store answers: there is nothing to recover" in refused.err
     for number in (1, 4):
         hosts.kill(number)
     hosts[2].linkspan("mesh", "recover")
-    hosts[2].linkspan("mesh", "forget", "--force", "h1", "h4")
     assert hosts.voters(2) == ["h2"] and "city" in hosts[2].out("network", "ls")
-    hosts[2].run("--net", "city", "plain", "sleep", "1000")
+    until(lambda: made(hosts[2], "later"), "it can be used")
+    run = ("run", "-d", "--net", "later", "plain", "sleep", "1000")
+    until(lambda: not hosts[2].docker(*run, status=None).status, "also by containers")
+    for number in (1, 4):
+        hosts.plug(number)
+    hosts.each((1, 4), lambda member: member.start(*FLAGS))
+    for number in (1, 4):
+        until(lambda n=number: hosts[n].request("GET", "/networks/later")[0] == 200, "it is one mesh again")
+    until(lambda: reaches(hosts, 2, 1, "c-h1"), "their containers reach each other again")
+
+
+def authority_of(member: Member, *, held: bool = False) -> int:
+    """The number of the one in force on a host; or of the newest that it has the key of."""
+    own = json.loads((member.data_root / "mesh/mesh.json").read_text())
+    return max(own["Authority"], own["Held"] if held else 0)
+
+
+def believes(member: Member, certificate: Path, key: Path) -> bool:
+    """Whether a host's member of the store answers who shows this."""
+    address = next(host["Address"] for host in member.request("GET", "/hosts")[1] if host["Self"])
+    shown = ("--insecure", "--cert", str(certificate), "--key", str(key))
+    asked = member.host.run(
+        ["curl", "-sSf", "-m5", *shown, "--data", '{"key":"AA=="}', f"https://{address}:2379/v3/kv/range"], check=False
+    )
+    return asked.returncode == 0
+
+
+def believes_itself(member: Member) -> bool:
+    folder = member.data_root / "mesh"
+    return believes(member, folder / f"authority-{authority_of(member)}/host.pem", folder / "host.key")
+
+
+def believes_a_thief(member: Member, stolen: Path) -> bool:
+    """With a certificate that nobody has ever seen, just signed by the key on a lost host's disk."""
+    authority, key = Authority((stolen / "ca.pem").read_bytes(), (stolen / "ca.key").read_bytes()), stolen / "fresh.key"
+    key.write_bytes(certificates.new_key())
+    (stolen / "fresh.pem").write_bytes(authority.host(key.read_bytes(), "fresh", (), time.time()))
+    return believes(member, stolen / "fresh.pem", key)
+
+
+def who_was_away_follows_to_another_authority(hosts: Mesh) -> None:
+    """One whose daemon did not run, while its member of the store did; and one whose daemon is killed in the midst."""
+    hosts[4].end()
+    before = authority_of(hosts[1])
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        rotated = thread.submit(hosts[1].linkspan, "mesh", "authority", "rotate")
+        until(lambda: authority_of(hosts[2], held=True) > before, "h2 has the next one")
+        hosts[2].end(signal.SIGKILL)
+        hosts[2].start(*FLAGS)
+        assert f"number {before + 1}" in rotated.result().out
+    hosts[4].start(*FLAGS)
+    for number in (1, 2, 4):
+        until(hosts[number].usable, f"h{number} can use the store")
+        same(lambda n=number: hosts[n].linkspan("mesh", "authority").out.splitlines()[1:], [], "all have the same")
+        kept = sorted(path.name for path in (hosts[number].data_root / "mesh").rglob("authority-*"))
+        assert kept == [f"authority-{before + 1}"] and not (hosts[number].data_root / "mesh/ca.key").exists()
+    same(lambda: hosts.voters(4), ["h1", "h2", "h4"], "three have a vote")
+    assert reaches(hosts, 2, 1, "c-h1")
 
 
 def a_host_is_lost(hosts: Mesh) -> None:
@@ -222,7 +285,14 @@ def a_host_is_lost(hosts: Mesh) -> None:
     refused = hosts[2].linkspan("mesh", "forget", "h3", status=1)
     assert "host h3 answers: stop its linkspand first, or use --force" in refused.err
     assert "linkspan mesh forget" in hosts[2].linkspan("host", "rm", "--force", "h3", status=1).err
+    stolen = hosts.folder / "stolen"
+    shutil.copytree(hosts[3].data_root / f"mesh/authority-{authority_of(hosts[3])}", stolen)
+    for number in (1, 2):
+        until(lambda n=number: believes_a_thief(hosts[n], stolen), "who has the key is believed")
     hosts[2].linkspan("mesh", "forget", "--force", "h3")
+    until(lambda: believes_itself(hosts[1]) or believes_itself(hosts[2]), "the others go on: with two, one has a vote")
+    assert not believes_a_thief(hosts[1], stolen) and not believes_a_thief(hosts[2], stolen)
+    assert reaches(hosts, 2, 1, "c-h1")
     assert hosts[1].linkspan("mesh", "token").out.strip() != token
     assert {host["Name"] for host in hosts[1].request("GET", "/hosts")[1]} == {"h1", "h2"}
     hosts.plug(4)

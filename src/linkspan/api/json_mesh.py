@@ -1,11 +1,11 @@
-"""The mesh: `GET /mesh`, which Docker does not have."""
+"""The mesh: `GET /mesh` and `GET /mesh/authority`, which Docker does not have."""
 
 from __future__ import annotations
 
 import datetime
 from typing import Any
 
-from linkspan.daemon.mesh.standing import MeshView, PeerStanding
+from linkspan.daemon.mesh.standing import AuthorityView, MeshView, PeerStanding
 
 _ENCRYPTION = {"wireguard": "WireGuard", "tun": "WireGuard (wireguard-go)", "": "off"}
 
@@ -25,6 +25,14 @@ def token(text: str, expires: float) -> dict[str, Any]:
     """`expires` in seconds since 1970; 0 for never, which is told as ""."""
     moment = datetime.datetime.fromtimestamp(expires, datetime.UTC) if expires else None
     return {"Token": text, "Expires": f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else ""}
+
+
+def authority(view: AuthorityView) -> dict[str, Any]:
+    return {
+        "Number": view.number,
+        "Fingerprint": view.fingerprint.hex(),
+        "Hosts": [{"Name": name, "Number": number} for name, number in sorted(view.hosts.items())],
+    }
 
 
 def _peer(standing: PeerStanding) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from linkspan.api.http import Answer, Request, Response, json_response
+from linkspan.api.json_mesh import authority as authority_json
 from linkspan.api.json_mesh import mesh
 from linkspan.api.json_mesh import token as token_json
 from linkspan.daemon.daemon import Daemon
@@ -23,6 +24,15 @@ async def rotate(daemon: Daemon, request: Request) -> Answer:
     if lasts < 0:
         raise InvalidArgument(f"invalid lasts: {lasts}: it is a number of seconds")
     return await _token(_mesh(daemon), await _mesh(daemon).rotate(lasts))
+
+
+async def authority(daemon: Daemon, request: Request) -> Answer:
+    return json_response(authority_json(_mesh(daemon).authority()))
+
+
+async def rotate_authority(daemon: Daemon, request: Request) -> Answer:
+    await _mesh(daemon).rotate_authority()
+    return json_response(authority_json(_mesh(daemon).authority()))
 
 
 async def forget(daemon: Daemon, request: Request) -> Answer:
@@ -53,6 +63,8 @@ ROUTES = (
     ("GET", "/mesh", status),
     ("GET", "/mesh/token", token),
     ("POST", "/mesh/token/rotate", rotate),
+    ("GET", "/mesh/authority", authority),
+    ("POST", "/mesh/authority/rotate", rotate_authority),
     ("DELETE", "/mesh/hosts/{ref}", forget),
     ("POST", "/mesh/recover", recover),
 )

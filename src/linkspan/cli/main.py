@@ -76,6 +76,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "mesh": (
         "The mesh of hosts that this one is of (only in linkspan)",
         {
+            "authority": ("mesh:AUTHORITY", "Show who signs the hosts' certificates, or make another"),
             "forget": ("mesh:FORGET", "Lock out hosts that are lost"),
             "status": ("mesh:STATUS", "Show how this host reaches the others"),
             "recover": ("mesh:RECOVER", "Go on where most of the store's members are gone for good"),

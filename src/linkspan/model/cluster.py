@@ -34,6 +34,7 @@ class Host(Wire, frozen=True, kw_only=True):
     wireguard: str = ""  # its public key
     endpoints: tuple[str, ...] = ()  # `10.0.0.5:6784`: where it may be reached directly
     certificates: tuple[str, ...] = ()  # serial numbers (hexadecimal) of those that it can show now
+    authority: int = 0  # the number of the newest authority of the mesh that it has the key of
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)  # of its daemon (--label), which selectors see
 
 

@@ -142,6 +142,22 @@ def test_another_cluster_than_before() -> None:
         told(first, Scripted(OPENED + chunk(created(10, cluster=6))), count=4)
 
 
+def test_a_store_that_was_begun_anew() -> None:
+    """It may have come to any revision meanwhile."""
+    known = Scripted(OPENED + chunk(created(10)) + END)
+    again = Scripted(OPENED + chunk(created(99)))
+
+    async def steps() -> None:
+        async with asking(known, again) as client, contextlib.aclosing(client.watch("k", after=10)) as telling:
+            assert isinstance(await anext(telling), Watching)
+            client.begun_anew()
+            with pytest.raises(Compacted, match="has another past than before"):
+                while True:
+                    await anext(telling)
+
+    asyncio.run(asyncio.wait_for(steps(), 20))
+
+
 def test_silence_is_no_loss_while_the_member_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "QUIET", 0.02)
     monkeypatch.setattr("linkspan.store.etcd.members.REQUEST", 0.2)

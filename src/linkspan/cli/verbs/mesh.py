@@ -1,5 +1,5 @@
-"""`mesh status`, `mesh token`, `mesh forget` and `mesh recover`: how the hosts of the mesh are reached, who may join
-it, and who is in it no more."""
+"""`mesh status`, `mesh token`, `mesh authority`, `mesh forget` and `mesh recover`: how the hosts of the mesh are
+reached, who may join it, who signs for them, and who is in it no more."""
 
 from __future__ import annotations
 
@@ -63,6 +63,21 @@ def token(call: Invocation) -> int:
     return 0
 
 
+def authority(call: Invocation) -> int:
+    if call.arguments not in ([], ["rotate"]):
+        raise UsageError("it is `mesh authority`, or `mesh authority rotate`")
+    ask = call.client.post if call.arguments else call.client.get
+    found: dict[str, Any] = ask("/mesh/authority/rotate" if call.arguments else "/mesh/authority")
+    number, hosts = found["Number"], found["Hosts"]
+    rows = [["In force:", f"number {number}, SHA-256 of its key {found['Fingerprint']}"]]
+    others = {
+        "To come:": [f"number {host['Number']} on {host['Name']}" for host in hosts if host["Number"] > number],
+        "Without it:": [host["Name"] for host in hosts if host["Number"] < number],
+    }
+    print(table.align(rows + [[title, ", ".join(names)] for title, names in others.items() if names]), end="")
+    return 0
+
+
 def forget(call: Invocation) -> int:
     query = {"force": "1"} if call.line.on("force") else None
 
@@ -91,9 +106,17 @@ TOKEN = Verb(
     (Flag("expires", "", "duration", "How long the new one is valid, as in 24h (default: until it is rotated)"),),
     most=1,
 )
+AUTHORITY = Verb(
+    "[rotate]",
+    "Show the authority that signs the hosts' certificates; with rotate, make another, and the one before is worth "
+    "nothing.",
+    authority,
+    (),
+    most=1,
+)
 FORGET = Verb(
     "[OPTIONS] HOST [HOST...]",
-    "Lock hosts out that are lost: nobody hears them any more, and there is a new token.",
+    "Lock hosts out that are lost: nobody hears them any more, and there is a new token, and a new authority.",
     forget,
     (switch("force", "f", "Also one that answers"),),
     least=1,

@@ -5,19 +5,32 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from linkspan.daemon.mesh import messages
 from linkspan.daemon.mesh.certificates import fingerprint_of, is_of
-from linkspan.daemon.mesh.messages import ADMITS, ASKS, Binding, Greeting, Proven, Request, Welcome
+from linkspan.daemon.mesh.messages import (
+    ADMITS,
+    ASKS,
+    GIVES,
+    WANTS,
+    Binding,
+    Given,
+    Greeting,
+    Proven,
+    Request,
+    Wanted,
+    Welcome,
+)
 from linkspan.errors import Conflict, Forbidden, Unavailable
 from linkspan.model.cluster import Host
 from linkspan.model.mesh_token import Token
 from linkspan.store.etcd.http import reason
 
 _PATIENCE = 20.0  # seconds: whoever is asked asks the mesh's store
+_BRIEF = 4.0  # seconds: of who has the answer at hand
 
 
 async def ask(
@@ -62,7 +75,10 @@ async def _ask(
             f"knows {messages.VERSION}: both need the same linkspan"
         )
     if fingerprint_of(greeting.authority)[: len(token.authority)] != token.authority:
-        raise Conflict(f"cannot join the mesh: the token is of another mesh than {name}")
+        raise Conflict(
+            f"cannot join the mesh: the token is of another mesh than {name}, or older than its authority: `linkspan "
+            "mesh token` on a host of the mesh shows the one that is valid"
+        )
     if not is_of(shown, greeting.authority):
         raise Conflict(f"cannot join the mesh: {name} is none of its hosts: its certificate is not of the mesh")
     binding = Binding(token.secret, shown, greeting.nonce)
@@ -80,6 +96,48 @@ async def _ask(
     if welcome.error:
         raise Conflict(f"cannot join the mesh: {name} says: {welcome.error}")
     return welcome
+
+
+async def want(
+    place: tuple[str, int], host_id: str, secret: bytes, number: int, known: Collection[bytes] = ()
+) -> Given | None:
+    """What another host gives this one, which is of the same mesh, where it has another authority in force than those
+    of these fingerprints; None where it has not. `secret` is what the two know.
+
+    Raises Unavailable where it does not answer; Forbidden where it does not know this host, or is another one; Conflict
+    with what it says.
+    """
+    try:
+        async with asyncio.timeout(_BRIEF):
+            reader, writer = await asyncio.open_connection(*place, ssl=_context())
+            try:
+                shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+                greeting = await messages.receive(reader, Greeting)
+                if fingerprint_of(greeting.authority) in known:
+                    return None
+                binding = Binding(secret, shown, greeting.nonce)
+                wanted = Wanted(version=messages.VERSION, number=number)
+                asked = binding.prove(WANTS, msgspec.json.encode(wanted))
+                await messages.send(writer, msgspec.structs.replace(asked, host=host_id))
+                try:
+                    answer = await messages.receive(reader, Proven)
+                except Unavailable:
+                    raise Forbidden(f"{place[0]} does not know this host") from None
+            finally:
+                writer.transport.abort()
+    except TimeoutError:
+        raise Unavailable(f"{place[0]} does not answer within {_BRIEF:g} s") from None
+    except OSError as error:
+        raise Unavailable(f"{place[0]}: {reason(error)}") from None
+    if not binding.holds(GIVES, answer):
+        raise Forbidden(f"{place[0]} is not the host that it should be")
+    try:
+        given = msgspec.json.decode(answer.message, type=Given)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"{place[0]}: what it says is not what it should be: {error}") from None
+    if given.error:
+        raise Conflict(f"{place[0]} says: {given.error}")
+    return given
 
 
 def _context() -> ssl.SSLContext:

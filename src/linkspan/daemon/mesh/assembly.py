@@ -47,6 +47,13 @@ class Assembly:
         """Soon: something has changed."""
         self._look_now.set()
 
+    def voters(self) -> list[str]:
+        """Ids of the hosts that have a vote in the store, "" for one that is no host any more; none where they are not
+        known yet."""
+        by_url = {peer_url(host.address): host.id for host in self._hosts()}
+        voting = [member for member in self.listed if not member.learner]
+        return [next((by_url[url] for url in m.peer_urls if url in by_url), "") for m in voting]
+
     async def run(self) -> None:
         """For ever."""
         while True:

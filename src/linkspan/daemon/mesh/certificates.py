@@ -109,6 +109,17 @@ def wireguard_public_key(private: str) -> str:
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
+def shared_secret(private: str, public: str) -> bytes:
+    """What two hosts know, and nobody else: of WireGuard's key of the one, and what is public of the other's. Raises
+    Conflict where it is no key."""
+    try:
+        key = x25519.X25519PrivateKey.from_private_bytes(base64.b64decode(private))
+        other = x25519.X25519PublicKey.from_public_bytes(base64.b64decode(public))
+        return hashlib.sha256(b"linkspan mesh hosts\0" + key.exchange(other)).digest()
+    except ValueError:
+        raise Conflict("the host's key is none") from None
+
+
 def validity(certificate: bytes) -> tuple[float, float]:
     """From when until when a certificate in PEM is valid."""
     found = x509.load_pem_x509_certificate(certificate)

@@ -22,22 +22,25 @@ from linkspan.daemon.mesh.asking import ask
 from linkspan.daemon.mesh.assembly import Assembly, parse_member
 from linkspan.daemon.mesh.certificates import Authority
 from linkspan.daemon.mesh.contract import Fabric
+from linkspan.daemon.mesh.credentials import Credentials
 from linkspan.daemon.mesh.fabric import check_programs
 from linkspan.daemon.mesh.kept import Kept, Own
 from linkspan.daemon.mesh.messages import Request, Welcome
 from linkspan.daemon.mesh.register import Register
+from linkspan.daemon.mesh.rotation import Rotation
 from linkspan.daemon.mesh.seat import Seat, check_etcd
-from linkspan.daemon.mesh.standing import MeshView
+from linkspan.daemon.mesh.standing import AuthorityView, MeshView
 from linkspan.engine.mesh import members
 from linkspan.engine.mesh.addresses import endpoints, mesh_addresses
+from linkspan.engine.mesh.authorities import recovered
 from linkspan.engine.mesh.entry import check_clocks, entered
-from linkspan.errors import Conflict, InvalidArgument, LinkspanError
+from linkspan.errors import Conflict, InvalidArgument, LinkspanError, Unavailable
 from linkspan.model.cluster import Host
 from linkspan.model.mesh import FABRIC_PORT, JOIN_PORT, MeshIdentity, MeshSettings, peer_of
 from linkspan.model.mesh_token import Token
 from linkspan.model.snapshot import Snapshot
 from linkspan.state.host import HostFacts, Underlay
-from linkspan.store.etcd.address import ClusterAddress, Tls
+from linkspan.store.etcd.address import ClusterAddress
 from linkspan.store.etcd.client import EtcdClient
 
 log = logging.getLogger(__name__)
@@ -90,11 +93,12 @@ class Mesh:
             raise Conflict(
                 f"{self._kept.folder} is another host's, of which this one is a copy: remove it, and join the mesh anew"
             )
-        self._authority = Authority(self._kept.authority.read_bytes(), self._kept.authority_key.read_bytes())
+        self._kept.number = own.authority
         self._seat = Seat(self._kept, own)
+        self._credentials = Credentials(self._kept, self._seat, self._clock, self._life)
         self._opened.push_async_callback(self._seat.close)
         self._opened.push_async_callback(self._fabric.close)
-        self._renew()
+        self._credentials.renew()
         identity = MeshIdentity(
             own.mesh_id,
             own.host_id,
@@ -113,18 +117,30 @@ class Mesh:
             await self._seat.begin()
         addresses = tuple(map(parse_member, own.members)) or (self._seat.address,)
         self.address = ClusterAddress(addresses)
-        tls = Tls(str(self._kept.authority), str(self._kept.certificate), str(self._kept.key))
-        self.etcd = EtcdClient(self.address, tls)
+        self.etcd = EtcdClient(self.address, self._credentials.tls())
 
     def run(self, cluster: Cluster) -> None:
         """From now on this host looks after the mesh, and lets others in."""
         self._cluster = cluster
         self._register = Register(self.etcd, cluster.root, self._clock)
         self._assembly = Assembly(self.etcd, self._seat, self._hosts, cluster.answering, gone=self._gone)
-        self._admission = Admission(self._kept, self._register.secret, self._admit)
+        self._rotation = Rotation(
+            self.etcd,
+            self._credentials,
+            self._seat,
+            self._register,
+            self._assembly,
+            hosts=self._hosts,
+            heard=lambda: cluster.answering() if cluster.usable.is_set() else (),
+            caught_up=cluster.caught_up,
+            restate=self._restate,
+            clock=self._clock,
+        )
+        self._admission = Admission(self._kept, self._register.secret, self._admit, self._rotation)
         self._opened.push_async_callback(self._admission.close)
         self._background.run(self._listen(self._admission))
-        for work in (self._assembly.run, self._follow, self._keep_certificate):
+        rotation = (self._rotation.run, self._rotation.seek)
+        for work in (self._assembly.run, self._follow, self._keep_certificate, *rotation):
             self._background.keep(work)
         self._changed.set()
 
@@ -147,7 +163,7 @@ class Mesh:
         authority = Authority.make(mesh_id, self._clock())
         address, address6 = mesh_addresses(mesh_id, self.host_id, ())
         log.info("this host begins a mesh; `linkspan mesh token` shows with what others join it")
-        return self._write(authority, mesh_id, address, address6, certificates.new_wireguard_key())
+        return self._write(0, authority, mesh_id, address, address6, certificates.new_wireguard_key())
 
     async def _join(self) -> Own:
         join, token = self._settings.join, self._settings.token
@@ -160,10 +176,12 @@ class Mesh:
         authority = Authority(welcome.authority, welcome.authority_key)
         self._record(welcome.hosts)
         host = welcome.host
-        return self._write(authority, token.mesh_id, host.address, host.address6, private, welcome.members)
+        where = (host.address, host.address6)
+        return self._write(welcome.number, authority, token.mesh_id, *where, private, welcome.members)
 
     def _write(
         self,
+        number: int,
         authority: Authority,
         mesh_id: str,
         address: str,
@@ -173,6 +191,7 @@ class Mesh:
     ) -> Own:
         """All that is kept; what says that it is whole comes last."""
         kept = self._kept
+        kept.number = number
         kept.put(kept.authority, authority.certificate)
         kept.put(kept.authority_key, authority.key)
         kept.put(kept.key, certificates.new_key())
@@ -185,6 +204,7 @@ class Mesh:
             address6=address6,
             private_key=private_key,
             members=listed,
+            authority=number,
         )
         kept.write(own)
         return own
@@ -210,6 +230,7 @@ class Mesh:
             address6=own.address6,
             mtu=self.underlay.mtu,
             certificates=own.certificates,
+            authority=own.newest,
         )
 
     def _hosts(self) -> list[Host]:
@@ -239,9 +260,10 @@ class Mesh:
             await self._changed.wait()
             self._changed.clear()
             self._assembly.look()
+            self._rotation.look()
             try:
                 await self._fabric.peers([peer_of(host) for host in self._others()])
-                self._revoke(await self._register.revoked())
+                self._credentials.revoke(await self._register.revoked())
                 said = ""
             except LinkspanError as error:
                 if str(error) != said:
@@ -250,33 +272,19 @@ class Mesh:
                 await asyncio.sleep(_PAUSE)
                 self._changed.set()
 
-    def _revoke(self, serials: Sequence[str]) -> None:
-        if tuple(serials) != self._seat.own.revoked:
-            self._kept.put(self._kept.revoked, self._authority.revocations(serials, self._clock()))
-            self._seat.keep(revoked=tuple(serials))
-
     async def _keep_certificate(self) -> None:
         """Made anew when half of its time is over."""
         while True:
-            since, until = certificates.validity(self._kept.certificate.read_bytes())
-            begun = max(since, until - self._life)
-            await asyncio.sleep(max((begun + until) / 2 - self._clock(), 0.05))
-            if self._renew() and self._cluster and self._admission:
-                self._admission.renew()
-                self._cluster.restate(certificates=self._seat.own.certificates)
+            await asyncio.sleep(max(self._credentials.left(), 0.05))
+            if self._credentials.renew():
+                self._restate()
 
-    def _renew(self) -> bool:
-        """Makes a certificate where there is none, or half of its time is over."""
-        kept, own, now = self._kept, self._seat.own, self._clock()
-        if kept.certificate.exists():
-            _, until = certificates.validity(kept.certificate.read_bytes())
-            if until - now > self._life / 2:
-                return False
-        made = self._authority.host(kept.key.read_bytes(), own.host_id, (own.address, own.address6), now, self._life)
-        # The last one may be valid still.
-        self._seat.keep(certificates=(certificates.serial(made), *own.certificates[:1]))
-        kept.put(kept.certificate, made)
-        return True
+    def _restate(self) -> None:
+        """This host shows another certificate, or has another authority."""
+        own = self._seat.own
+        if self._admission and self._cluster:
+            self._admission.renew()
+            self._cluster.restate(certificates=own.certificates, authority=own.newest)
 
     # -- letting in ---------------------------------------------------------------------------------------------------
 
@@ -293,12 +301,14 @@ class Mesh:
         hosts, own = self._hosts(), self._seat.own
         answering = {self.host_id, *(self._cluster.answering() if self._cluster else ())}
         admitted = entered(request.host, hosts, answering, own.mesh_id)
-        admitted = msgspec.structs.replace(admitted, mtu=self.underlay.mtu)
-        await self._register.enter(admitted)
+        admitted = msgspec.structs.replace(admitted, mtu=self.underlay.mtu, authority=own.authority)
+        authority = self._credentials.authority
+        await self._register.enter(admitted, own.authority)
         return Welcome(
             host=admitted,
-            authority=self._authority.certificate,
-            authority_key=self._authority.key,
+            number=own.authority,
+            authority=authority.certificate,
+            authority_key=authority.key,
             hosts=tuple(host for host in hosts if host.id != admitted.id),
             members=own.members or (str(self._seat.address),),
         )
@@ -317,17 +327,41 @@ class Mesh:
         return self._token(await self._register.rotate(lasts))
 
     def _token(self, secret: bytes) -> str:
-        return Token(self._seat.own.mesh_id, self._authority.fingerprint[:16], secret).text()
+        return Token(self._seat.own.mesh_id, self._credentials.authority.fingerprint[:16], secret).text()
+
+    def authority(self) -> AuthorityView:
+        """Which authority is in force here, and who has the key of which."""
+        own, hosts = self._seat.own, {host.name: host.authority for host in self._others()}
+        return AuthorityView(own.authority, self._credentials.authority.fingerprint, hosts | {self._name: own.newest})
+
+    async def rotate_authority(self) -> None:
+        """Another authority, and none before it is worth anything any more. Raises Unavailable where that is not in
+        force soon."""
+        await self._rotation.done(await self._rotation.make())
 
     async def forget(self, ref: str, *, force: bool) -> None:
         """Locks a host out: the others do not hear it any more, its certificates are worth nothing, nor is the token
-        that it may know; and what it had is others' to take. Raises NotFound; Conflict where it answers."""
+        that it may know, nor what it could sign by itself; and what it had is others' to take. Raises NotFound;
+        Conflict where it answers."""
         assert self._cluster
         host = self._cluster.find(ref, force=force)
         await self._register.revoke(host)
         await self._register.rotate()
         await self._cluster.expel(host.id, force=True)
         log.warning("mesh: host %s was taken out; there is a new token", host.name)
+        try:
+            await self._rotation.done(await self._made())
+        except LinkspanError as error:
+            raise Unavailable(
+                f"host {host.name} was taken out, and there is a new token; but what it can sign by itself is still "
+                f"believed: {error}; if need be: linkspan mesh authority rotate"
+            ) from None
+
+    async def _made(self) -> int:
+        """Another authority, made after all that was done here. Raises Unavailable."""
+        while True:
+            with contextlib.suppress(Conflict):  # the others' may be one that who is to be locked out has got
+                return await self._rotation.make()
 
     async def _store_answers(self) -> bool:
         """Now, or in a while: that its members are just choosing a leader is no reason to go on alone."""
@@ -348,3 +382,7 @@ class Mesh:
         log.warning("mesh: the store goes on with this host's member alone")
         async with self._assembly.still:
             await self._seat.recover(self.etcd)
+        # Members that come back follow, instead of going on without this host.
+        number = await self._rotation.make(recovered)
+        await self._rotation.change_now(number)
+        await self._rotation.done(number)

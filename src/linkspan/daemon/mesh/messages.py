@@ -5,6 +5,9 @@ has to be. Then each message has a proof: that who sent it knows the token's sec
 whoever holds the key of that certificate. The secret itself is never said. So somebody between the two, be it one who
 has a key of the authority, learns nothing to be let in with, and cannot let anybody into something else.
 
+A host that is in the mesh gets another authority in the same way (`Wanted`). It has no token; what both sides know is
+the secret of their two WireGuard keys, and each knows the other's from before.
+
 A message is four bytes of length and JSON.
 """
 
@@ -45,11 +48,29 @@ class Request(Wire, frozen=True, kw_only=True):
     encrypted: bool = True
 
 
+class Wanted(Wire, frozen=True, kw_only=True):
+    """A host of the mesh asks for an authority: that of a number, or for 0 the one that is in force."""
+
+    version: int
+    number: int = 0
+
+
+class Given(Wire, frozen=True, kw_only=True):
+    """An authority and its key (PEM), and the members of the store; or `error` says why not."""
+
+    error: str = ""
+    number: int = 0
+    authority: bytes = b""
+    authority_key: bytes = b""
+    members: tuple[str, ...] = ()
+
+
 class Proven(Wire, frozen=True, kw_only=True):
-    """A message, as JSON, and the proof of it."""
+    """A message, as JSON, and the proof of it. `host` is the id of a host that is in the mesh; "" of one to join."""
 
     message: bytes
     proof: bytes
+    host: str = ""
 
 
 class Welcome(Wire, frozen=True, kw_only=True):
@@ -58,6 +79,7 @@ class Welcome(Wire, frozen=True, kw_only=True):
 
     error: str = ""
     host: Host | None = None
+    number: int = 0  # of the authority
     authority: bytes = b""
     authority_key: bytes = b""
     hosts: tuple[Host, ...] = ()
@@ -83,6 +105,7 @@ class Binding:
 
 
 ASKS, ADMITS = b"asks", b"admits"
+WANTS, GIVES = b"wants", b"gives"
 
 
 async def receive(reader: asyncio.StreamReader, type_: type[T], *, most: int = _MOST) -> T:

@@ -1,7 +1,9 @@
-"""What the mesh keeps in its store besides the records of the cluster: the token, and whose certificates are worth
-nothing any more. And there a host that joins is entered, with all that has to be nobody else's.
+"""What the mesh keeps in its store besides the records of the cluster: the token, which authority is to be in force,
+and whose certificates are worth nothing any more. And there a host that joins is entered, with all that has to be
+nobody else's.
 
     mesh/token          the secret of the token that is valid now
+    mesh/authority      the number and fingerprint of the newest authority, and who made it; its key is in no store
     mesh/revoked/HOST   the certificates of a host that was taken out
     mesh/barred/HOST    there for as long as it has not joined anew
 """
@@ -20,7 +22,7 @@ from linkspan.errors import Conflict, Unavailable
 from linkspan.model.cluster import Host
 from linkspan.model.wire import Wire
 from linkspan.store.etcd.contract import Etcd
-from linkspan.store.etcd.values import Delete, Get, Operation, Put, absent, unchanged
+from linkspan.store.etcd.values import Delete, Get, KeyValue, Operation, Put, absent, unchanged
 
 _ATTEMPTS = 5
 
@@ -35,6 +37,14 @@ class _Revoked(Wire, frozen=True, kw_only=True):
     certificates: tuple[str, ...]
 
 
+class Announced(Wire, frozen=True, kw_only=True):
+    """An authority that is to be in force. `fingerprint` as Authority.fingerprint; `by` is the host that made it."""
+
+    number: int
+    fingerprint: bytes
+    by: str
+
+
 def barred(host_id: str) -> str:
     """The key that says that a host was taken out, below the root of all keys."""
     return f"mesh/barred/{host_id}"
@@ -43,6 +53,7 @@ def barred(host_id: str) -> str:
 class Register:
     def __init__(self, etcd: Etcd, root: str, clock: Callable[[], float]) -> None:
         self._etcd, self._root, self._clock = etcd, root, clock
+        self._seen: KeyValue | None = None  # what is announced
 
     # -- the token ----------------------------------------------------------------------------------------------------
 
@@ -80,18 +91,53 @@ class Register:
     def _token(self) -> str:
         return f"{self._root}mesh/token"
 
+    # -- the authority ------------------------------------------------------------------------------------------------
+
+    async def announced(self) -> Announced | None:
+        """Read where it has changed. None for the first one, which every host has from the start."""
+        unread = [unchanged(self._seen) if self._seen else absent(self._authority)]
+        found = await self._etcd.txn(unread, [], [Get(self._authority)])
+        if not found.succeeded:
+            self._seen = next(iter(found.read[0]), None)
+        return msgspec.json.decode(self._seen.value, type=Announced) if self._seen else None
+
+    @property
+    def revision(self) -> int:
+        """Of the store, at which that was announced."""
+        return self._seen.mod_revision if self._seen else 0
+
+    async def announce(self, made: Announced) -> int:
+        """The revision. Raises Conflict where another host has announced one since `announced`."""
+        await check_store(self._etcd, self._root)
+        guard = unchanged(self._seen) if self._seen else absent(self._authority)
+        done = await self._etcd.txn([guard], [Put(self._authority, msgspec.json.encode(made))])
+        if not done.succeeded:
+            raise Conflict("another host has made an authority at the same time: try again")
+        return done.revision
+
+    @property
+    def _authority(self) -> str:
+        return f"{self._root}mesh/authority"
+
     # -- hosts --------------------------------------------------------------------------------------------------------
 
-    async def enter(self, host: Host) -> None:
-        """A host's record, and its name and addresses as its own. Raises Conflict where one is another's."""
+    async def enter(self, host: Host, authority: int = 0) -> None:
+        """A host's record, and its name and addresses as its own. `authority` is the number of the one that it is
+        given. Raises Conflict where one is another's, or there is to be another authority."""
         entries = of_host(host)
         claims = [self._root + key for key, entry in entries.items() if entry.claim]
         then: list[Operation] = [Put(self._root + key, entry.value) for key, entry in entries.items()]
         then.append(Delete(self._root + barred(host.id)))
         for _ in range(_ATTEMPTS):
-            read = (await self._etcd.txn([], [Get(key) for key in claims])).read
-            found = {key: at[0] if at else None for key, at in zip(claims, read, strict=True)}
+            keys = [self._authority, *claims]
+            read = (await self._etcd.txn([], [Get(key) for key in keys])).read
+            found = {key: at[0] if at else None for key, at in zip(keys, read, strict=True)}
+            announced = found[self._authority]
+            if announced and msgspec.json.decode(announced.value, type=Announced).number != authority:
+                raise Conflict("the mesh is about to change its authority: try again in a moment")
             for key, at in found.items():
+                if key == self._authority:
+                    continue
                 if at and at.value.decode() != host.id:
                     what = "name" if HOSTNAMES in key else "address"
                     raise Conflict(f"the {what} {key.rpartition('/')[2]} is another host's of the mesh: try again")

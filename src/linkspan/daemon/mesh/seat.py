@@ -1,7 +1,8 @@
 """This host's member of the store: Debian's etcd, at the host's address in the mesh and nowhere else.
 
 What it began with is kept, so that its command is the same whenever the daemon starts, and a daemon that starts finds
-it running instead of starting it anew. Certificates it reads with every connection.
+it running instead of starting it anew. Certificates it reads with every connection, but whom to trust only when it
+starts: with another authority its command is another one.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ class Seat:
         await Supervised(_NAME, self._kept.store, ()).end()
         self.keep(began_with="", began_new=False, member_id="")
         await asyncio.to_thread(shutil.rmtree, self._kept.store / "data", ignore_errors=True)
+
+    async def renew(self) -> None:
+        """The authority is another one: the member is started anew, where there is one."""
+        await self._let_go()
+        self.resume()
 
     async def recover(self, etcd: EtcdClient) -> None:
         """The member becomes the only one of the store, whoever else there was. Raises Unavailable where it does not

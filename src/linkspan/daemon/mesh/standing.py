@@ -42,6 +42,16 @@ class MeshView:
     peers: tuple[PeerStanding, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class AuthorityView:
+    """The number and fingerprint (SHA-256 of its public key) of the authority in force; and by host's name the number
+    of the newest that it has the key of."""
+
+    number: int
+    fingerprint: bytes
+    hosts: Mapping[str, int]
+
+
 class Standing:
     """Follows babeld's ways, to know since when each is what it is."""
 

@@ -214,6 +214,16 @@ class EtcdClient:
         """From now on these, at least one, are the members to ask."""
         self._members.reach(addresses)
 
+    def begun_anew(self) -> None:
+        """What the members have is no continuation of what they had, whatever its revision: watches have to be begun
+        anew, too."""
+        self._members.store += 1
+
+    def trust(self, tls: Tls) -> None:
+        """From now on new connections go by these certificates. Raises InvalidArgument naming a file that cannot be
+        used."""
+        self._members.trust(tls)
+
     async def members_now(self) -> Sequence[Member]:
         """As `members`, of one that knows all that was decided until now: not of one that lags behind."""
         for address in self._members.in_order():

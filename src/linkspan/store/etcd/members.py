@@ -49,6 +49,7 @@ class Members:
         self._turn = 0  # the number of the member that is asked first
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._closed = False
+        self.store = 0  # counts how often it was begun anew
 
     def reach(self, addresses: Sequence[MemberAddress]) -> None:
         """The members are others now. Whoever was asked last is asked on, if it is still one."""
@@ -86,6 +87,14 @@ class Members:
             if not passing or asyncio.get_running_loop().time() >= until:
                 raise Unavailable(self._no_answer(failures))
             await asyncio.sleep(_ROUND)
+
+    def trust(self, tls: Tls) -> None:
+        """From now on it goes by these. Raises InvalidArgument naming a certificate file that cannot be used."""
+        self._trust = Trust(tls)
+        for address, idle in self._idle.items():
+            self._idle[address] = []  # those that are in use are closed by who uses them
+            for connection in idle:
+                connection.close()
 
     def _no_answer(self, failures: Mapping[MemberAddress, str]) -> str:
         said = (f"{one}: {failures[one]}" for one in self.addresses if one in failures)

@@ -34,6 +34,7 @@ class Watch:
         self._members = members
         self._known = dict(after)  # prefix → the revision up to which all was told
         self._cluster = 0  # its id
+        self._store = members.store
         self._stream: Stream | None = None
         self._asked: frozenset[str] = frozenset()  # the prefixes that it is watched for
         self._opened = 0.0
@@ -171,6 +172,8 @@ class Watch:
         """Raises Compacted where this is no continuation of what we know: another cluster, or an older state of it."""
         if self._cluster not in (0, header.cluster_id):
             raise Compacted(f"etcd at {address} is another cluster than before")
+        if self._store != self._members.store:
+            raise Compacted(f"etcd at {address} has another past than before")
         self._cluster = header.cluster_id
         known = max(self._known.values(), default=0)
         if header.revision < known:
