@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -33,7 +34,7 @@ from linkspan.model.snapshot import Snapshot, Write, drop, put
 from linkspan.state.host import Underlay
 from linkspan.store.etcd.contract import Compacted
 from linkspan.store.etcd.fake import FakeClient, FakeEtcd
-from linkspan.store.etcd.values import Lease
+from linkspan.store.etcd.values import Lease, TxnResult
 from linkspan.store.memory import MemoryStore
 from tests.engine.conftest import World
 
@@ -269,6 +270,38 @@ def test_all_at_once_get_different_addresses() -> None:
             await asyncio.gather(hosts[0].run("c"), hosts[2].run("d"), hosts[1].run("e"))
 
     play(steps)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_all_at_once_get_the_last_addresses(seed: int) -> None:
+    """As many as there are: that all are held is no reason to refuse anybody while somebody may have to give way."""
+    dice = random.Random(seed)
+
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back", "10.9.0.0/27")
+        for member in hosts.members:
+            await member.cluster.caught_up(hosts.etcd.revision)
+            member.client.txn = slow(member.client.txn, dice)
+        addresses = await asyncio.gather(*(hosts[n % 3].run(f"c{n}") for n in range(29)))
+        assert len(set(addresses)) == 29
+        await hosts.agree()
+        for member in hosts.members:
+            with pytest.raises(Conflict, match="no available IPv4 addresses"):
+                await member.run("late")
+
+    play(steps)
+
+
+def slow(work: Callable[..., Awaitable[TxnResult]], dice: random.Random) -> Callable[..., Awaitable[TxnResult]]:
+    """A store that takes its time, now more and now less."""
+
+    async def late(*arguments: Any, **options: Any) -> TxnResult:
+        await asyncio.sleep(dice.random() / 50)
+        done = await work(*arguments, **options)
+        await asyncio.sleep(dice.random() / 50)
+        return done
+
+    return late
 
 
 def test_who_joins_a_network_that_is_just_being_removed_is_either_on_it_or_told() -> None:
@@ -659,6 +692,40 @@ def test_whatever_happens(seed: int) -> None:
                 await asyncio.sleep(0)
         for member in hosts.members:
             member.client.reconnect()
+        await hosts.agree()
+
+    play(steps)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_at_once(seed: int) -> None:
+    """Four clients at each host, a store that takes its time, and hardly more addresses than containers: what was
+    granted is nobody else's at any moment, and in the end all agree."""
+    chance = random.Random(seed)
+
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back", f"10.9.0.0/{chance.choice([27, 28])}")
+        for member in hosts.members:
+            await member.cluster.caught_up(hosts.etcd.revision)
+            member.client.txn = slow(member.client.txn, chance)
+
+        async def client(member: Member, number: int) -> None:
+            name = f"{member.name}-{number}"
+            for _ in range(12):
+                if chance.random() < 0.1:
+                    member.client.lose_next_answer()
+                work = member.stop(name) if name in member.has() else member.run(name)
+                with contextlib.suppress(Unavailable, Conflict, Forbidden):
+                    await work
+                granted = [
+                    (e.network_id, e.address)
+                    for m in hosts.members
+                    for e in m.ledger.told.endpoints.values()
+                    if e.id in m.ledger.now.endpoints  # not just being given back
+                ]
+                assert len(granted) == len(set(granted))
+
+        await asyncio.gather(*(client(member, number) for member in hosts.members for number in range(5)))
         await hosts.agree()
 
     play(steps)

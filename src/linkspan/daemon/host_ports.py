@@ -3,6 +3,7 @@ bound, and which addresses, on a wire that others share, only when it was asked.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from itertools import count
@@ -38,7 +39,7 @@ async def _carry_out(mutation: Mutation, container: Container, decide: Callable[
     waited: set[str] = set()
     while True:
         try:
-            change = decide(busy)
+            change = await mutation.decided(functools.partial(decide, busy))
         except NoPart as error:
             if error.network_id in waited:
                 raise

@@ -32,6 +32,11 @@ class Ledger:
         self._overwritten = set[tuple[str, str]]()  # those of them that have been written since
         self._tangled = False  # two have asked for the same record
 
+    @property
+    def asking(self) -> bool:
+        """Whether something is still being asked."""
+        return bool(self._asked)
+
     def commit(self, writes: Sequence[Write], *, durable: bool = True) -> Snapshot:
         """Answers the snapshot before the writes. Raises Internal, with nothing changed, where the store refuses."""
         before = self.now

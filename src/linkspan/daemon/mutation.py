@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -15,6 +16,7 @@ from linkspan.daemon.programmer import Programmer
 from linkspan.engine.change import Change
 from linkspan.engine.render import Drivers, Touched, render_touched, touched
 from linkspan.errors import LinkspanError
+from linkspan.ipam.addresses import UsedUp
 from linkspan.kernel.contract import Kernel
 from linkspan.model.container import Container
 from linkspan.model.endpoint import Endpoint, Sandbox
@@ -45,6 +47,7 @@ class Mutation:
         change by which the host's addresses are on another interface now; `host` is what is known of the host."""
         self._ledger, self._programmer, self._drivers, self._events = ledger, programmer, drivers, events
         self._follow, self._names, self._card_moved, self._host = follow, names, card_moved, host
+        self._answered = asyncio.Event()  # of what is being asked elsewhere; another one for each time
         self.cluster: Publishing | None = None
         self.detecting: Detecting | None = None
         self.part: Callable[[str], Awaitable[None]] = _at_once  # this host gets its part of a network, if it soon does
@@ -83,10 +86,12 @@ class Mutation:
                 self.unsettled()
             if self.cluster:
                 self.cluster.withdraw()
+            self._tell_waiting()
             raise
         without = self._ledger.told
         if self._ledger.grant(asked):
             self.unsettled()
+        self._tell_waiting()
         told = self._ledger.told
         parts = touched(without, told, writes)
         # Others may have changed what depends on this, on a network where this endpoint is the first here: the kernel
@@ -127,13 +132,29 @@ class Mutation:
     async def decide(self, decide: Callable[[], Change]) -> Change:
         """Carries out what is decided, and decides anew for as long as other hosts are quicker."""
         for attempt in count(1):
-            change = decide()
+            change = await self.decided(decide)
             try:
                 await self.carry_out(change)
                 return change
             except Overtaken as error:
                 await self.catch_up(error, attempt)
         raise AssertionError
+
+    async def decided(self, decide: Callable[[], Change]) -> Change:
+        """What is decided on the records of now. That no address is left may be so only because others are being asked
+        for, which may be refused: it is decided anew then, and without a wait where nothing is being asked."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return decide()
+            except UsedUp:
+                if not self._ledger.asking:
+                    raise
+                await self._answered.wait()
+        return decide()
+
+    def _tell_waiting(self) -> None:
+        self._answered.set()
+        self._answered = asyncio.Event()
 
     async def catch_up(self, error: Overtaken, attempt: int) -> None:
         """Returns once the records know what the other host did. Raises the error where that did not help so often."""

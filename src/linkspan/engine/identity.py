@@ -17,8 +17,8 @@ from linkspan.engine.attachment import without_ipv6
 from linkspan.engine.blocks import windows
 from linkspan.engine.ippools import usable
 from linkspan.engine.reservations import own_reservation, reserved_for_others
-from linkspan.errors import Conflict, Forbidden, InvalidArgument
-from linkspan.ipam.addresses import allocate_address, range_bits
+from linkspan.errors import Forbidden, InvalidArgument
+from linkspan.ipam.addresses import UsedUp, allocate_address, range_bits
 from linkspan.ipam.names import mac_address, parse_mac
 from linkspan.model.claims import given_addresses, plain_mac
 from linkspan.model.cluster import GLOBAL, Reservation
@@ -41,7 +41,7 @@ def with_addresses(
     """The endpoint with an address of each IP version that the network has; those that it has stay.
 
     `host_id` is this host's in its cluster; `occupied` are addresses, by network, that others on the wire were heard
-    to have. Raises Forbidden ("Address already in use"), InvalidArgument, Conflict
+    to have. Raises Forbidden ("Address already in use"), InvalidArgument, UsedUp
     (none is left).
     """
     check_claims(snapshot, container, network, settings)
@@ -118,12 +118,12 @@ def _choose_address(
     if wanted or network.scope != GLOBAL:
         return allocate(pools)
     for window in windows(snapshot, network, version, host_id):
-        with contextlib.suppress(Conflict):
+        with contextlib.suppress(UsedUp):
             return allocate(window)
     if network.strict_blocks:
-        raise Conflict(f"no available IPv{version} addresses in this host's part of network {network.name}")
+        raise UsedUp(f"no available IPv{version} addresses in this host's part of network {network.name}")
     if network.exclusive_blocks:
-        raise Conflict(
+        raise UsedUp(
             f"no available IPv{version} addresses for this host on network {network.name}: it has used up its blocks, "
             "and the other hosts hold the rest: a larger subnet has more"
         )

@@ -11,6 +11,10 @@ from linkspan.model.network import Pool, Range
 from linkspan.model.pages import PAGE, free_numbers, place
 
 
+class UsedUp(Conflict):
+    """No address is left."""
+
+
 def default_gateway(pool: Pool) -> str:
     """The pool's own gateway, or the first address of its range that is no auxiliary one. Raises InvalidArgument."""
     if pool.gateway:
@@ -36,7 +40,7 @@ def allocate_address(
     the address `behind(pool)`, then those before it.
 
     `wanted` is a user's own choice. Raises InvalidArgument where it lies in no subnet, Forbidden where it is taken
-    ("Address already in use"), Conflict where none is left.
+    ("Address already in use"), UsedUp where none is left.
     """
     reserved = _numbers(a for pool in pools for a in (pool.gateway, *pool.auxiliary.values()) if a)
     version = pools[0].version
@@ -54,7 +58,7 @@ def allocate_address(
         if number is not None:
             return _text(pool, number), pool
     subnets = ", ".join(pool.subnet for pool in pools)
-    raise Conflict(f"no available IPv{version} addresses on this network's address pools: {subnets}: used up")
+    raise UsedUp(f"no available IPv{version} addresses on this network's address pools: {subnets}: used up")
 
 
 def range_bits(ranges: Iterable[Range], page: int) -> int:

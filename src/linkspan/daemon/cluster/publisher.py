@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeAlias
 
 import msgspec
 
@@ -57,6 +58,9 @@ _NOTHING: Mapping[str, bytes] = {}
 _LARGEST = 1 << 20  # bytes in one change: etcd takes one and a half million
 _AT_ONCE = 60  # keys in one transaction of many: etcd takes 128 operations, and a key may need a guard and a look
 
+Unit: TypeAlias = Sequence[str]
+"""Keys that are written together or not at all."""
+
 
 class Publisher:
     def __init__(
@@ -98,11 +102,18 @@ class Publisher:
             self.wanting.set()
 
     def saw_gone(self, key: str) -> None:
-        """What is at a record's key is not ours, or no more: so what we had claimed with it may be another's."""
-        if (value := self._known.get(key)) is not None and (record := read(key, value)):
-            for claimed in keys_of(record):
-                self._known.pop(claimed, None)
+        """What is at a record's key is not ours, or no more: so what we had claimed with it may be another's. But it is
+        ours where a record that came after it claims the same: the news of what we have removed ourselves are old."""
+        if (value := self._known.pop(key, None)) is not None and (record := read(key, value)):
+            claims = {claim for claim in keys_of(record) if claim in self._known}
+            if claims:
+                for claim in claims.difference(*map(self._claimed_by, [k for k in self._known if _is_record(k)])):
+                    del self._known[claim]
             self.wanting.set()
+
+    def _claimed_by(self, key: str) -> tuple[str, ...]:
+        record = read(key, self._known[key])
+        return keys_of(record) if record else ()
 
     def has_on(self, network_id: str) -> bool:
         """Whether the store holds an endpoint of ours on a network."""
@@ -305,19 +316,21 @@ class Publisher:
             await self._remove(gone)
             changed = {key: entry for key, entry in wanted.items() if self._known.get(key) != entry.value}
             changed = _with_claims(changed, wanted)
-            for keys in _whole_records(list(changed)):
-                lost += await self._write_together({key: changed[key] for key in keys})
+            for some in _batches(_units(changed)):
+                lost += await self._write_together(changed, some)
         return lost
 
-    async def _write_together(self, changed: Mapping[str, Entry]) -> list[str]:
-        """One by one where they cannot be written together, so that one that is lost is no other's misfortune."""
+    async def _write_together(self, changed: Mapping[str, Entry], units: Sequence[Unit]) -> list[str]:
+        """One by one where they cannot be written together, so that one that is lost is no other's misfortune. Answers
+        what of it is another host's."""
         try:
-            await self._write(changed)
+            await self._write({key: changed[key] for unit in units for key in unit})
             return []
         except Overtaken:
-            if len(changed) == 1:
-                return list(changed)
-        return [key for one, entry in changed.items() for key in await self._write_together({one: entry})]
+            if len(units) == 1:
+                (unit,) = units
+                return [key for key in unit if not _is_record(key)] or list(unit)
+        return [key for unit in units for key in await self._write_together(changed, [unit])]
 
     async def join(self) -> None:
         """This host's own record. Raises Overtaken where another one has its address."""
@@ -383,16 +396,29 @@ def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
     return (keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE))
 
 
-def _whole_records(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    """The same, each record with its claims, which follow it: whoever reads the record may rely on them."""
-    part: list[str] = []
-    for key in keys:
-        if len(part) >= _AT_ONCE and _is_record(key):
-            yield part
-            part = []
-        part.append(key)
-    if part:
-        yield part
+def _units(changed: Mapping[str, Entry]) -> Sequence[Unit]:
+    """Each record with its claims: whoever reads the record relies on them, so that it is not written without. Two with
+    a claim in common are one, and a claim whose record is there already is one by itself."""
+    unit_of: dict[str, str] = {}
+    for key, entry in changed.items():
+        if _is_record(key) and (record := read(key, entry.value)):
+            keys = keys_of(record)
+            unit_of.update(dict.fromkeys(keys, next((unit_of[k] for k in keys if k in unit_of), key)))
+    units: dict[str, list[str]] = {}
+    for key in changed:
+        units.setdefault(unit_of.get(key, key), []).append(key)
+    return list(units.values())
+
+
+def _batches(units: Sequence[Unit]) -> Iterable[Sequence[Unit]]:
+    some: list[Unit] = []
+    for unit in units:
+        if some and sum(map(len, some)) + len(unit) > _AT_ONCE:
+            yield some
+            some = []
+        some.append(unit)
+    if some:
+        yield some
 
 
 def reason(error: LinkspanError) -> str:
