@@ -115,8 +115,8 @@ def restart(member: Member, number: signal.Signals = signal.SIGTERM) -> None:
     member.start(*FLAGS)
 
 
-def until(holds: Callable[[], object], what: str, within: float = 60) -> float:
-    """As in tests/cluster, with the patience that several etcd on a busy machine need."""
+def until(holds: Callable[[], object], what: str, within: float = 120) -> float:
+    """As in tests/cluster, with the patience that several etcd need: a new member's vote took 36 s."""
     return patiently(holds, what, within)
 
 
