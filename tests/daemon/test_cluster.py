@@ -292,6 +292,25 @@ def test_all_at_once_get_the_last_addresses(seed: int) -> None:
     play(steps)
 
 
+def test_the_last_address_is_not_used_up_while_who_asks_for_it_may_be_refused() -> None:
+    async def steps(hosts: Hosts) -> None:
+        await hosts[0].create("back", "10.9.0.0/30")  # the gateway, and one more
+        publish = hosts[0].cluster.publish
+
+        async def refused(*_: object) -> None:
+            hosts[0].cluster.publish = publish  # type: ignore[method-assign]
+            await asyncio.sleep(0.05)
+            raise Unavailable("not now")
+
+        hosts[0].cluster.publish = refused  # type: ignore[method-assign]
+        first, second = await asyncio.gather(hosts[0].run("a"), hosts[0].run("b"), return_exceptions=True)
+        assert isinstance(first, Unavailable) and second == "10.9.0.2"
+        with pytest.raises(Conflict, match="no available IPv4 addresses"):
+            await hosts[0].run("c")  # nobody asks for anything any more
+
+    play(steps, 1)
+
+
 def slow(work: Callable[..., Awaitable[TxnResult]], dice: random.Random) -> Callable[..., Awaitable[TxnResult]]:
     """A store that takes its time, now more and now less."""
 
